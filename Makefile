@@ -1,0 +1,37 @@
+# Two commands on a fresh machine: `make demo` runs the main job, `make test` the tests. Each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+
+.PHONY: demo test doctor weights lint clean help
+
+help:
+	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
+	@echo "make test     lint, types and tests"
+	@echo "make doctor   what is here, what is missing, and what each absence costs"
+	@echo "make weights  fetch every model file that can be had"
+
+demo: $(VENV)/ready
+	$(RUN) -m pipeline.demo --out out/demo
+
+test: lint
+	$(RUN) -m pytest -n 2 --dist loadfile tests
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright --level error
+
+doctor: $(VENV)/ready
+	$(RUN) -m pipeline.doctor
+
+weights: $(VENV)/ready
+	$(RUN) -m pipeline.weights
+
+# The environment is ready when every locked package is installed, torch imports and the weights are there.
+$(VENV)/ready: requirements.lock pipeline/install.sh pipeline/repair_torch.py pipeline/weights.py
+	PYTHON=$(PYTHON) VENV=$(VENV) sh pipeline/install.sh
+	touch $@
+
+clean:
+	rm -rf $(VENV) out runs

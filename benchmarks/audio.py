@@ -1,0 +1,82 @@
+"""CPU seconds per minute of audio for each sound component, one thread.
+
+    python -m benchmarks.audio [--seconds 30]
+
+The audio is eSpeak's Mandarin. Times are process time, so that other load on the machine matters less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from manifests.demo.speech import Voice, speak
+from manifests.demo.texts import COOKING, FILM, STUDY, TRAVEL, WEATHER
+from pipeline.records import AUDIO_RATE_HZ
+from pipeline.weights import WeightStore
+
+CLIP_S = 10
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    work()  # the first call pays for lazy imports and warm-up
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; each goes over all of the audio in clips of 10 s."""
+    from stages.audio.campplus import VoiceEmbedder
+    from stages.audio.diarize import DiarizeConfig, Diarizer
+    from stages.audio.dnsmos import Dnsmos
+    from stages.audio.fingerprint import fingerprint
+    from stages.audio.vad import SileroVad, VadConfig, webrtc_voiced_ratio
+    from stages.audio.whisper_language import WhisperLanguage
+    from stages.features import FeaturesConfig, WhisperEncoder
+    from stages.sync import SyncConfig, sync_curve
+
+    clips = [audio[i : i + CLIP_S * AUDIO_RATE_HZ] for i in range(0, len(audio), CLIP_S * AUDIO_RATE_HZ)]
+    vad, dnsmos, language = SileroVad(VadConfig()), Dnsmos(weights), WhisperLanguage(weights, "cpu")
+    voices = VoiceEmbedder(weights, "cpu")
+    diarizer = Diarizer(DiarizeConfig(), weights, voices, "cpu")
+    encoder = WhisperEncoder(FeaturesConfig(device="cpu"), weights)
+    points = np.random.default_rng(0).normal(size=(CLIP_S * 25, 478, 3))
+    return {
+        "silero vad": lambda: [vad(c) for c in clips],
+        "webrtc vad": lambda: [webrtc_voiced_ratio(c) for c in clips],
+        "dnsmos": lambda: [dnsmos(c) for c in clips],
+        "whisper language, clips of 10 s": lambda: [language(c) for c in clips],
+        "whisper language, looks of 30 s": lambda: [
+            language(audio[i : i + 30 * AUDIO_RATE_HZ]) for i in range(0, len(audio), 30 * AUDIO_RATE_HZ)
+        ],
+        "cam++ voice": lambda: [voices(c) for c in clips],
+        "diarization": lambda: [diarizer(c) for c in clips],
+        "whisper encoder": lambda: [encoder.encode(c) for c in clips],
+        "fingerprint": lambda: [fingerprint(c) for c in clips],
+        "sync": lambda: [sync_curve(points, c, SyncConfig()) for c in clips],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="CPU seconds per minute of audio for each sound component.")
+    parser.add_argument("--seconds", type=int, default=30, help="length of the audio, a multiple of 30")
+    seconds = parser.parse_args().seconds
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    import torch
+
+    torch.set_num_threads(1)
+    text = [*COOKING, *FILM, *STUDY, *TRAVEL, *WEATHER]
+    spoken = speak(text, Voice(), 60.0).audio
+    audio = np.resize(spoken, seconds * AUDIO_RATE_HZ)
+    for name, work in components(audio, WeightStore.from_environment()).items():
+        print(f"{name:32} {cpu_seconds(work) * 60 / seconds:6.2f} CPU-s per minute")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,27 @@
+"""`python -m manifests.demo --out DIR`: make the demo corpus."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from manifests.demo.corpus import RECIPES, make_corpus
+from pipeline.weights import WeightStore
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m manifests.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--seconds", type=float, default=6.0, help="usual length of a video (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="of the heads' movements")
+    parser.add_argument("--only", nargs="+", choices=list(RECIPES), metavar="NAME", help=", ".join(RECIPES))
+    args = parser.parse_args(arguments)
+    truths = make_corpus(args.out, WeightStore.from_environment(), args.only, args.seconds, args.seed)
+    for truth in truths.values():
+        print(f"{truth.name:20} {truth.duration_s:5.1f} s  {truth.reason or 'keep'}")
+    print(f"manifest: {args.out / 'manifest.yaml'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

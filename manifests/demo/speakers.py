@@ -1,0 +1,41 @@
+"""The cast: who there is, how they look and how they sound. None of them is anyone's likeness but the astronaut's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manifests.demo import portrait
+from manifests.demo.looks import LOOKS
+from manifests.demo.painted import paint_portrait
+from manifests.demo.portrait import Portrait
+from manifests.demo.speech import Voice
+from pipeline.weights import WeightStore
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A person of the corpus: `look` names a painted head, none is the photo."""
+
+    speaker_id: str
+    voice: Voice
+    look: str | None
+
+
+CAST: dict[str, Speaker] = {
+    s.speaker_id: s
+    for s in [
+        Speaker("astronaut", Voice(pitch=30), None),
+        Speaker("lin", Voice("cmn+Annie", 165, 70, 70), "lin"),
+        Speaker("zhao", Voice("cmn+Annie", 205, 45, 50, 1.28), "zhao"),
+        Speaker("mei", Voice("cmn+Alicia", 175, 50, 60), "mei"),
+        Speaker("guo", Voice("cmn+Annie", 190, 40, 50, 1.16), "guo"),
+    ]
+}
+ENGLISH_VOICE = Voice("en-us+Annie", 160, 50, 50)
+
+
+def portrait_of(speaker: Speaker, weights: WeightStore) -> Portrait:
+    """The still picture that the speaker's videos are made from."""
+    if speaker.look is None:
+        return portrait.astronaut(weights)
+    return paint_portrait(LOOKS[speaker.look], weights)

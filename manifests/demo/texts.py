@@ -1,0 +1,52 @@
+"""What the speakers say: short everyday sentences, each about two to four seconds long."""
+
+from __future__ import annotations
+
+WEATHER = (
+    "今天天气很好，我们一起去公园散步。",
+    "湖边有很多小朋友在玩耍，大家都非常开心。",
+    "下午可能会下雨，出门的时候请带上雨伞。",
+    "明天会更暖和，适合在外面吃午饭。",
+    "晚上有一点风，记得多穿一件衣服。",
+)
+FILM = (
+    "昨天晚上我看了一部电影。",
+    "故事讲的是一位老师和他的学生。",
+    "他们一起走过了很多地方，也学会了互相帮助。",
+    "我觉得这部电影非常感人，推荐你也去看看。",
+    "看完以后，我给妈妈打了一个电话。",
+)
+COOKING = (
+    "现在我来介绍一道简单的家常菜。",
+    "先把西红柿洗干净，切成小块。",
+    "然后在锅里放一点油，把鸡蛋炒熟。",
+    "最后加一点盐和糖，味道就很好了。",
+    "做饭其实不难，只要多练习就可以。",
+)
+TRAVEL = (
+    "上个月我去了一趟北京，参观了故宫和长城。",
+    "那里的历史非常悠久，每天都有很多游客。",
+    "我还吃了有名的烤鸭，味道真不错。",
+    "下一次，我想坐火车去西安看看。",
+    "旅行让我认识了不少新的朋友。",
+)
+STUDY = (
+    "学习一门语言，最重要的是每天坚持。",
+    "你可以早上听广播，晚上读一段课文。",
+    "遇到不懂的地方，应该马上问老师。",
+    "慢慢地，你就会发现自己进步了很多。",
+    "不要害怕说错，说得越多就越流利。",
+)
+WORK = (
+    "我们公司在城市的南边，离地铁站很近。",
+    "每天早上九点开始上班，中午休息一个小时。",
+    "同事们都很热情，工作起来非常愉快。",
+    "这个星期我们要完成一份新的报告。",
+    "周末的时候，大家常常一起打篮球。",
+)
+ENGLISH = (
+    "Good morning everybody, and welcome to the programme.",
+    "Today we are going to talk about the weather and the news.",
+    "Please remember to bring an umbrella with you this afternoon.",
+    "Thank you very much for listening, and see you tomorrow.",
+)

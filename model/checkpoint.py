@@ -1,0 +1,105 @@
+"""Checkpoints: safetensors and one JSON state, in a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands.
+
+    Args:
+        phase: index of the phase that runs.
+        phase_step: optimizer steps done in it.
+        step: optimizer steps of the run.
+        batches: batches that each process has taken from the loader, over all phases: the loader's position.
+        elapsed_s: wall time spent in the phase.
+        finished: the last phase has ended.
+    """
+
+    phase: int = 0
+    phase_step: int = 0
+    step: int = 0
+    batches: int = 0
+    elapsed_s: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read back. `average` holds the moving average of the weights that the phase trains."""
+
+    state: State
+    config: dict[str, Any]
+    data: dict[str, Any]
+    model: dict[str, Tensor]
+    average: dict[str, Tensor]
+    folder: Path
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def save_checkpoint(
+    run: Path,
+    state: State,
+    config: dict[str, Any],
+    data: dict[str, Any],
+    model: dict[str, Tensor],
+    average: dict[str, Tensor],
+    optimizer: Optimizer,
+) -> Path:
+    """Write `run/checkpoint-STEP`, then drop all but the newest two."""
+    target = run / f"checkpoint-{state.step:08d}"
+    part = run / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(_plain(model), part / "model.safetensors")
+    save_file(_plain(average), part / "average.safetensors")
+    moments = optimizer.state_dict()["state"]
+    save_file(_plain({f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()}), part / "optimizer.safetensors")
+    record = {"state": vars(state), "config": config, "data": data, "rng": torch.get_rng_state().tolist()}
+    (part / "state.json").write_text(json.dumps(record, indent=1))
+    shutil.rmtree(target, ignore_errors=True)
+    part.replace(target)
+    for old in sorted(run.glob("checkpoint-*"))[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(old)
+    return target
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run."""
+    return max(run.glob("checkpoint-*"), default=None)
+
+
+def read_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint's weights and state; moments are read by `load_moments`."""
+    record = json.loads((folder / "state.json").read_text())
+    place = str(device)
+    model, average = (load_file(folder / f"{name}.safetensors", place) for name in ("model", "average"))
+    return Checkpoint(State(**record["state"]), record["config"], record["data"], model, average, folder)
+
+
+def load_moments(optimizer: Optimizer, folder: Path) -> None:
+    """Give an optimizer over the same parameters the moments of a checkpoint, and torch its random state."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in load_file(folder / "optimizer.safetensors").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(cast(dict[str, Any], {**optimizer.state_dict(), "state": state}))
+    rng = json.loads((folder / "state.json").read_text())["rng"]
+    torch.set_rng_state(torch.tensor(rng, dtype=torch.uint8))

@@ -1,0 +1,64 @@
+"""Putting an edited mouth back: which pixels change, and that their colours meet those around them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipeline.records import CROP_PX
+from stages.crop import paste_face
+from stages.landmarks import LIPS_OUTER
+
+JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
+CHEEKS_AND_NOSE = (205, 2, 425)
+"""With the lips and the jaw they enclose what moves in speech."""
+MARGIN_PX = 6
+FEATHER_PX = 5.0
+MAX_COLOUR_SHIFT = 12.0
+"""A larger difference at the rim is not light but content."""
+
+
+def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
+    """How much of the edited crop shows: the mouth, chin and lower cheeks, with a soft rim; 0 in the upper half.
+
+    Args:
+        points: the source frame's landmarks in crop pixels.
+    """
+    rim = np.asarray(points, np.float32)[[*LIPS_OUTER, *JAW, *CHEEKS_AND_NOSE], :2]
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    cv2.fillConvexPoly(mask, np.rint(cv2.convexHull(rim)).astype(np.int32), 255)
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN_PX + 1,) * 2))
+    mask[: CROP_PX // 2 + round(2 * FEATHER_PX)] = 0
+    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER_PX).astype(np.float32) / 255
+    soft[: CROP_PX // 2] = 0
+    return soft
+
+
+def match_colour(
+    edited: UInt8[np.ndarray, "h w 3"], source: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The edited crop shifted so that its mean colour on the mask's rim is the source's."""
+    rim = (mask > 0.02) & (mask < 0.6)
+    if not rim.any():
+        return edited
+    shift = np.clip((source[rim].astype(np.float32) - edited[rim]).mean(0), -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT)
+    return np.clip(np.rint(edited + shift), 0, 255).astype(np.uint8)
+
+
+def compose(
+    frame: UInt8[np.ndarray, "fh fw 3"],
+    crop: UInt8[np.ndarray, "h w 3"],
+    edited: UInt8[np.ndarray, "h w 3"],
+    box: Float[np.ndarray, "4"],
+    points: Float[np.ndarray, "p xyz"],
+) -> UInt8[np.ndarray, "fh fw 3"]:
+    """A frame with its mouth replaced; every pixel outside the crop's mask stays as it is.
+
+    Args:
+        crop: the frame's own crop.
+        box: the crop's box in the frame, xyxy in pixels.
+        points: landmarks in crop pixels.
+    """
+    mask = blend_mask(points)
+    return paste_face(frame, match_colour(edited, crop, mask), box, mask)

@@ -1,0 +1,163 @@
+"""What a training run is made of: one dataclass tree, defaults <- YAML <- `a.b=value`; unknown keys fail by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training sample. Source of the defaults: the reference's training code."""
+
+    colour_jitter: float = 0.1  # brightness, contrast and saturation, +- this share
+    grayscale_prob: float = 0.1
+    min_crop_scale: float = 0.8  # area of the random resized crop, 1 = none
+    depth_drop_prob: float = 0.5  # samples without depth, so that the model also works without
+    depth_shift: float = 0.02  # of the crop's side: fits are never exact
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    num_workers: int = 2
+    min_reference_frames: int = 5  # distance of the reference frame from the target
+    audio_steps: int = 10  # of 20 ms, centred on the frame
+    audio_layers: int = 5  # encoder layers side by side in the shards; one token each
+    draws_per_visit: int = 16  # samples drawn from a clip each time it is read
+    pool_clips: int = 64  # clips whose samples are shuffled together
+    cache_clips: int = 64  # clips that a worker keeps in memory, about 5-10 MB each
+    window_frames: int = 75  # a2m: frames of a training sequence
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; tiny: our own, trained by the same command
+    path: str | None = None  # sd: weights file; None looks up the registry's sd_vae
+    latent_channels: int = 4
+    scale: float = 0.18215  # sd: latents to unit variance
+    width: int = 96  # tiny: channels at 1/8 of the resolution
+    noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
+    init_images: int = 64  # tiny: images for the principal components that it starts from
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """Shape of the U-Net. Defaults: Stable Diffusion 1.x with the cross-attention of the reference."""
+
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention: tuple[bool, ...] = (True, True, True, False)  # per resolution, finest first
+    layers_per_block: int = 2
+    num_heads: int = 8
+    num_groups: int = 32
+    cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
+    use_depth: bool = True
+    patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
+    normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
+    skip_reference: bool = False  # True: predict the change from the reference's latents (tiny preset only)
+    path: str | None = None  # published diffusers weights to start from
+
+
+@dataclass(frozen=True)
+class A2mConfig:
+    width: int = 128
+    num_layers: int = 6
+    kernel_steps: int = 5
+    dropout: float = 0.1
+    velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """lambda of the reference's code; the paper's text has them the other way round."""
+
+    latent: float = 1.0
+    pixel: float = 2.0  # lower half
+    mouth: float = 0.0  # extra weight of the mouth's pixels
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a cosine from `lr` to `lr_end`, over steps or minutes, whichever ends first."""
+
+    max_steps: int = 200_000
+    max_minutes: float | None = None  # a run with a time limit is not exactly repeatable
+    batch_size: int = 16  # per process
+    accumulate: int = 1
+    lr: float = 1e-5
+    lr_end: float = 5e-6
+    warmup_steps: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.01
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+    ema_decay: float = 0.9999
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run. `data` and `out` come from the command line."""
+
+    data: str = ""
+    out: str = ""
+    task: str = "editor"  # editor | a2m
+    seed: int = 0
+    device: str | None = None  # None: what accelerate finds
+    precision: str = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
+    channels_last: bool = True
+    compile: bool = False
+    num_threads: int | None = None  # CPU threads; None leaves torch's choice
+    log_every_steps: int = 10
+    grid_every_steps: int = 500
+    checkpoint_every_steps: int = 1000
+    grid_samples: int = 6
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    unet: UnetConfig = field(default_factory=UnetConfig)
+    a2m: A2mConfig = field(default_factory=A2mConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    vae_optim: OptimConfig = field(default_factory=OptimConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+def load_config(kind: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
+    """Defaults <- YAML file <- `a.b=value`.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a missing file; the message names it.
+    """
+    try:
+        config = OmegaConf.structured(kind)
+        if path is not None:
+            if not path.is_file():
+                raise ConfigError(f"there is no configuration file {path}")
+            config = OmegaConf.merge(config, OmegaConf.load(path))
+        config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides or []))
+        return cast(T, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path or 'settings'}: {str(error).splitlines()[0]}") from error
+
+
+def load_dict(kind: type[T], values: dict[str, Any]) -> T:
+    """A configuration from the plain values of `as_dict`."""
+    try:
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values)))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Values of a configuration as JSON has them."""
+    return json.loads(json.dumps(OmegaConf.to_container(OmegaConf.structured(config))))

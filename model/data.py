@@ -1,0 +1,333 @@
+"""Training samples straight from Parquet shards: any sample by its number, the same whatever the workers and ranks.
+
+Sample n of a run is a pure function of (seed, n): which clip, which frame, which reference, which augmentation. So the
+loader's position in a checkpoint is one integer, and a resumed run sees exactly what an uninterrupted one would have.
+Clips are read one row at a time and kept for a while; the samples of `pool_clips` of them are shuffled together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pyarrow import fs
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from model.config import AugmentConfig, LoaderConfig
+from model.views import STEPS_PER_FRAME, Views, audio_window, augment, depth_view, lip_mask, reference_frame
+from pipeline.records import NUM_LANDMARKS
+from stages.depth import decode_depth
+
+EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
+MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper")
+MOUTH_MARGIN_PX = 8
+"""How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
+
+
+class DataError(Exception):
+    """Shards that cannot be trained on; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class ClipRef:
+    """Where a clip lies."""
+
+    file_idx: int
+    row_group: int
+    row: int
+    num_frames: int
+    row_id: str
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """(T, width) of the one row of a list<fixed_size_list> column."""
+    inner = column[0].values
+    return inner.flatten().to_numpy(zero_copy_only=False).reshape(len(inner), -1)
+
+
+class Clip:
+    """One row, decoded frame by frame as needed."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def matrix(self, column: str) -> np.ndarray:
+        """(T, width) of any list-of-lists column that was read."""
+        return _matrix(self._table[column])
+
+    def array(self, column: str) -> np.ndarray:
+        """(T,) of any numeric list column that was read."""
+        return self._table[column][0].values.to_numpy(zero_copy_only=False)
+
+    @cached_property
+    def num_frames(self) -> int:
+        return self._table["num_frames"][0].as_py()
+
+    @cached_property
+    def whisper(self) -> np.ndarray:
+        return _matrix(self._table["whisper"])
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """(T, 478, 3) in crop pixels."""
+        return _matrix(self._table["landmarks"]).reshape(-1, NUM_LANDMARKS, 3)
+
+    @cached_property
+    def exp_coeff(self) -> np.ndarray:
+        return _matrix(self._table["exp_coeff"])
+
+    @cached_property
+    def pose(self) -> np.ndarray:
+        return _matrix(self._table["pose"])
+
+    @cached_property
+    def centre_mm(self) -> float:
+        """Distance of the head's centre."""
+        return float(np.median(self.pose[:, 5]))
+
+    def face(self, frame: int) -> np.ndarray:
+        """(256, 256, 3) uint8 RGB."""
+        data = np.frombuffer(self._table["face_jpeg"][0].values[frame].as_buffer(), np.uint8)
+        rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        if rgb is None:
+            raise DataError(f"frame {frame} of {self._table['row_id'][0]} is not a JPEG picture")
+        return rgb
+
+    def depth(self, frame: int) -> np.ndarray:
+        """The depth picture of the mouth, (256, 256) uint8."""
+        depth_mm = decode_depth(self._table["depth"][0].values[frame].as_py())
+        return depth_view(depth_mm, lip_mask(self.landmarks[frame]), self.centre_mm)
+
+    def mouth(self, frame: int) -> np.ndarray:
+        return lip_mask(self.landmarks[frame], MOUTH_MARGIN_PX).astype(np.uint8)
+
+
+class ClipTable:
+    """The clips of one split, addressable one by one.
+
+    Args:
+        root: folder of `{split}-*.parquet` files, local or a URI that Arrow opens (`s3://bucket/shards`).
+        min_frames: shorter clips are left out, and counted in `num_too_short`.
+    Raises:
+        DataError: no such shards, or none of their clips is long enough.
+    """
+
+    def __init__(self, root: str, split: str, columns: tuple[str, ...], min_frames: int, cache_clips: int = 8) -> None:
+        self.root, self.columns, self._cache_clips = root, list(columns), cache_clips
+        self._files, base = _list_shards(root, split)
+        self._open: dict[int, pq.ParquetFile] = {}
+        self._cache: OrderedDict[int, Clip] = OrderedDict()
+        if not self._files:
+            raise DataError(f"no {split}-*.parquet in {base}: give the shards folder of a finished pipeline run")
+        every = [ref for file_idx in range(len(self._files)) for ref in self._refs(file_idx)]
+        self.clips = [ref for ref in every if ref.num_frames >= min_frames]
+        self.num_too_short = len(every) - len(self.clips)
+        if not self.clips:
+            raise DataError(f"none of the {len(every)} {split} clips in {base} has {min_frames} frames")
+        schema = self._file(0).schema_arrow
+        self.whisper_dim = schema.field("whisper").type.value_type.list_size
+        self.exp_dim = schema.field("exp_coeff").type.value_type.list_size
+        first = self._file(0).read_row_group(0, ["whisper_model", "geometry_model"])
+        self.whisper_model: str = first["whisper_model"][0].as_py()
+        self.geometry_model: str = first["geometry_model"][0].as_py()
+        self._forget_handles()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def clip(self, idx: int) -> Clip:
+        """Clip `idx`, from memory if it was read lately."""
+        if idx in self._cache:
+            self._cache.move_to_end(idx)
+            return self._cache[idx]
+        ref = self.clips[idx]
+        table = self._file(ref.file_idx).read_row_group(ref.row_group, self.columns, use_threads=False)
+        if table.num_rows > 1:  # a slice alone would keep the whole group in memory
+            table = table.take([ref.row])
+        clip = Clip(table.combine_chunks())
+        self._cache[idx] = clip
+        while len(self._cache) > self._cache_clips:
+            self._cache.popitem(last=False)
+        return clip
+
+    def _refs(self, file_idx: int) -> Iterator[ClipRef]:
+        file = self._file(file_idx)
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, ["num_frames", "row_id"])
+            pairs = zip(table["num_frames"].to_pylist(), table["row_id"].to_pylist(), strict=True)
+            for row, (num_frames, row_id) in enumerate(pairs):
+                yield ClipRef(file_idx, group, row, num_frames, row_id)
+
+    def _file(self, idx: int) -> pq.ParquetFile:
+        if idx not in self._open:
+            filesystem, path = self._files[idx]
+            self._open[idx] = pq.ParquetFile(filesystem.open_input_file(path))
+        return self._open[idx]
+
+    def _forget_handles(self) -> None:
+        """Workers open files of their own."""
+        self._open.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}, "_cache": OrderedDict()}
+
+
+def _list_shards(root: str, split: str) -> tuple[list[tuple[fs.FileSystem, str]], str]:
+    if "://" in root:
+        filesystem, base = fs.FileSystem.from_uri(root)
+    else:
+        filesystem, base = fs.LocalFileSystem(), str(Path(root).expanduser().absolute())
+    selector = fs.FileSelector(base, allow_not_found=True)
+    names = sorted(info.path for info in filesystem.get_file_info(selector))
+    chosen = [n for n in names if Path(n).name.startswith(f"{split}-") and n.endswith(".parquet")]
+    return [(filesystem, name) for name in chosen], base
+
+
+class Plan:
+    """Sample number -> (clip, draw): shuffled visits to clips, long clips visited more often.
+
+    Args:
+        num_frames: of every clip.
+        draws: samples of one visit.
+        pool: visits whose samples are shuffled together.
+    """
+
+    def __init__(self, num_frames: list[int], draws: int, pool: int, seed: int) -> None:
+        visits = [max(1, round(n / draws)) for n in num_frames]
+        self._visits = np.repeat(np.arange(len(num_frames)), visits)
+        self._draws, self._pool, self._seed = draws, pool, seed
+        self._epoch: tuple[int, np.ndarray] = (-1, self._visits)
+        self._order: tuple[tuple[int, int], np.ndarray] = ((-1, -1), self._visits)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        return len(self._visits) * self._draws
+
+    def clip_of(self, sample: int) -> int:
+        """The clip that sample `sample` is drawn from."""
+        epoch, place = divmod(sample, self.samples_per_epoch)
+        pool, place = divmod(place, self._pool * self._draws)
+        if self._epoch[0] != epoch:
+            random = np.random.default_rng([self._seed, epoch])
+            self._epoch = (epoch, random.permutation(self._visits))
+        visits = self._epoch[1][pool * self._pool : (pool + 1) * self._pool]
+        if self._order[0] != (epoch, pool):
+            random = np.random.default_rng([self._seed, epoch, pool])
+            self._order = ((epoch, pool), random.permutation(len(visits) * self._draws))
+        return int(visits[self._order[1][place] // self._draws])
+
+
+class EditorDataset(Dataset[dict[str, Tensor]]):
+    """Samples of the editor.
+
+    A sample is `target`, `reference` uint8 (3, 256, 256), `depth` uint8 (1, 256, 256) of the mouth, `mouth` uint8 0/1
+    (1, 256, 256), `audio` float32 (steps * layers, dim), and its `clip` and `frame`.
+    """
+
+    def __init__(self, root: str, split: str, config: LoaderConfig, augmentation: AugmentConfig, seed: int) -> None:
+        self.config, self.augmentation, self.seed = config, augmentation, seed
+        nearest = 2 * config.min_reference_frames  # the middle frame of a shorter clip has no reference
+        self.table = ClipTable(root, split, EDITOR_COLUMNS, nearest, config.cache_clips)
+        if self.table.whisper_dim % config.audio_layers:
+            raise DataError(
+                f"{self.table.whisper_model} gives {self.table.whisper_dim} numbers a step, not a multiple of "
+                f"loader.audio_layers={config.audio_layers}"
+            )
+        self.audio_dim = self.table.whisper_dim // config.audio_layers
+        self.plan = Plan([c.num_frames for c in self.table.clips], config.draws_per_visit, config.pool_clips, seed)
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        random = np.random.default_rng([self.seed, sample, 1])
+        clip_idx = self.plan.clip_of(sample)
+        clip = self.table.clip(clip_idx)
+        target = int(random.integers(clip.num_frames))
+        reference = int(reference_frame(clip.num_frames, target, self.config.min_reference_frames, random))
+        views = Views(clip.face(target), clip.face(reference), clip.depth(target), clip.mouth(target))
+        views = augment(views, self.augmentation, random)
+        return {**self.tensors(views, clip, target), "clip": torch.tensor(clip_idx), "frame": torch.tensor(target)}
+
+    def tensors(self, views: Views, clip: Clip, frame: int) -> dict[str, Tensor]:
+        """A sample's tensors from its pictures."""
+        audio = audio_window(clip.whisper, frame, self.config.audio_steps, self.config.audio_layers)
+        return {
+            "target": _chw(views.target),
+            "reference": _chw(views.reference),
+            "depth": torch.from_numpy(views.depth)[None],
+            "mouth": torch.from_numpy(views.mouth)[None],
+            "audio": torch.from_numpy(audio),
+        }
+
+
+def _chw(rgb: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+
+
+class MotionDataset(Dataset[dict[str, Tensor]]):
+    """Samples of audio-to-motion: `whisper` float32 (2 W, dim) and `exp` float32 (W, E) of W frames in a row."""
+
+    def __init__(self, root: str, split: str, config: LoaderConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.table = ClipTable(root, split, MOTION_COLUMNS, config.window_frames, config.cache_clips)
+        draws = max(1, config.draws_per_visit // 4)
+        self.plan = Plan([c.num_frames for c in self.table.clips], draws, config.pool_clips, seed)
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        random = np.random.default_rng([self.seed, sample, 2])
+        clip = self.table.clip(self.plan.clip_of(sample))
+        width = self.config.window_frames
+        start = int(random.integers(clip.num_frames - width + 1))
+        steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
+        whisper = clip.whisper[np.minimum(steps, len(clip.whisper) - 1)].astype(np.float32)
+        return {"whisper": torch.from_numpy(whisper), "exp": torch.from_numpy(clip.exp_coeff[start : start + width])}
+
+
+class _Numbers(Sampler[int]):
+    """Sample numbers of one rank from a batch on: batch b of rank r is samples [(b R + r) B, (b R + r + 1) B)."""
+
+    def __init__(self, first_batch: int, batch_size: int, rank: int, num_ranks: int) -> None:
+        self._first, self._size, self._rank, self._ranks = first_batch, batch_size, rank, num_ranks
+
+    def __iter__(self) -> Iterator[int]:
+        batch = self._first
+        while True:
+            start = (batch * self._ranks + self._rank) * self._size
+            yield from range(start, start + self._size)
+            batch += 1
+
+
+def endless_loader(
+    dataset: Dataset[dict[str, Tensor]],
+    batch_size: int,
+    first_batch: int,
+    num_workers: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of one rank without end, from batch number `first_batch` on."""
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=_Numbers(first_batch, batch_size, rank, num_ranks),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread,
+        # A forked copy of OpenCV's and Arrow's thread pools hangs.
+        multiprocessing_context="forkserver" if num_workers else None,
+        prefetch_factor=2 if num_workers else None,
+    )
+    return iter(loader)
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

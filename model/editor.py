@@ -1,0 +1,122 @@
+"""The editor: latents of a masked face, a reference and a depth picture, plus sound, to a face that says the sound.
+
+One step, no noise: a U-Net at timestep 0 between the two halves of an image auto-encoder. Source: JoyGen,
+arXiv:2501.01798.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from model.config import ConfigError, LossConfig, UnetConfig
+from model.unet import UNet
+from model.vae import Vae
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What the editor made of a batch; `image` is in [-1, 1]."""
+
+    latents: Float[Tensor, "b c hl wl"]
+    image: Float[Tensor, "b 3 h w"]
+
+
+def to_signed(image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Bytes to [-1, 1]."""
+    return image.float() / 127.5 - 1
+
+
+def to_bytes(image: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
+    """[-1, 1] to bytes."""
+    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def hide_lower_half(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The masked input: everything below mid-face is black."""
+    hidden = image.clone()
+    hidden[:, :, image.shape[2] // 2 :] = -1
+    return hidden
+
+
+def sinusoidal_positions(num_tokens: int, width: int) -> Float[Tensor, "1 m d"]:
+    """Positions of the audio tokens, sines and cosines interleaved. Source: arXiv:1706.03762."""
+    place = torch.arange(num_tokens)[:, None]
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
+    table = torch.zeros(1, num_tokens, width)
+    table[0, :, 0::2], table[0, :, 1::2] = torch.sin(place * rates), torch.cos(place * rates)
+    return table
+
+
+class Editor(nn.Module):
+    """U-Net and auto-encoder, from bytes to bytes.
+
+    Args:
+        audio_dim: width of an audio token in the shards.
+        num_tokens: audio tokens of a frame.
+    Raises:
+        ConfigError: the configuration's cross-attention does not fit the shards' features.
+    """
+
+    def __init__(self, config: UnetConfig, vae: Vae, channels: int, audio_dim: int, num_tokens: int) -> None:
+        super().__init__()
+        if config.cross_attention_dim not in (None, audio_dim):
+            raise ConfigError(
+                f"unet.cross_attention_dim is {config.cross_attention_dim}, the shards' audio tokens have {audio_dim}: "
+                f"make shards with the Whisper encoder that fits, or set unet.cross_attention_dim={audio_dim}"
+            )
+        self.config, self.vae = config, vae
+        cell = channels * config.patch**2
+        self.unet = UNet(config, cell * (3 if config.use_depth else 2), cell, audio_dim)
+        if config.skip_reference:
+            nn.init.zeros_(self.unet.conv_out.weight)
+            nn.init.zeros_(cast(Tensor, self.unet.conv_out.bias))
+        self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
+
+    def forward(self, batch: dict[str, Tensor]) -> Edited:
+        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `depth`, `audio`."""
+        with torch.no_grad():
+            masked = self.vae.encode(hide_lower_half(to_signed(batch["target"])))
+            reference = self.vae.encode(to_signed(batch["reference"]))
+            seen = [masked, reference]
+            if self.config.use_depth:
+                depth = to_signed(batch["depth"]).expand(-1, 3, -1, -1)
+                seen.append(self.vae.encode(depth))
+        audio = batch["audio"]
+        if self.config.normalize_audio:
+            audio = F.layer_norm(audio, audio.shape[-1:])
+        audio = audio + cast(Tensor, self.positions)
+        patch = self.config.patch
+        latents = F.pixel_shuffle(self.unet(F.pixel_unshuffle(torch.cat(seen, dim=1), patch), audio), patch)
+        if self.config.skip_reference:
+            half = masked.shape[2] // 2
+            latents = latents + torch.cat([masked[:, :, :half], reference[:, :, half:]], dim=2)
+        return Edited(latents, self.vae.decode(latents))
+
+
+def editor_loss(
+    editor: nn.Module, vae: Vae, batch: dict[str, Tensor], config: LossConfig
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """L1 of the latents, of the lower half's pixels, and (where asked for) of the mouth's pixels once more.
+
+    Args:
+        editor: the `Editor`, possibly wrapped for several processes.
+    """
+    target = to_signed(batch["target"])
+    with torch.no_grad():
+        truth = vae.encode(target)
+    edited: Edited = editor(batch)
+    latent = (edited.latents - truth).abs().mean()
+    error = (edited.image - target).abs().mean(dim=1, keepdim=True)
+    half = target.shape[2] // 2
+    pixel = error[:, :, half:].mean()
+    mouth_px = batch["mouth"].float()
+    mouth = (error * mouth_px).sum() / mouth_px.sum().clamp_min(1)
+    loss = config.latent * latent + config.pixel * pixel + config.mouth * mouth
+    return loss, {"latent": latent.detach(), "pixel": pixel.detach(), "mouth": mouth.detach()}

@@ -1,0 +1,264 @@
+"""Dub a video: the same pictures, with the mouth saying another sound.
+
+    python -m model.infer --run RUN --video V --audio A --out Y.mp4 [--a2m RUN2] [--device cuda]
+
+The result is as long as the sound: a longer video is cut, a shorter one runs to and fro. Frames without a face pass
+through. Two passes over the video keep memory constant: the first follows the face, the second edits frame by frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from model.a2m import A2m
+from model.compose import compose
+from model.config import ConfigError, TrainConfig
+from model.editor import Editor, to_bytes
+from model.motion import FaceMotion
+from model.progress import Progress
+from model.sound import Sound, encoder_named
+from model.tasks import DataFacts, load_trained
+from pipeline.records import Dropped
+from pipeline.weights import MissingWeights, WeightStore
+from stages.crop import crop_boxes, crop_face, to_crop
+from stages.faces import FaceFinder
+from stages.landmarks import LandmarkDetector
+from stages.media import decode_audio, decode_video, probe_media, write_video
+
+REVERSED_BYTES = 256 << 20
+"""Frames held to play a stretch backwards."""
+MIN_RUN_FRAMES = 5
+"""A face seen for less is taken for a false detection and passes through."""
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Dubbed:
+    """What was done."""
+
+    num_frames: int
+    num_without_face: int
+    fps: Fraction
+    depth: bool
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """The face through the video's frames.
+
+    Args:
+        found: (T,) whether a frame has a face that is edited.
+        boxes: (T, 4) crop boxes in source pixels, smoothed over each run of frames with a face.
+        points: (T, 478, 3) landmarks in crop pixels.
+    """
+
+    found: Bool[np.ndarray, " t"]
+    boxes: Float[np.ndarray, "t 4"]
+    points: Float[np.ndarray, "t p xyz"]
+
+    def runs(self) -> list[slice]:
+        return runs_of(self.found)
+
+
+def runs_of(found: Bool[np.ndarray, " t"]) -> list[slice]:
+    """Stretches of frames in a row with a face."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]).astype(np.int8)))
+    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def follow_face(frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: Fraction, weights: WeightStore) -> FaceTrack:
+    """First pass: landmarks of every frame, crop boxes of every run."""
+    seen: list[np.ndarray | None] = []
+    with LandmarkDetector(weights, FaceFinder(weights)) as detector:
+        for i, rgb in enumerate(frames):
+            face = detector(rgb, float(i / fps))
+            seen.append(None if face is None else face.points)
+    found = np.array([points is not None for points in seen], bool)
+    for run in runs_of(found):
+        found[run] = run.stop - run.start >= MIN_RUN_FRAMES
+    boxes = np.zeros((len(seen), 4), np.float32)
+    points = np.zeros((len(seen), 478, 3), np.float32)
+    for run in runs_of(found):
+        stretch = np.stack([p for p in seen[run] if p is not None])
+        boxes[run] = crop_boxes(stretch)
+        points[run] = to_crop(stretch, boxes[run])
+    return FaceTrack(found, boxes, points)
+
+
+def to_and_fro(idx: int, length: int) -> int:
+    """The source frame of output frame `idx` when a video of `length` frames runs forwards, then backwards, ..."""
+    if length == 1:
+        return 0
+    place = idx % (2 * (length - 1))
+    return min(place, 2 * (length - 1) - place)
+
+
+def play(video: Path, fps: Fraction, length: int, num_frames: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Frames `to_and_fro(0), to_and_fro(1), ...` of a video, holding few of them at a time."""
+    yield from islice(_to_and_fro_frames(video, fps, length), num_frames)
+
+
+def _to_and_fro_frames(video: Path, fps: Fraction, length: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Without end. The video's last frame and, after the first round, its first are shown once at each turn."""
+    yield from _frames(video, fps, 0, length)
+    while True:
+        end = length - 1
+        while end > 0:
+            nearest = next(_frames(video, fps, end - 1, end))
+            chunk = max(1, min(end, REVERSED_BYTES // nearest.nbytes))
+            yield from reversed(list(_frames(video, fps, end - chunk, end)))
+            end -= chunk
+        yield from _frames(video, fps, min(1, length - 1), length)
+
+
+def _frames(video: Path, fps: Fraction, start: int, end: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    ticks = decode_video(video, float(start / fps), float(end / fps), fps=fps)
+    yield from (frame.rgb for frame in islice(ticks, end - start))
+
+
+class Dubber:
+    """Edits frames of one video with one sound.
+
+    Args:
+        motion: gives depth for the new sound; None edits without depth, which the editor is trained for.
+    """
+
+    def __init__(self, editor: Editor, config: TrainConfig, sound: Sound, track: FaceTrack, motion: FaceMotion | None):
+        self._editor, self._config, self._sound, self._track, self._motion = editor, config, sound, track, motion
+        self._device = next(editor.parameters()).device
+
+    def edit(self, frames: list[UInt8[np.ndarray, "h w 3"]], places: list[tuple[int, float]]) -> list[np.ndarray]:
+        """Frames with the mouth of their time.
+
+        Args:
+            frames: source frames with a face.
+            places: of each, its number in the video and its time in the sound, in seconds.
+        """
+        loader = self._config.loader
+        crops = [crop_face(rgb, self._track.boxes[i]) for rgb, (i, _) in zip(frames, places, strict=True)]
+        pictures = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy())
+        audio = np.stack([self._sound.window(t, loader.audio_steps, loader.audio_layers) for _, t in places])
+        depth = np.zeros((len(frames), 1, *pictures.shape[2:]), np.uint8)
+        if self._motion is not None:
+            depth = np.stack([self._motion.depth(i, self._sound.expression(t))[None] for i, t in places])
+        batch = {
+            "target": pictures,
+            "reference": pictures,
+            "depth": torch.from_numpy(depth),
+            "audio": torch.from_numpy(audio),
+        }
+        with torch.no_grad():
+            output = self._editor({k: v.to(self._device) for k, v in batch.items()}).image
+        edited = to_bytes(output).permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            compose(rgb, crop, face, self._track.boxes[i], self._track.points[i])
+            for rgb, crop, face, (i, _) in zip(frames, crops, edited, places, strict=True)
+        ]
+
+    def run(self, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: Fraction, batch: int) -> Iterator[np.ndarray]:
+        """All frames in order, those with a face edited, `batch` at a time."""
+        length = len(self._track.found)
+        waiting: list[tuple[np.ndarray, int, float]] = []
+        for number, rgb in enumerate(frames):
+            waiting.append((rgb, to_and_fro(number, length), float(number / fps)))
+            if len(waiting) == batch:
+                yield from self._flush(waiting)
+                waiting = []
+        yield from self._flush(waiting)
+
+    def _flush(self, waiting: list[tuple[np.ndarray, int, float]]) -> Iterator[np.ndarray]:
+        chosen = [(rgb, (i, t)) for rgb, i, t in waiting if self._track.found[i]]
+        edited = iter(self.edit([rgb for rgb, _ in chosen], [place for _, place in chosen]) if chosen else [])
+        for rgb, i, _ in waiting:
+            yield next(edited) if self._track.found[i] else rgb
+
+
+def dub(
+    video: Path,
+    audio: Path,
+    out: Path,
+    editor: tuple[Editor, TrainConfig, DataFacts],
+    motion: tuple[A2m, TrainConfig, DataFacts] | None,
+    weights: WeightStore,
+    config: InferConfig,
+    progress: Progress | None = None,
+) -> Dubbed:
+    """Write `out`: `video` with the sound of `audio` and lips that fit it.
+
+    Raises:
+        Dropped: one of the two cannot be read.
+        ConfigError: the two runs were not trained on the same features.
+    """
+    network, settings, facts = editor
+    if motion is not None and motion[2].whisper_model != facts.whisper_model:
+        raise ConfigError(f"the editor hears {facts.whisper_model}, the motion model {motion[2].whisper_model}")
+    progress = progress or Progress(active=False)
+    about = probe_media(video)
+    fps = Fraction(about.fps_num, about.fps_den)
+    samples = decode_audio(audio)
+    num_frames = max(1, round(Fraction(len(samples), 16_000) * fps))
+    wanted = min(num_frames, max(1, round(about.duration_s * fps)))
+    progress.say(f"following the face through {wanted} frames")
+    track = follow_face(_frames(video, fps, 0, wanted), fps, weights)
+    length = len(track.found)
+    device = str(next(network.parameters()).device)
+    sound = Sound(samples, encoder_named(facts.whisper_model, weights, device), motion[0] if motion else None)
+    face_motion = FaceMotion(track, motion[2].geometry_model) if motion else None
+    dubber = Dubber(network, settings, sound, track, face_motion)
+    edited = dubber.run(play(video, fps, length, num_frames), fps, config.batch_size)
+    with progress:
+        write_video(out, _counted(edited, num_frames, progress), fps, samples)
+    without = sum(not track.found[to_and_fro(i, length)] for i in range(num_frames))
+    return Dubbed(num_frames, without, fps, face_motion is not None)
+
+
+def _counted(frames: Iterator[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
+    for number, rgb in enumerate(frames):
+        progress.show("dub", number + 1, (number + 1) / total, {})
+        yield rgb
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.infer", description="Give a video another voice.")
+    parser.add_argument("--run", type=Path, required=True, help="a run of python -m model.train")
+    parser.add_argument("--video", type=Path, required=True)
+    parser.add_argument("--audio", type=Path, required=True, help="any file with sound, a video too")
+    parser.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
+    parser.add_argument("--a2m", type=Path, help="a run of configs/a2m.yaml: depth for the new sound")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch-size", type=int, default=InferConfig.batch_size)
+    given = parser.parse_args(arguments)
+    weights = WeightStore.from_environment()
+    try:
+        editor: Any = load_trained(given.run, "editor", weights, given.device)
+        motion: Any = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        config = InferConfig(given.batch_size)
+        done = dub(given.video, given.audio, given.out, editor, motion, weights, config, Progress(active=True))
+    except (ConfigError, MissingWeights, Dropped) as error:
+        print(f"model.infer: {error}", file=sys.stderr)
+        return 2
+    depth = "with" if done.depth else "without"
+    print(f"{given.out}: {done.num_frames} frames at {float(done.fps):.3f} fps, {depth} depth")
+    if done.num_without_face:
+        print(f"{done.num_without_face} frames show no face and were left as they are")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,56 @@
+"""Depth pictures of a mouth that says something else: the fitted head of the video, with predicted expressions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from model.views import depth_view, lip_mask
+from pipeline.records import CROP_PX
+from stages.face_model import load_face_model
+from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
+from stages.raster import rasterize
+
+
+class Track(Protocol):
+    """What is known of the face through the video; see `infer.FaceTrack`."""
+
+    @property
+    def boxes(self) -> np.ndarray: ...
+
+    @property
+    def points(self) -> np.ndarray: ...
+
+    def runs(self) -> list[slice]: ...
+
+
+class FaceMotion:
+    """The head of a video, fitted once for every run of frames with a face.
+
+    Args:
+        geometry_model: the face model whose coefficients the motion model predicts: an embedded one's name, or a path.
+    """
+
+    def __init__(self, track: Track, geometry_model: str) -> None:
+        self._model = load_face_model(geometry_model)
+        self._triangles = self._model.face_triangles
+        self._focal_px = np.full((len(track.boxes), 2), 1.0)
+        self._pose = np.zeros((len(track.boxes), 6), np.float32)
+        self._identity = np.zeros((len(track.boxes), len(self._model.identity)), np.float32)
+        self._centre_mm = np.zeros(len(track.boxes))
+        config = GeometryConfig(model=geometry_model)
+        for run in track.runs():
+            self._focal_px[run] = crop_focal_px(track.boxes[run].astype(np.float64))
+            fit = fit_landmarks(self._model, track.points[run], self._focal_px[run], config)
+            self._pose[run], self._identity[run] = fit.pose, fit.id_coeff
+            self._centre_mm[run] = np.median(fit.pose[:, 5])
+
+    def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
+        """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""
+        only = slice(frame, frame + 1)
+        vertices = synthesize(self._model, self._identity[frame], expression[None], self._pose[only])
+        projected = project(vertices, self._focal_px[only])
+        depth_mm = rasterize(projected, self._triangles, CROP_PX)[0][0]
+        return depth_view(depth_mm, lip_mask(self._model.at_landmarks(projected)[0]), float(self._centre_mm[frame]))

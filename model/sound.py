@@ -1,0 +1,94 @@
+"""A sound of any length as the models want it: Whisper features and motion, computed block by block."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+
+from model.a2m import A2m
+from model.config import ConfigError
+from model.views import STEPS_PER_FRAME
+from pipeline.records import CLIP_FPS
+from pipeline.weights import WeightStore
+from stages.features import SAMPLES_PER_STEP, FeaturesConfig, WhisperEncoder
+
+BLOCK_STEPS = 1000
+CONTEXT_STEPS = 100
+"""Blocks of 20 s, with 2 s to either side that are heard and thrown away, so that blocks meet without seams."""
+
+
+def encoder_named(name: str, weights: WeightStore, device: str = "cpu") -> WhisperEncoder:
+    """The encoder that gave a data set its features.
+
+    Raises:
+        ConfigError: no encoder of ours has that name.
+    """
+    model, _, layers = name.removeprefix("whisper-").partition("/")
+    config = FeaturesConfig(model=model, layers=tuple(layers.split(",")) if layers else (), device=device)
+    encoder = WhisperEncoder(config, weights)
+    if encoder.name != name:
+        raise ConfigError(f"the shards were made with {name!r}, which this version does not know")
+    return encoder
+
+
+class Sound:
+    """Features, and where asked for motion, of one recording.
+
+    Args:
+        audio: float32 (N,) mono 16 kHz.
+        motion: the audio-to-motion model, or None.
+    """
+
+    def __init__(self, audio: Float[np.ndarray, " n"], encoder: WhisperEncoder, motion: A2m | None = None) -> None:
+        self.audio, self._encoder, self._motion = audio, encoder, motion
+        self.num_steps = -(-len(audio) // SAMPLES_PER_STEP)
+        self._block: Any = lru_cache(maxsize=3)(self._encode)
+        self._motion_block: Any = lru_cache(maxsize=3)(self._move)
+
+    def features(self, steps: Integer[np.ndarray, " s"]) -> Float[np.ndarray, "s dim"]:
+        """Features at these 20 ms steps; beyond the ends the first and last are repeated."""
+        steps = np.clip(steps, 0, self.num_steps - 1)
+        blocks = steps // BLOCK_STEPS
+        out = np.empty((len(steps), self._encoder.dim), np.float16)
+        for block in np.unique(blocks):
+            chosen = blocks == block
+            out[chosen] = self._block(int(block))[steps[chosen] - block * BLOCK_STEPS]
+        return out
+
+    def window(self, time_s: float, steps: int, layers: int) -> Float[np.ndarray, "tokens dim"]:
+        """The audio tokens of the frame shown from `time_s` on, cut like `views.audio_window`."""
+        first = round(time_s * CLIP_FPS * STEPS_PER_FRAME) - (steps - STEPS_PER_FRAME) // 2
+        return self.features(np.arange(first, first + steps)).reshape(steps * layers, -1).astype(np.float32)
+
+    def expression(self, time_s: float) -> Float[np.ndarray, " e"]:
+        """Predicted expression coefficients at a time, between the two nearest of 25 a second."""
+        last = (self.num_steps + 1) // STEPS_PER_FRAME - 1
+        place = min(max(time_s * CLIP_FPS, 0.0), float(max(last, 0)))
+        low = int(place)
+        share = place - low
+        return (1 - share) * self._frame(low) + share * self._frame(min(low + 1, max(last, 0)))
+
+    def _frame(self, frame: int) -> np.ndarray:
+        block, place = divmod(frame, BLOCK_STEPS // STEPS_PER_FRAME)
+        return self._motion_block(block)[place]
+
+    def _encode(self, block: int) -> np.ndarray:
+        start = block * BLOCK_STEPS
+        first, end = max(0, start - CONTEXT_STEPS), start + BLOCK_STEPS + CONTEXT_STEPS
+        features = self._encoder.encode(self.audio[first * SAMPLES_PER_STEP : end * SAMPLES_PER_STEP])
+        return features[start - first :][:BLOCK_STEPS]
+
+    @torch.no_grad()
+    def _move(self, block: int) -> np.ndarray:
+        if self._motion is None:
+            raise ValueError("this sound was made without an audio-to-motion model")
+        start = block * BLOCK_STEPS
+        steps = np.arange(start - CONTEXT_STEPS, start + BLOCK_STEPS + CONTEXT_STEPS)
+        device = next(self._motion.parameters()).device
+        whisper = torch.from_numpy(self.features(steps).astype(np.float32))[None].to(device)
+        context, frames = CONTEXT_STEPS // STEPS_PER_FRAME, BLOCK_STEPS // STEPS_PER_FRAME
+        return self._motion(whisper)[0, context : context + frames].float().cpu().numpy()

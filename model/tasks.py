@@ -1,0 +1,212 @@
+"""What can be trained: the editor (with its own auto-encoder, for the tiny preset) and audio-to-motion.
+
+A task owns the data set and the module, and names the phases of its training in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.a2m import A2m, MotionStatistics
+from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
+from model.config import ConfigError, OptimConfig, TrainConfig, load_dict
+from model.data import ClipTable, EditorDataset, MotionDataset
+from model.editor import Editor, editor_loss, to_bytes, to_signed
+from model.grids import editor_grid, motion_chart
+from model.vae import TinyVae, build_vae
+from pipeline.weights import WeightStore
+
+Batch = dict[str, Tensor]
+Loss = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training.
+
+    Args:
+        trained: its parameters alone change.
+        loss: of a batch, through the module that accelerate has wrapped.
+    """
+
+    name: str
+    optim: OptimConfig
+    trained: nn.Module
+    loss: Callable[[nn.Module, Batch], Loss]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a trained model needs to know of the shards it was trained on."""
+
+    whisper_model: str
+    whisper_dim: int
+    geometry_model: str
+    exp_dim: int
+
+    @staticmethod
+    def of(table: ClipTable) -> DataFacts:
+        return DataFacts(table.whisper_model, table.whisper_dim, table.geometry_model, table.exp_dim)
+
+
+def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, published: bool = True) -> Editor:
+    """The editor of a configuration.
+
+    Args:
+        published: start from the published weights that the configuration names; False where a checkpoint follows.
+    """
+    path = None
+    if config.vae.kind == "sd":
+        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
+    layers = config.loader.audio_layers
+    if facts.whisper_dim % layers:
+        raise ConfigError(
+            f"{facts.whisper_model} gives {facts.whisper_dim} numbers a step, which loader.audio_layers={layers} "
+            "does not divide"
+        )
+    tokens, width = config.loader.audio_steps * layers, facts.whisper_dim // layers
+    editor = Editor(config.unet, build_vae(config.vae, path), config.vae.latent_channels, width, tokens)
+    if published and config.unet.path is not None:
+        editor.unet.load_state_dict(_read_state(Path(config.unet.path)))
+    return editor
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """A published U-Net: safetensors, or a torch file of plain tensors; a `unet.` or `module.` prefix is taken off."""
+    from safetensors.torch import load_file
+
+    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    if all(name.startswith(("unet.", "module.")) for name in state):
+        state = {name.split(".", 1)[1]: value for name, value in state.items()}
+    return state
+
+
+class EditorTask:
+    """Phases: `vae` where the auto-encoder is our own, then `edit`."""
+
+    def __init__(self, config: TrainConfig, weights: WeightStore) -> None:
+        self._config = config
+        self.dataset = EditorDataset(config.data, "train", config.loader, config.augment, config.seed)
+        self.facts = DataFacts.of(self.dataset.table)
+        self.module = build_editor(config, self.facts, weights)
+        self.phases = [Phase("edit", config.optim, self.module.unet, self._edit_loss)]
+        if isinstance(self.module.vae, TinyVae):
+            self.phases.insert(0, Phase("vae", config.vae_optim, self.module.vae, self._vae_loss))
+
+    def start(self) -> None:
+        """Before the first step of a fresh run."""
+        if isinstance(self.module.vae, TinyVae):
+            number = self._config.vae.init_images
+            stride = max(1, self.dataset.plan.samples_per_epoch // number)
+            images = torch.stack([self.dataset[i * stride]["target"] for i in range(number)])
+            self.module.vae.start_from(to_signed(images))
+
+    def saved(self) -> dict[str, Tensor]:
+        """Weights that a checkpoint must hold: all but those of a published auto-encoder."""
+        state = self.module.state_dict()
+        return {name: value for name, value in state.items() if not name.startswith("vae.net.")}
+
+    def _edit_loss(self, module: nn.Module, batch: Batch) -> Loss:
+        return editor_loss(module, self.module.vae, batch, self._config.loss)
+
+    def _vae_loss(self, _module: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(self.module.vae, TinyVae)  # noqa: S101 - the phase exists only then
+        loss = self.module.vae.loss(to_signed(batch["target"]))
+        return loss, {"pixel": loss.detach()}
+
+    def preview(self, phase: Phase, path: Path) -> None:
+        """Reference, masked, depth, output and truth of fixed samples, as one PNG."""
+        step = max(1, self.dataset.plan.samples_per_epoch // self._config.grid_samples)
+        samples = [self.dataset[i * step] for i in range(self._config.grid_samples)]
+        device = next(self.module.parameters()).device
+        batch = {name: torch.stack([s[name] for s in samples]).to(device) for name in samples[0]}
+        with torch.no_grad():
+            if phase.name == "vae":
+                output = self.module.vae.decode(self.module.vae.encode(to_signed(batch["target"])))
+            else:
+                output = self.module(batch).image
+        editor_grid(path, batch, to_bytes(output))
+
+
+class A2mTask:
+    """One phase, `motion`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+        self.dataset = MotionDataset(config.data, "train", config.loader, config.seed)
+        self.facts = DataFacts.of(self.dataset.table)
+        self.module = A2m(config.a2m, self.facts.whisper_dim, self.facts.exp_dim)
+        self.phases = [Phase("motion", config.optim, self.module, self._loss)]
+
+    def start(self) -> None:
+        table = self.dataset.table
+        motion = np.concatenate([table.clip(i).exp_coeff for i in range(min(len(table), 256))])
+        mean, deviation = motion.mean(0), motion.std(0) + 1e-6
+        self.module.set_statistics(MotionStatistics(torch.from_numpy(mean), torch.from_numpy(deviation)))
+
+    def saved(self) -> dict[str, Tensor]:
+        return self.module.state_dict()
+
+    def _loss(self, module: nn.Module, batch: Batch) -> Loss:
+        predicted = module(batch["whisper"])
+        return self.module.loss(predicted, batch["exp"])
+
+    def preview(self, _phase: Phase, path: Path) -> None:
+        """The liveliest coefficients of one sequence, predicted and true, as one PNG."""
+        sample = self.dataset[0]
+        device = next(self.module.parameters()).device
+        with torch.no_grad():
+            predicted = self.module(sample["whisper"][None].to(device))[0].cpu().numpy()
+        motion_chart(path, predicted, sample["exp"].numpy())
+
+
+Task = EditorTask | A2mTask
+
+
+def build_task(config: TrainConfig, weights: WeightStore) -> Task:
+    if config.task == "editor":
+        return EditorTask(config, weights)
+    if config.task == "a2m":
+        return A2mTask(config)
+    raise ConfigError(f"task is {config.task!r}, want editor or a2m")
+
+
+def load_saved(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what `Task.saved` gave: everything but a published auto-encoder."""
+    result = module.load_state_dict(state, strict=False)
+    missing = [name for name in result.missing_keys if not name.startswith("vae.net.")]
+    if missing or result.unexpected_keys:
+        raise ConfigError(f"the checkpoint does not fit its configuration: {[*missing, *result.unexpected_keys][:5]}")
+
+
+def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu") -> tuple[Any, TrainConfig, DataFacts]:
+    """The newest model of a run, averaged weights, ready for inference.
+
+    Raises:
+        ConfigError: there is no such run, it trained something else, or its auto-encoder has not been trained yet.
+    """
+    checkpoint = _newest(run)
+    config = load_dict(TrainConfig, checkpoint.config)
+    if config.task != task:
+        raise ConfigError(f"{run} trained {config.task}, not {task}")
+    facts = DataFacts(**checkpoint.data)
+    if task == "a2m":
+        module = A2m(config.a2m, facts.whisper_dim, facts.exp_dim)
+    else:
+        module = build_editor(config, facts, weights, published=False)
+    load_saved(module, {**checkpoint.model, **checkpoint.average})
+    return module.to(device).eval().requires_grad_(False), config, facts
+
+
+def _newest(run: Path) -> Checkpoint:
+    folder = latest_checkpoint(run)
+    if folder is None:
+        raise ConfigError(f"{run} holds no checkpoint: give the --out folder of a `python -m model.train` run")
+    return read_checkpoint(folder)

@@ -1,0 +1,293 @@
+"""Train the editor or audio-to-motion on Parquet shards.
+
+    python -m model.train --data OUT/shards --config model/configs/tiny.yaml --out RUN [key=value ...]
+
+The same command again goes on where the run stopped. RUN holds `config.yaml`, `metrics.jsonl`, `grids/*.png` and the
+newest checkpoints. For several GPUs: `accelerate launch -m model.train ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from model.checkpoint import Checkpoint, State, latest_checkpoint, load_moments, read_checkpoint, save_checkpoint
+from model.config import ConfigError, OptimConfig, TrainConfig, as_dict, load_config
+from model.data import DataError, endless_loader
+from model.progress import Progress
+from model.tasks import Phase, Task, build_task, load_saved
+from pipeline.weights import MissingWeights, WeightStore
+
+FREE_KEYS = {"data", "out", "device", "num_threads", "log_every_steps", "grid_every_steps", "checkpoint_every_steps"}
+"""Settings that may differ when a run is taken up again."""
+
+
+class Average:
+    """Exponential moving average of a phase's weights; young averages forget quickly."""
+
+    def __init__(self, names: list[str], values: list[Tensor], decay: float) -> None:
+        self.names, self._live, self._decay = names, values, decay
+        self.values = [v.detach().clone() for v in values]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for mean, live in zip(self.values, self._live, strict=True):
+            mean.lerp_(live.detach(), 1 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.values, strict=True))
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange live and averaged weights; twice is nothing."""
+        for live, mean in zip(self._live, self.values, strict=True):
+            kept = live.detach().clone()
+            live.copy_(mean)
+            mean.copy_(kept)
+
+
+def learning_rate(config: OptimConfig, progress: float, step: int) -> float:
+    """Cosine from `lr` to `lr_end` over the phase, after a linear warm-up."""
+    cosine = config.lr_end + (config.lr - config.lr_end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return cosine * min(1.0, (step + 1) / (config.warmup_steps + 1))
+
+
+def progress_of(config: OptimConfig, step: int, elapsed_s: float) -> float:
+    """Share of a phase that is done, by steps or by time, whichever is further."""
+    by_time = elapsed_s / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return max(step / config.max_steps, by_time)
+
+
+class Trainer:
+    """One run: phases in order, from the newest checkpoint if there is one."""
+
+    def __init__(self, config: TrainConfig, task: Task, accelerator: Accelerator) -> None:
+        self.config, self.task, self.accelerator = config, task, accelerator
+        self.run = Path(config.out)
+        self.state = State()
+        self._resumed: Checkpoint | None = None
+        self._progress = Progress(accelerator.is_main_process)
+        folder = latest_checkpoint(self.run)
+        if folder is not None:
+            self._resumed = read_checkpoint(folder)
+            _check_same(config, self._resumed.config)
+            self.state = self._resumed.state
+            load_saved(task.module, self._resumed.model)
+
+    def run_all(self) -> None:
+        """Train what is left.
+
+        Raises:
+            DataError: the shards changed their features since the run began.
+        """
+        if self.state.finished:
+            self._progress.say(f"{self.run} is trained already: {self.state.step} steps")
+            return
+        if self._resumed is None:
+            self.task.start()
+        elif self._resumed.data != vars(self.task.facts):
+            raise DataError(f"the run was trained on {self._resumed.data}, these shards are {vars(self.task.facts)}")
+        else:
+            self._progress.say(f"going on from step {self.state.step}")
+        self._trim_metrics()
+        if self.accelerator.is_main_process:
+            self.run.mkdir(parents=True, exist_ok=True)
+            (self.run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(self.config)))
+        self.task.module.to(self.accelerator.device)
+        if self.config.channels_last and self.config.task == "editor":
+            self.task.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        with self._progress:
+            for index in range(self.state.phase, len(self.task.phases)):
+                self._run_phase(index)
+
+    def _run_phase(self, index: int) -> None:
+        phase, optim = self.task.phases[index], self.task.phases[index].optim
+        self.task.module.requires_grad_(False)
+        phase.trained.requires_grad_(True)
+        trained = [(n, p) for n, p in self.task.module.named_parameters() if p.requires_grad]
+        average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
+        optimizer = torch.optim.AdamW(
+            [p for _, p in trained],
+            lr=optim.lr,
+            betas=(optim.beta1, optim.beta2),
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
+        )
+        if self._resumed is not None and self._resumed.state.phase == index:
+            load_moments(optimizer, self._resumed.folder)
+            for mean, name in zip(average.values, average.names, strict=True):
+                mean.copy_(self._resumed.average[name])
+        else:
+            self.state = replace(self.state, phase=index, phase_step=0, elapsed_s=0.0)
+        module = torch.compile(self.task.module) if self.config.compile else self.task.module
+        module, ready = self.accelerator.prepare(module, optimizer)
+        self._loop(phase, module, ready, average)
+        average.swap()
+        last = index == len(self.task.phases) - 1
+        self.state = replace(self.state, finished=last)
+        if last:
+            self._preview(phase, self.run / "grids" / "final.png")
+        self._save(optimizer, average)
+
+    def _loop(self, phase: Phase, module: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> None:
+        config, optim, began = self.config, phase.optim, time.monotonic() - self.state.elapsed_s
+        batches = self._batches(optim)
+        started_at_step, started = self.state.step, time.monotonic()
+        module.train()
+        while (done := progress_of(optim, self.state.phase_step, self.state.elapsed_s)) < 1:
+            # The only randomness of a step; so a resumed run repeats it.
+            set_seed(config.seed * 1_000_003 + self.state.step + 7_919 * self.accelerator.process_index)
+            rate = learning_rate(optim, done, self.state.phase_step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            total, parts = self._accumulate(phase, module, batches)
+            norm = self.accelerator.clip_grad_norm_(phase.trained.parameters(), optim.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            average.update(self.state.phase_step)
+            self.state = replace(
+                self.state,
+                step=self.state.step + 1,
+                phase_step=self.state.phase_step + 1,
+                batches=self.state.batches + optim.accumulate,
+                elapsed_s=time.monotonic() - began,
+            )
+            step = self.state.step
+            if step % config.log_every_steps == 0:
+                speed = (step - started_at_step) / (time.monotonic() - started)
+                metrics = {
+                    "loss": total,
+                    **parts,
+                    "grad_norm": float(torch.as_tensor(norm)),
+                    "lr": rate,
+                    "steps_per_s": speed,
+                }
+                self._log(phase, metrics, done)
+            if step % config.grid_every_steps == 0:
+                average.swap()
+                self._preview(phase, self.run / "grids" / f"step-{step:08d}.png")
+                average.swap()
+            if step % config.checkpoint_every_steps == 0:
+                self._save(optimizer, average)
+
+    def _accumulate(
+        self, phase: Phase, module: nn.Module, batches: Iterator[dict[str, Tensor]]
+    ) -> tuple[float, dict[str, float]]:
+        """Gradients of one optimizer step; mean loss and its parts."""
+        number, total, parts = phase.optim.accumulate, 0.0, {}
+        for i in range(number):
+            batch = {k: v.to(self.accelerator.device, non_blocking=True) for k, v in next(batches).items()}
+            with self.accelerator.no_sync(module) if i < number - 1 else nullcontext():
+                with self.accelerator.autocast():
+                    loss, named = phase.loss(module, batch)
+                self.accelerator.backward(loss / number)
+            total += loss.detach() / number
+            parts = {name: parts.get(name, 0.0) + value / number for name, value in named.items()}
+        if self.state.step % self.config.log_every_steps != self.config.log_every_steps - 1:
+            return 0.0, {}
+        mean = cast(Tensor, self.accelerator.reduce(torch.as_tensor(total), "mean"))
+        return float(mean), {name: float(value) for name, value in parts.items()}
+
+    def _batches(self, optim: OptimConfig) -> Iterator[dict[str, Tensor]]:
+        accelerator = self.accelerator
+        return endless_loader(
+            self.task.dataset,
+            optim.batch_size,
+            self.state.batches,
+            self.config.loader.num_workers,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+
+    def _log(self, phase: Phase, metrics: dict[str, float], done: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        record = {"step": self.state.step, "phase": phase.name, **{k: float(f"{v:.6g}") for k, v in metrics.items()}}
+        with (self.run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self._progress.show(phase.name, self.state.step, done, metrics)
+
+    def _preview(self, phase: Phase, path: Path) -> None:
+        if self.accelerator.is_main_process:
+            self.task.module.eval()
+            self.task.preview(phase, path)
+            self.task.module.train()
+
+    def _save(self, optimizer: torch.optim.Optimizer, average: Average) -> None:
+        if self.accelerator.is_main_process:
+            config, facts = as_dict(self.config), vars(self.task.facts)
+            bare = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+            save_checkpoint(self.run, self.state, config, facts, self.task.saved(), average.state(), bare)
+        self.accelerator.wait_for_everyone()
+
+    def _trim_metrics(self) -> None:
+        """Forget what was logged after the checkpoint that the run goes on from."""
+        path = self.run / "metrics.jsonl"
+        if self.accelerator.is_main_process and path.is_file():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.state.step]
+            path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _check_same(config: TrainConfig, before: dict[str, object]) -> None:
+    now = as_dict(config)
+    changed = [k for k in now if k not in FREE_KEYS and now[k] != before.get(k)]
+    if changed:
+        raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
+
+
+def train(config: TrainConfig, weights: WeightStore) -> Path:
+    """Train, or go on training, until the configuration's steps or minutes are done.
+
+    Returns:
+        The run's folder.
+    Raises:
+        ConfigError, DataError, MissingWeights: with what to change.
+    """
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    cpu = config.device == "cpu"
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and torch.cuda.is_available() and not cpu)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
+    set_seed(config.seed)
+    trainer = Trainer(config, build_task(config, weights), accelerator)
+    trainer.run_all()
+    return trainer.run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train on Parquet shards.")
+    parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
+    parser.add_argument("--config", type=Path, required=True, help="one of model/configs/*.yaml")
+    parser.add_argument("--out", required=True, help="the run's folder; an existing run is taken up again")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.max_steps=500")
+    given = parser.parse_args(arguments)
+    try:
+        settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
+        run = train(load_config(TrainConfig, given.config, settings), WeightStore.from_environment())
+    except (ConfigError, DataError, MissingWeights) as error:
+        print(f"model.train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("model.train: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    print(f"trained: {run}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,222 @@
+"""The editor's U-Net: Stable Diffusion 1.x's, written out in one file, parameter for parameter diffusers' names.
+
+`UNet2DConditionModel` weights load as they are. Every level: residual blocks with the time embedding, then (where
+`attention` says so) a transformer block that attends to itself, to the audio tokens, and feeds forward.
+Source: arXiv:2112.10752; `tests/model/test_unet.py` compares it with diffusers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.config import UnetConfig
+
+
+class ResnetBlock(nn.Module):
+    def __init__(self, inner: int, outer: int, time_dim: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, inner, eps=1e-5)
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_dim, outer)
+        self.norm2 = nn.GroupNorm(groups, outer, eps=1e-5)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"]) -> Float[Tensor, "b d h w"]:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time_emb_proj(F.silu(time))[:, :, None, None]
+        return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context_dim, width, bias=False)
+        self.to_v = nn.Linear(context_dim, width, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, x: Float[Tensor, "b n c"], context: Float[Tensor, "b m d"]) -> Float[Tensor, "b n c"]:
+        b, n, _ = x.shape
+        q, k, v = (
+            y.view(b, y.shape[1], self.heads, -1).transpose(1, 2)  # (b, heads, tokens, c / heads)
+            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        return self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, -1))
+
+
+class GatedLinear(nn.Module):
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(inner, 2 * outer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GatedLinear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, width: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.attn1 = nn.LayerNorm(width), Attention(width, width, heads)
+        self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, context_dim, heads)
+        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+
+    def forward(self, x: Float[Tensor, "b n c"], audio: Float[Tensor, "b m d"]) -> Float[Tensor, "b n c"]:
+        h = self.norm1(x)
+        x = x + self.attn1(h, h)
+        x = x + self.attn2(self.norm2(x), audio)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    def __init__(self, width: int, context_dim: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.proj_in = nn.Conv2d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, context_dim, heads)])
+        self.proj_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"], audio: Float[Tensor, "b m d"]) -> Float[Tensor, "b c h w"]:
+        height, width = x.shape[-2:]
+        tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (b, h w, c)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, audio)
+        return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, (height, width)))
+
+
+class Downsample(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, attention, and a step to the next resolution."""
+
+    def __init__(
+        self, widths: list[tuple[int, int]], config: UnetConfig, context_dim: int, attention: bool, step: str | None
+    ) -> None:
+        super().__init__()
+        outer, time_dim = widths[-1][1], 4 * config.block_channels[0]
+        self.resnets = nn.ModuleList([ResnetBlock(i, o, time_dim, config.num_groups) for i, o in widths])
+        if attention:
+            self.attentions = nn.ModuleList(
+                [SpatialTransformer(o, context_dim, config.num_heads, config.num_groups) for _, o in widths]
+            )
+        if step == "down":
+            self.downsamplers = nn.ModuleList([Downsample(outer)])
+        if step == "up":
+            self.upsamplers = nn.ModuleList([Upsample(outer)])
+
+    def block(self, i: int, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:
+        x = self.resnets[i](x, time)
+        return self.attentions[i](x, audio) if hasattr(self, "attentions") else x
+
+
+class Middle(nn.Module):
+    def __init__(self, width: int, config: UnetConfig, context_dim: int) -> None:
+        super().__init__()
+        time_dim = 4 * config.block_channels[0]
+        self.resnets = nn.ModuleList([ResnetBlock(width, width, time_dim, config.num_groups) for _ in range(2)])
+        self.attentions = nn.ModuleList([SpatialTransformer(width, context_dim, config.num_heads, config.num_groups)])
+
+    def forward(self, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:
+        return self.resnets[1](self.attentions[0](self.resnets[0](x, time), audio), time)
+
+
+class TimeEmbedding(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, 4 * width)
+        self.linear_2 = nn.Linear(4 * width, 4 * width)
+
+    def forward(self, wave: Float[Tensor, "b c"]) -> Float[Tensor, "b t"]:
+        return self.linear_2(F.silu(self.linear_1(wave)))
+
+
+class UNet(nn.Module):
+    """One step from masked target, reference and depth latents to the edited latents.
+
+    Args:
+        in_channels: latents side by side.
+        context_dim: width of an audio token.
+    """
+
+    def __init__(self, config: UnetConfig, in_channels: int, out_channels: int, context_dim: int) -> None:
+        super().__init__()
+        widths, layers = config.block_channels, config.layers_per_block
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimeEmbedding(widths[0])
+        last = len(widths) - 1
+        skips = [widths[0]]
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(widths):
+            inner = widths[max(i - 1, 0)]
+            pairs = [(inner if j == 0 else width, width) for j in range(layers)]
+            step = "down" if i < last else None
+            self.down_blocks.append(Level(pairs, config, context_dim, config.attention[i], step))
+            skips += [width] * (layers + (i < last))
+        self.mid_block = Middle(widths[-1], config, context_dim)
+        self.up_blocks = nn.ModuleList()
+        inner = widths[-1]
+        for i in reversed(range(len(widths))):
+            pairs = []
+            for _ in range(layers + 1):
+                pairs.append((inner + skips.pop(), widths[i]))
+                inner = widths[i]
+            self.up_blocks.append(Level(pairs, config, context_dim, config.attention[i], "up" if i else None))
+        self.conv_norm_out = nn.GroupNorm(config.num_groups, widths[0], eps=1e-5)
+        self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
+
+    def forward(
+        self, latents: Float[Tensor, "b c h w"], audio: Float[Tensor, "b m d"], timestep: int = 0
+    ) -> Float[Tensor, "b e h w"]:
+        half = self.time_embedding.linear_1.in_features // 2
+        rates = torch.exp(-math.log(10_000) * torch.arange(half, device=latents.device) / half) * timestep
+        wave = torch.cat([rates.cos(), rates.sin()]).to(latents.dtype).expand(len(latents), -1)
+        time = self.time_embedding(wave)
+        x = self.conv_in(latents)
+        skips = [x]
+        for level in cast(list[Level], self.down_blocks):
+            for i in range(len(level.resnets)):
+                x = level.block(i, x, time, audio)
+                skips.append(x)
+            if hasattr(level, "downsamplers"):
+                x = level.downsamplers[0](x)
+                skips.append(x)
+        x = self.mid_block(x, time, audio)
+        for level in cast(list[Level], self.up_blocks):
+            for i in range(len(level.resnets)):
+                x = level.block(i, torch.cat([x, skips.pop()], dim=1), time, audio)
+            if hasattr(level, "upsamplers"):
+                x = level.upsamplers[0](x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))

@@ -1,0 +1,144 @@
+"""Image auto-encoders at an eighth of the resolution: Stable Diffusion's, and a tiny one that trains in a minute.
+
+Both map (b, 3, h, w) in [-1, 1] to (b, c, h/8, w/8) of about unit variance, and back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.config import ConfigError, VaeConfig
+
+PATCH = 8
+
+
+class SdVae(nn.Module):
+    """`AutoencoderKL` of Stable Diffusion 1.x (4 latent channels), frozen. Source: arXiv:2112.10752, sd-vae-ft-mse."""
+
+    def __init__(self, config: VaeConfig, path: Path | None) -> None:
+        super().__init__()
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from safetensors.torch import load_file
+
+        self.scale = config.scale
+        self.net = AutoencoderKL(
+            latent_channels=config.latent_channels,
+            layers_per_block=2,
+            block_out_channels=(128, 256, 512, 512),  # pyright: ignore[reportArgumentType]
+            down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
+            up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
+        )
+        if path is not None:
+            self.net.load_state_dict(_modern_names(load_file(path)))
+        self.requires_grad_(False)
+
+    def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
+        return self.net.encode(image, return_dict=False)[0].mode() * self.scale
+
+    def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
+        return self.net.decode(latents / self.scale, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+
+
+def _modern_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The published file names the attention of 2022's diffusers; its 1x1 convolutions have become linear layers."""
+    renamed = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        parts = name.split(".")
+        if "attentions" in parts and parts[-2] in renamed:
+            parts[-2] = renamed[parts[-2]]
+            out[".".join(parts)] = value.reshape(value.shape[:2]) if value.ndim == 4 else value
+        else:
+            out[name] = value
+    return out
+
+
+class _Residual(nn.Module):
+    """Two convolutions whose sum starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(x))))
+
+
+class TinyVae(nn.Module):
+    """A linear patch auto-encoder that starts as the principal components of 8x8 patches, refined by convolutions.
+
+    The posterior has a constant variance (`noise`), so the KL term is the size of the mean, which whitening fixes.
+    The start is already sharp (about 30 dB on faces), so that a minute of training goes into seams and texture.
+    """
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        patch, channels, width = 3 * PATCH * PATCH, config.latent_channels, config.width
+        self.noise = config.noise
+        self.to_latent = nn.Conv2d(patch, channels, 1)
+        self.from_latent = nn.Conv2d(channels, patch, 1)
+        self.encoder = nn.Sequential(nn.Conv2d(patch, width, 1), _Residual(width), nn.Conv2d(width, channels, 1))
+        self.coarse = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            _Residual(width),
+            _Residual(width),
+            nn.Conv2d(width, 4 * (width // 2), 1),
+            nn.PixelShuffle(2),
+        )
+        self.fine = nn.Sequential(_Residual(width // 2), nn.SiLU(), nn.Conv2d(width // 2, 3 * 16, 3, padding=1))
+        for last in (self.encoder[-1], self.fine[-1]):
+            nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def start_from(self, images: Float[Tensor, "n 3 h w"]) -> None:
+        """Set the linear path to the principal components of these images' patches, half whitened.
+
+        Full whitening would weigh the unpredictable finest components like the coarse ones in the latent loss.
+        """
+        patches = F.pixel_unshuffle(images.float(), PATCH).movedim(1, -1).flatten(0, 2)
+        mean = patches.mean(0)
+        covariance = torch.cov((patches - mean).T.double())
+        values, vectors = torch.linalg.eigh(covariance)
+        channels = self.to_latent.out_channels
+        basis = vectors[:, -channels:].flip(1).T.float()
+        deviation = values[-channels:].flip(0).clamp_min(1e-8).sqrt().float()
+        scale = deviation.sqrt() * (deviation.mean() ** 0.5)
+        encode = basis / scale[:, None]
+        decode = basis.T * scale
+        self.to_latent.weight.copy_(encode[:, :, None, None])
+        self.to_latent.bias.copy_(-encode @ mean)  # pyright: ignore[reportOptionalMemberAccess]
+        self.from_latent.weight.copy_(decode[:, :, None, None])
+        self.from_latent.bias.copy_(mean)  # pyright: ignore[reportOptionalMemberAccess]
+
+    def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
+        patches = F.pixel_unshuffle(image, PATCH)
+        return self.to_latent(patches) + self.encoder(patches)
+
+    def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
+        smooth = F.pixel_shuffle(self.from_latent(latents), PATCH)
+        return smooth + F.pixel_shuffle(self.fine(self.coarse(latents)), 4)
+
+    def loss(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """Reconstruction after the posterior's noise."""
+        latents = self.encode(image)
+        return (self.decode(latents + self.noise * torch.randn_like(latents)) - image).abs().mean()
+
+
+Vae = SdVae | TinyVae
+
+
+def build_vae(config: VaeConfig, path: Path | None) -> Vae:
+    """The auto-encoder a configuration asks for; `path` is the file of published weights, for `sd`."""
+    if config.kind == "sd":
+        return SdVae(config, path)
+    if config.kind == "tiny":
+        return TinyVae(config)
+    raise ConfigError(f"vae.kind is {config.kind!r}, want sd or tiny")

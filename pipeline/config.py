@@ -1,0 +1,165 @@
+"""The configuration of a run: one frozen dataclass tree, defaults <- YAML files <- `a.b=value`.
+
+Stage configs live in the stage files and are composed here. What changes results (all but `policy`, `run` and
+`finalize`) enters the config hash; `policy` and `finalize` may change at any time, `run` only changes speed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.policy import PolicyConfig
+from stages.crawl import CrawlConfig
+from stages.depth import DepthConfig
+from stages.features import FeaturesConfig
+from stages.geometry import GeometryConfig
+from stages.hear import HearConfig
+from stages.identity import IdentityConfig
+from stages.mouth import MouthConfig
+from stages.probe import ProbeConfig
+from stages.scan import ScanConfig
+from stages.speech import SpeechConfig
+from stages.sync import SyncConfig
+from stages.track import TrackConfig
+
+NOT_HASHED = ("policy", "run", "finalize")
+
+
+class ConfigError(Exception):
+    """A key or value that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Consecutive stages that share a worker process and its resources.
+
+    Args:
+        stages: names, in the plan's order.
+        cpus: CPUs an actor claims; None shares the cluster out evenly.
+        gpus: GPUs an actor claims; a fraction lets actors share one.
+        max_actors: None lets Ray scale the pool with the cluster.
+    """
+
+    stages: tuple[str, ...] = ()
+    cpus: float | None = None
+    gpus: float = 0.0
+    max_actors: int | None = None
+
+
+def _default_pools() -> dict[str, PoolConfig]:
+    """Few processes on a laptop; on a cluster split `clip` up, so that its networks get a GPU of their own."""
+    return {
+        "fetch": PoolConfig(("crawl", "probe")),
+        "hear": PoolConfig(("hear",)),
+        "scan": PoolConfig(("scan",)),
+        "track": PoolConfig(("track",)),
+        "clip": PoolConfig(("identity", "mouth", "speech", "sync", "geometry", "depth", "features")),
+    }
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What changes only speed or the way a run behaves."""
+
+    pools: dict[str, PoolConfig] = field(default_factory=_default_pools)
+    ray_address: str | None = None  # None: a running Ray if there is one, else a local one of our own
+    object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
+    block_bytes: int = 16_000_000  # rows handed on together: two or three clips
+    max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
+    strict: bool = False  # raise the first unknown error instead of writing it to the ledger
+
+
+@dataclass(frozen=True)
+class FinalizeConfig:
+    """How kept clips become a data set."""
+
+    identity_sim: float = 0.5  # ArcFace cosine that joins two clips: same person .70-.97, others <= .195
+    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated audio differs in half
+    duplicate_min_s: float = 2.0  # common sound
+    duplicate_min_overlap: float = 0.8  # of the longer clip; a short extract has frames of its own crop and stays
+    val_ratio: float = 0.05  # of identities
+    test_ratio: float = 0.05
+    shard_bytes: int = 256_000_000
+    clips_per_row_group: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    crawl: CrawlConfig = field(default_factory=CrawlConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    hear: HearConfig = field(default_factory=HearConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
+    mouth: MouthConfig = field(default_factory=MouthConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    finalize: FinalizeConfig = field(default_factory=FinalizeConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """Defaults, then each YAML file, then each `a.b=value`.
+
+    Raises:
+        ConfigError: a missing file, an unknown key or a value of the wrong type, by name.
+    """
+    tree = OmegaConf.structured(Config)
+    for file in files:
+        if not file.is_file():
+            raise ConfigError(f"no such config file: {file}")
+        try:
+            tree = OmegaConf.merge(tree, OmegaConf.load(file))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(f"{file}: {_first_lines(error)}") from error
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"{override!r} is not of the form key=value")
+        try:
+            tree = OmegaConf.merge(tree, OmegaConf.from_dotlist([f"{key}={value}"]))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
+    return cast(Config, OmegaConf.to_object(tree))
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(("reference_type", "object_type")))
+
+
+def to_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def measuring(config: Config) -> dict[str, Any]:
+    """The part of the configuration that changes what is measured."""
+    return {key: value for key, value in asdict(config).items() if key not in NOT_HASHED}
+
+
+def config_hash(config: Config) -> str:
+    return hashlib.sha256(json.dumps(measuring(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differing_keys(a: Config, b: Config) -> list[str]:
+    """`stage.key: old -> new` of every measuring key in which two configurations differ."""
+    old, new = measuring(a), measuring(b)
+    return [
+        f"{stage}.{key}: {value} -> {new[stage][key]}"
+        for stage, keys in old.items()
+        for key, value in keys.items()
+        if value != new[stage][key]
+    ]

@@ -1,0 +1,188 @@
+"""From parts to a data set: verdicts, duplicates, identities, splits, shards, ledger, statistics, report and card.
+
+    python -m pipeline.finalize --out DIR [policy.key=value ...]
+
+decides the whole set again from the stored measurements; no video is touched. Clips that a looser policy wants but that
+were dropped before every stage had measured them stay pending until `pipeline/run.py` runs once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.card import write_card
+from pipeline.config import Config, ConfigError, config_hash, load_config, to_yaml
+from pipeline.dedup import find_duplicates
+from pipeline.identities import assign_splits, cluster_identities
+from pipeline.ledger import Address, read_parts, read_rows, write_parquet
+from pipeline.plan import STAGE_NAMES
+from pipeline.policy import Verdict, decide
+from pipeline.progress import make_console
+from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
+from pipeline.report import write_report
+from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.stats import compute_stats, print_funnel
+
+FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
+
+
+def finalize(out: Path, config: Config) -> dict[str, Any]:
+    """Write everything that readers see; returns the statistics.
+
+    Raises:
+        FileNotFoundError: DIR has no parts.
+    """
+    parts = read_parts(out)
+    if not parts.ledger.num_rows and not parts.incomplete:
+        raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
+    rows = decide_all(rows_from_table(parts.ledger), config)
+    rows = _drop_copies(rows)
+    kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
+    for idx, original in find_duplicates([rows[idx] for idx in kept], config.finalize).items():
+        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, f"same sound as {rows[kept[original]]['row_id']}")
+    kept = [idx for idx in kept if rows[idx]["verdict"] == Verdict.KEEP]
+    identities = cluster_identities([rows[idx] for idx in kept], config.finalize)
+    splits = assign_splits(identities, config.finalize)
+    for idx, identity in zip(kept, identities, strict=True):
+        rows[idx] |= {"identity_id": identity, "split": splits[identity]}
+    _write_shards(out, config, [(rows[idx], parts.addresses[idx]) for idx in kept])
+    ledger = table_from_rows(rows, FINAL_LEDGER)
+    write_parquet(ledger, out / "ledger.parquet")
+    stats = compute_stats(ledger, STAGE_NAMES)
+    stats["num_incomplete_sources"] = len(parts.incomplete)
+    _write_text(out / "config.yaml", to_yaml(config))
+    _write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
+    write_card(out, stats, config)
+    write_report(out)
+    return stats
+
+
+def decide_all(rows: list[Row], config: Config) -> list[Row]:
+    """Every row with the verdict that today's policy gives it."""
+    return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
+
+
+def _drop_copies(rows: list[Row]) -> list[Row]:
+    """Of sources with the very same bytes only the first, by id, stays."""
+    first: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["source_id"]):
+        if "sha256" in row:
+            first.setdefault(row["sha256"], row["source_id"])
+    return [
+        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {original}")
+        if (original := first.get(row.get("sha256", ""), row["source_id"])) != row["source_id"]
+        else row
+        for row in rows
+    ]
+
+
+def _dropped(reason: DropReason, detail: str) -> Row:
+    return {
+        "verdict": str(Verdict.DROP),
+        "drop_stage": "finalize",
+        "drop_reason": str(reason),
+        "drop_detail": detail,
+    }
+
+
+def _write_shards(out: Path, config: Config, kept: list[tuple[Row, Address]]) -> None:
+    """Replace `shards/` as a whole once all new files are written."""
+    staged, target, old = out / ".shards.new", out / "shards", out / ".shards.old"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        chosen = [(row, address) for row, address in kept if row["split"] == split]
+        for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
+            _write_shard(staged / f"{split}-{number:05d}.parquet", clips, config)
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    staged.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _files_of(clips: list[tuple[Row, Address]], limit_bytes: int) -> Iterator[list[tuple[Row, Address]]]:
+    """Group clips into files by their length; a frame takes about 28 KB."""
+    frame_bytes = 28_000
+    chosen: list[tuple[Row, Address]] = []
+    size = 0
+    for row, address in clips:
+        chosen.append((row, address))
+        size += row["num_frames"] * frame_bytes
+        if size >= limit_bytes:
+            yield chosen
+            chosen, size = [], 0
+    if chosen:
+        yield chosen
+
+
+def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -> None:
+    known = {address: row for row, address in clips}
+    writer: pq.ParquetWriter | None = None
+    batch: list[Row] = []
+    size = config.finalize.clips_per_row_group
+    addresses = sorted(known, key=lambda a: (a.part, a.row_idx))
+    for address, table in zip(addresses, read_rows(addresses), strict=True):
+        row: dict[str, Any] = rows_from_table(table)[0] | {"fps": CLIP_FPS}
+        row |= {key: known[address][key] for key in ("split", "identity_id")}
+        schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1])
+        if writer is None:
+            described = {"config_hash": config_hash(config), "versions": row["versions"]}
+            schema = schema.with_metadata({**(schema.metadata or {}), **described})
+            writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+        batch.append({key: value for key, value in row.items() if key in schema.names})
+        if len(batch) == size:
+            writer.write_table(table_from_rows(batch, writer.schema), row_group_size=size)
+            batch = []
+    if writer is not None:
+        if batch:
+            writer.write_table(table_from_rows(batch, writer.schema), row_group_size=size)
+        writer.close()
+
+
+def _write_text(path: Path, text: str) -> None:
+    staged = path.with_name(f".{path.name}.new")
+    staged.write_text(text, encoding="utf-8")
+    staged.replace(path)
+
+
+def wanted_sources(out: Path, config: Config) -> tuple[set[str], set[str]]:
+    """Sources that need no more work under this policy, and those with rows that became newly wanted."""
+    parts = read_parts(out)
+    rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
+    pending = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING}
+    complete = {row["source_id"] for row in rows}
+    return complete - pending, pending
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of a run")
+    parser.add_argument("overrides", nargs="*", metavar="policy.key=value")
+    args = parser.parse_args(arguments)
+    console = make_console()
+    stored = args.out / "config.yaml"
+    try:
+        for override in args.overrides:
+            if not override.startswith(("policy.", "finalize.")):
+                raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
+        config = load_config([stored] if stored.is_file() else [], args.overrides)
+        stats = finalize(args.out, config)
+    except (ConfigError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_funnel(stats, console)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

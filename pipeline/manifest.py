@@ -1,0 +1,122 @@
+"""Lists of sources: YAML, CSV, JSONL, Parquet, or simply a folder of media files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from yt_dlp.utils import MEDIA_EXTENSIONS
+
+from pipeline.records import SOURCE, Row
+
+MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
+_ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be used; the message names the row and the way out."""
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Source rows, with absolute local paths and a unique `source_id` each.
+
+    Raises:
+        ManifestError: no such file, unknown format or column, a row without `uri`, a repeated id, or no source at all.
+    """
+    if path.is_dir():
+        rows = _read_folder(path)
+    elif path.is_file():
+        rows = _read_list(path)
+    else:
+        raise ManifestError(f"no such manifest: {path}")
+    if not rows:
+        raise ManifestError(f"{path} lists no source")
+    base = (path if path.is_dir() else path.parent).resolve()
+    sources = [_source(row, base, f"{path}, source {number}") for number, row in enumerate(rows, start=1)]
+    seen: dict[str, str] = {}
+    for source in sources:
+        name = source["source_id"]
+        if name in seen:
+            raise ManifestError(f"{path}: source_id {name!r} stands twice ({seen[name]} and {source['uri']})")
+        seen[name] = source["uri"]
+    return sources
+
+
+def is_url(uri: str) -> bool:
+    return re.match(r"https?://", uri) is not None
+
+
+def missing_files(sources: list[Row]) -> list[str]:
+    """Local paths that do not exist; their sources will end in the ledger as unavailable."""
+    return [s["uri"] for s in sources if not is_url(s["uri"]) and not Path(s["uri"]).is_file()]
+
+
+def _read_folder(folder: Path) -> list[Any]:
+    try:
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        next(folder.iterdir(), None)
+    except PermissionError as error:
+        raise ManifestError(f"folder {folder} cannot be read: {error}") from error
+    media = [p for p in files if p.suffix.lower().removeprefix(".") in MEDIA_SUFFIXES]
+    if not media:
+        raise ManifestError(f"folder {folder} holds no media file (of {len(files)} files)")
+    return [{"uri": str(p.relative_to(folder)), "platform": "local"} for p in media]
+
+
+def _read_list(path: Path) -> list[Any]:
+    try:
+        match path.suffix.lower():
+            case ".yaml" | ".yml":
+                content = yaml.safe_load(path.read_text())
+                rows = content.get("sources") if isinstance(content, dict) else content
+                if rows is not None and not isinstance(rows, list):
+                    raise ManifestError(f"{path} must hold a list of sources, or a mapping with the key 'sources'")
+                return rows or []
+            case ".csv":
+                with path.open(newline="", encoding="utf-8-sig") as file:
+                    return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+            case ".jsonl":
+                return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+            case ".parquet":
+                return [{k: v for k, v in row.items() if v is not None} for row in pq.read_table(path).to_pylist()]
+    except PermissionError as error:
+        raise ManifestError(f"{path} cannot be read: {error}") from error
+    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+        raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    raise ManifestError(f"{path}: a manifest is .yaml, .csv, .jsonl, .parquet or a folder, not {path.suffix!r}")
+
+
+def _source(entry: Any, base: Path, where: str) -> Row:
+    if isinstance(entry, str):
+        entry = {"uri": entry}
+    if not isinstance(entry, dict):
+        raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {entry!r}")
+    row = {_ALIASES.get(str(key), str(key)): value for key, value in entry.items() if value is not None}
+    unknown = row.keys() - set(SOURCE.names)
+    if unknown:
+        raise ManifestError(f"{where}: unknown columns {sorted(unknown)}; known are {', '.join(SOURCE.names)}")
+    if not row.get("uri"):
+        raise ManifestError(f"{where}: no uri")
+    tags = row.pop("tags", [])
+    row = dict[str, Any]((key, str(value)) for key, value in row.items())
+    row["tags"] = [str(tag) for tag in (re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags)]
+    uri = row["uri"]
+    if not is_url(uri):
+        row["uri"] = str((base / uri.removeprefix("file://")).resolve())
+    row.setdefault("platform", "web" if is_url(uri) else "local")
+    row.setdefault("source_id", _id_of(uri))
+    row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
+    return row
+
+
+def _id_of(uri: str) -> str:
+    """A readable name, made unique by the address: `clip-1f3a9c2e`."""
+    stem = re.sub(r"[^\w]+", "-", Path(uri.split("?", maxsplit=1)[0]).stem).strip("-")[:60]
+    return f"{stem}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"

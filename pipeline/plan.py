@@ -1,0 +1,171 @@
+"""The ordered stages: the only file that knows the order, what each needs and what each writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.records import STAGE_COLUMNS, Row
+from pipeline.weights import WeightStore
+
+StageFunction = Callable[[Row], Row | Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the plan.
+
+    Args:
+        build: loads what the stage needs and returns its entry; called once per worker process.
+        reads: columns that an earlier stage or the manifest has written.
+        payload: columns it writes beside its own of `STAGE_COLUMNS`.
+        weights: model files it opens.
+        splits: for a 1:N stage, the index and count columns of the rows it makes.
+    """
+
+    name: str
+    build: Callable[[Config, WeightStore, Path], StageFunction]
+    reads: tuple[str, ...]
+    payload: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    splits: tuple[str, str] | None = None
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (*(STAGE_COLUMNS[self.name].names if self.name in STAGE_COLUMNS else ()), *self.payload)
+
+
+def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.crawl import Crawler
+
+    return Crawler(config.crawl, out / "media")
+
+
+def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.probe import probe
+
+    return lambda row: probe(row, config.probe)
+
+
+def _hear(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.hear import AudioGate
+
+    return AudioGate(config.hear, weights)
+
+
+def _scan(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.scan import ShotScanner
+
+    return ShotScanner(config.scan, weights)
+
+
+def _track(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.track import FaceTracker
+
+    return FaceTracker(config.track, weights)
+
+
+def _identity(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.identity import IdentityChecker
+
+    return IdentityChecker(config.identity, weights)
+
+
+def _mouth(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.mouth import measure_mouth
+
+    return lambda row: measure_mouth(row, config.mouth)
+
+
+def _speech(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.speech import SpeechAnalyser
+
+    return SpeechAnalyser(config.speech, weights)
+
+
+def _sync(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.sync import measure_sync
+
+    return lambda row: measure_sync(row, config.sync)
+
+
+def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.geometry import FaceFitter
+
+    return FaceFitter(config.geometry)
+
+
+def _depth(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.depth import DepthRenderer
+
+    return DepthRenderer(config.depth)
+
+
+def _features(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    from stages.features import WhisperFeatures
+
+    return WhisperFeatures(config.features, weights)
+
+
+_WHISPER = ("whisper_base", "whisper_base_config", "whisper_base_tokenizer", "whisper_base_vocabulary")
+
+STAGES: tuple[Stage, ...] = (
+    # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
+    Stage("crawl", _crawl, reads=("source_id", "uri")),
+    Stage("probe", _probe, reads=("media_path",)),
+    Stage("hear", _hear, reads=("media_path", "duration_s"), weights=("dnsmos", *_WHISPER)),
+    Stage(
+        "scan",
+        _scan,
+        reads=("media_path", "width_px", "height_px"),
+        payload=("thumb_jpeg",),
+        weights=("yunet",),
+        splits=("shot_idx", "num_shots"),
+    ),
+    Stage(
+        "track",
+        _track,
+        reads=("media_path", "shot_start_s", "shot_end_s"),
+        payload=(
+            "pts_s",
+            "face_jpeg",
+            "landmarks",
+            "blendshapes",
+            "crop_box_xyxy_px",
+            "bbox_xyxy_px",
+            "audio_pcm16",
+        ),
+        weights=("face_landmarker", "yunet"),
+        splits=("clip_idx", "num_clips"),
+    ),
+    Stage(
+        "identity",
+        _identity,
+        reads=("face_jpeg", "landmarks", "crop_box_xyxy_px"),
+        weights=("scrfd_500m", "arcface_mbf", "gender", "age"),
+    ),
+    Stage("mouth", _mouth, reads=("face_jpeg", "landmarks", "crop_box_xyxy_px")),
+    Stage(
+        "speech",
+        _speech,
+        reads=("audio_pcm16",),
+        weights=("pyannote_segmentation", "campplus", "dnsmos", *_WHISPER),
+    ),
+    Stage("sync", _sync, reads=("landmarks", "audio_pcm16")),
+    Stage(
+        "geometry",
+        _geometry,
+        reads=("landmarks", "crop_box_xyxy_px"),
+        payload=("pose", "id_coeff", "exp_coeff"),
+    ),
+    Stage("depth", _depth, reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"), payload=("depth",)),
+    Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights=_WHISPER),
+)
+
+STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+
+
+def stages_of_pool(names: tuple[str, ...]) -> tuple[Stage, ...]:
+    return tuple(stage for stage in STAGES if stage.name in names)

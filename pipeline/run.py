@@ -1,0 +1,142 @@
+"""The main job: a manifest in, a data set out.
+
+    python pipeline/run.py --manifest M --out DIR [--config C.yaml] [key=value ...]
+
+M is a YAML, CSV, JSONL or Parquet list of sources, or a folder of media files. The same file runs on a Ray cluster:
+`ray job submit --working-dir . -- python pipeline/run.py ...`. Running it again on the same DIR does what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
+    sys.path[0] = str(ROOT)
+
+from rich.console import Console
+
+from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
+from pipeline.finalize import finalize, wanted_sources
+from pipeline.ledger import next_generation
+from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.plan import STAGE_NAMES, STAGES
+from pipeline.progress import Progress, StageCount, make_console, num_errors
+from pipeline.records import Row
+from pipeline.stats import print_funnel
+from pipeline.weights import MissingWeights, WeightStore
+
+INTERRUPTED = 130
+MIN_ERRORS = 3
+"""Unknown errors up to this number never stop a run, however few sources it has."""
+
+
+class TooManyErrors(Exception):
+    """More records failed for unknown reasons than `run.max_error_ratio` allows."""
+
+
+def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, console: Console) -> None:
+    """Measure every source that is not done yet and append its rows to `out/parts`.
+
+    Raises:
+        TooManyErrors: unknown errors beyond `run.max_error_ratio` of the sources.
+    """
+    from pipeline.stream import Stream
+
+    done, reopened = wanted_sources(out, config)
+    todo = [source for source in sources if source["source_id"] not in done]
+    if done:
+        again = f", {len(reopened)} of them again for the changed policy" if reopened else ""
+        console.print(f"{len(done)} sources are done already; {len(todo)} to do{again}.")
+    if not todo:
+        return
+    with (
+        Stream(out, config, weights, next_generation(out)) as stream,
+        Progress(console, len(todo), len(done)) as progress,
+    ):
+        for num_done, counts in stream.measure(todo):
+            progress.show(counts, num_done)
+            _stop_on_errors(counts, len(todo), config)
+
+
+def _stop_on_errors(counts: dict[str, StageCount], num_sources: int, config: Config) -> None:
+    errors = num_errors(counts)
+    if errors > max(MIN_ERRORS, config.run.max_error_ratio * num_sources):
+        raise TooManyErrors(
+            f"{errors} records of {num_sources} sources failed for unknown reasons "
+            f"(run.max_error_ratio={config.run.max_error_ratio:g}). Their tracebacks stand in the parts, column "
+            "fault_detail; run.strict=true raises the first."
+        )
+
+
+def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config:
+    """The run's configuration: what DIR was made with, then `--config`, then overrides; stored in DIR.
+
+    Raises:
+        ConfigError: an unusable key, or a measuring key that differs from what DIR was made with.
+    """
+    stored = out / "config.yaml"
+    earlier = [stored] if stored.is_file() else []
+    config = load_config([*earlier, *([args_config] if args_config else [])], overrides)
+    _check_pools(config)
+    if earlier:
+        differing = differing_keys(load_config(earlier), config)
+        if differing:
+            changes = "\n  ".join(differing)
+            raise ConfigError(f"{out} was measured with other settings; use a new --out, or undo:\n  {changes}")
+    out.mkdir(parents=True, exist_ok=True)
+    stored.write_text(to_yaml(config), encoding="utf-8")
+    return config
+
+
+def _check_pools(config: Config) -> None:
+    planned = tuple(name for pool in config.run.pools.values() for name in pool.stages)
+    if planned != STAGE_NAMES:
+        raise ConfigError(f"run.pools must hold every stage once and in order: {', '.join(STAGE_NAMES)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
+    parser.add_argument("--manifest", type=Path, required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set; resumed if it exists")
+    parser.add_argument("--config", type=Path, help="YAML with any of the keys of DIR/config.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. policy.languages=[zh,en]")
+    args = parser.parse_args(arguments)
+    console = make_console()
+    out = args.out.resolve()
+    again = "Nothing that was done is lost: run the same command again to go on."
+    try:
+        sources = read_manifest(args.manifest)
+        config = prepare(out, args.config, args.overrides)
+        store = WeightStore.from_environment()
+        for name in sorted({name for stage in STAGES for name in stage.weights}):
+            store.path(name)
+        absent = missing_files(sources)
+        if absent:
+            shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+            console.print(
+                f"{len(absent)} of {len(sources)} files do not exist and will be listed as unavailable: {shown}"
+            )
+        console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", highlight=False)
+        os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
+        run(sources, out, config, store, console)
+        stats = finalize(out, config)
+    except (ManifestError, ConfigError, MissingWeights) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nStopped. {again}", file=sys.stderr)
+        return INTERRUPTED
+    except (TooManyErrors, OSError) as error:
+        print(f"error: {error}\n{again}", file=sys.stderr)
+        return 1
+    print_funnel(stats, console)
+    console.print(f"Open {out / 'report.html'}", highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,109 @@
+"""Stages applied to rows: verdicts after each, faults caught, nothing lost. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.plan import STAGE_NAMES, Stage, StageFunction
+from pipeline.policy import Verdict, decide
+from pipeline.records import Dropped, DropReason, Row, row_id
+from pipeline.weights import MissingWeights, WeightStore
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row leaving one stage, for progress and metrics."""
+
+    stage: str
+    num_entered: int  # 1 for the first row that leaves, 0 for the further rows of a 1:N stage
+    dropped: str | None
+    hours: float
+    busy_s: float
+
+
+@dataclass
+class Runner:
+    """Runs consecutive stages on rows.
+
+    Args:
+        stages: consecutive lines of the plan; their models load on first use and stay.
+        listen: called with an `Event` for every row that leaves a stage.
+    """
+
+    stages: tuple[Stage, ...]
+    config: Config
+    weights: WeightStore
+    out: Path
+    listen: Callable[[Event], None]
+    _built: dict[str, StageFunction] = field(default_factory=dict)
+
+    def run(self, row: Row) -> Iterator[Row]:
+        """All rows that a row becomes; a dropped row passes through unchanged."""
+        yield from self._run_from(row, 0)
+
+    def _run_from(self, row: Row, position: int) -> Iterator[Row]:
+        if position == len(self.stages) or row.get("verdict") == Verdict.DROP:
+            yield row
+            return
+        for result in self._apply(self.stages[position], row):
+            yield from self._run_from(result, position + 1)
+
+    def _apply(self, stage: Stage, row: Row) -> Iterator[Row]:
+        start_s = time.process_time()
+        for num_before, result in enumerate(self._attempt(stage, row)):
+            annotated = self._judge(stage, result)
+            busy_s, start_s = time.process_time() - start_s, time.process_time()
+            self.listen(
+                Event(stage.name, int(num_before == 0), annotated.get("drop_reason"), hours_of(annotated), busy_s)
+            )
+            yield annotated
+            start_s = time.process_time()
+
+    def _attempt(self, stage: Stage, row: Row) -> Iterator[Row]:
+        """The stage's rows; if it fails part-way, the rows it had announced and not delivered carry the fault."""
+        last: Row = {}
+        try:
+            if stage.name not in self._built:
+                self._built[stage.name] = stage.build(self.config, self.weights, self.out)
+            result = self._built[stage.name](row)
+            for last in result if isinstance(result, Iterator) else (result,):
+                yield last
+            return
+        except Dropped as dropped:
+            fault = dropped.measured | {"fault_reason": str(dropped.reason), "fault_detail": dropped.detail}
+        except Exception as error:  # one record's unknown error must not cost the others
+            if self.config.run.strict or _is_machine_trouble(error):
+                raise
+            fault = {"fault_reason": str(DropReason.ERROR), "fault_detail": traceback.format_exc(limit=-6)}
+        if not stage.splits or not last:
+            yield row | fault
+            return
+        index, count = stage.splits
+        for missing in range(last[index] + 1, last[count]):
+            yield row | {index: missing, count: last[count]} | fault
+
+    def _judge(self, stage: Stage, row: Row) -> Row:
+        row = row | {"last_stage": stage.name, "row_id": row_id(row)}
+        verdict = decide(row, self.config.policy, STAGE_NAMES)
+        return row | {key: value for key, value in verdict.items() if value is not None}
+
+
+def _is_machine_trouble(error: Exception) -> bool:
+    """Trouble that every record would meet: the run stops, and a rerun goes on from there."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, MemoryError | MissingWeights) or (isinstance(error, OSError) and error.errno in full)
+
+
+def hours_of(row: Row) -> float:
+    """Length of what the row stands for: the clip, else the shot, else the source."""
+    if "start_s" in row and "end_s" in row:
+        return (row["end_s"] - row["start_s"]) / 3600
+    if "shot_start_s" in row:
+        return (row["shot_end_s"] - row["shot_start_s"]) / 3600
+    return row.get("duration_s", 0.0) / 3600

@@ -1,0 +1,221 @@
+"""The plan as a Ray Data stream: pools of actors, one terminal write, progress told by the workers themselves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from pipeline.config import Config, config_hash
+from pipeline.ledger import write_part
+from pipeline.plan import STAGE_NAMES, stages_of_pool
+from pipeline.progress import StageCount, Tally
+from pipeline.records import Row
+from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.step import Event, Runner
+from pipeline.weights import WEIGHTS, WeightStore
+
+ROOT = Path(__file__).resolve().parents[1]
+REFRESH_S = 1.0
+
+
+class Pool:
+    """An actor that runs some consecutive stages on every row of a block; their models load once."""
+
+    def __init__(self, names: tuple[str, ...], config: Config, weights: WeightStore, out: Path, tally: Any) -> None:
+        cv2.setNumThreads(1)  # parallelism is across actors
+        self._events: list[Event] = []
+        self._tally = tally
+        self._runner = Runner(stages_of_pool(names), config, weights, out, self._events.append)
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        for row in rows_from_table(block):
+            for result in self._runner.run(row):
+                yield table_from_rows([result])
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._events:
+            self._tally.add.remote(list(self._events))
+            self._events.clear()
+
+
+class PartWriter:
+    """The terminal write: a block becomes a part, and one small row per source remains."""
+
+    def __init__(self, out: Path, generation: int, versions: str) -> None:
+        self._out, self._generation, self._versions = out, generation, versions
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        versions = pa.array([self._versions] * block.num_rows, pa.string())
+        block = block.set_column(block.schema.get_field_index("versions"), "versions", versions)
+        block = table_from_rows(rows_from_table(block))
+        write_part(block, self._out, self._generation)
+        return block.select(["source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"])
+
+
+class Stream:
+    """A running Ray and the counts of its workers; use as a context manager.
+
+    Args:
+        generation: number of this run on `out`, stamped on its parts.
+    """
+
+    def __init__(self, out: Path, config: Config, weights: WeightStore, generation: int) -> None:
+        self._out, self._config, self._weights, self._generation = out, config, weights, generation
+
+    def __enter__(self) -> Stream:
+        self._own_ray = not ray.is_initialized()
+        if self._own_ray:
+            _start_ray(self._config)
+        self._tally = ray.remote(num_cpus=0)(Tally).remote(STAGE_NAMES)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._own_ray:
+            ray.shutdown()
+
+    def counts(self) -> dict[str, StageCount]:
+        return ray.get(self._tally.snapshot.remote())
+
+    def measure(self, sources: list[Row]) -> Iterator[tuple[int, dict[str, StageCount]]]:
+        """Run all stages; yields (sources done, counts) about once a second, and once at the end.
+
+        Raises:
+            OSError: the disk is full, or another trouble of the machine.
+            ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
+        """
+        done, written = _Completion(), queue.Queue[pa.Table | Exception | None]()
+        threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True).start()
+        while True:
+            try:
+                block = written.get(timeout=REFRESH_S)
+            except queue.Empty:
+                yield done.num_sources, self.counts()
+                continue
+            if isinstance(block, Exception):
+                raise _unwrapped(block, self._out) from block
+            if block is None:
+                yield done.num_sources, self.counts()
+                return
+            for row in block.to_pylist():
+                done.add(row)
+
+    def _dataset(self, sources: list[Row]) -> Dataset:
+        context = DataContext.get_current()
+        context.target_max_block_size = self._config.run.block_bytes
+        context.target_min_block_size = 1
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.raise_original_map_exception = False
+        context.execution_options.preserve_order = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        blocks = [table_from_rows([source]) for source in sources]
+        dataset = ray.data.from_arrow(blocks)
+        share, spare = _cpu_share(len(self._config.run.pools) + 1)
+        for pool in self._config.run.pools.values():
+            dataset = dataset.map_batches(
+                Pool,
+                fn_constructor_args=(pool.stages, self._config, self._weights, self._out, self._tally),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(min_size=1, max_size=max(1, pool.max_actors or spare)),
+                num_cpus=pool.cpus if pool.cpus is not None else share,
+                num_gpus=pool.gpus,
+            )
+        return dataset.map_batches(
+            PartWriter,
+            fn_constructor_args=(self._out, self._generation, self._versions()),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=1),
+            num_cpus=share / 2,
+        )
+
+    def _versions(self) -> str:
+        stages = [stage for pool in self._config.run.pools.values() for stage in stages_of_pool(pool.stages)]
+        weights = {name: (WEIGHTS[name].sha256 or "")[:12] for stage in stages for name in stage.weights}
+        packages = {name: version(name) for name in ("av", "mediapipe", "insightface", "ctranslate2", "torch")}
+        return json.dumps({"config": config_hash(self._config), "weights": weights, "packages": packages})
+
+
+def _consume(dataset: Dataset, written: queue.Queue[pa.Table | Exception | None]) -> None:
+    """Drive the stream from a thread of its own, so that progress and Ctrl-C do not wait for a block."""
+    try:
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            written.put(block)
+    except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        written.put(error)
+    else:
+        written.put(None)
+
+
+class _Completion:
+    """Counts the sources of which every row has been written."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, int | None], int] = {}
+        self._shots: dict[str, int] = {}
+        self.num_sources = 0
+
+    def add(self, row: Row) -> None:
+        source = row["source_id"]
+        if row["shot_idx"] is None:
+            self.num_sources += 1
+            return
+        shot = (source, row["shot_idx"])
+        self._left.setdefault(shot, row["num_clips"] if row["clip_idx"] is not None else 1)
+        self._left[shot] -= 1
+        if self._left[shot] == 0:
+            self._shots.setdefault(source, row["num_shots"])
+            self._shots[source] -= 1
+            self.num_sources += self._shots[source] == 0
+
+
+def _cpu_share(num_pools: int) -> tuple[float, int]:
+    """CPUs an actor claims so that every pool gets one, and how far a pool may grow.
+
+    Fewer CPUs than pools: each claims an equal fraction, since most wait for the slowest most of the time. More: whole
+    CPUs, and Ray gives the spare ones to the pool that holds the others up.
+    """
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    if cpus <= num_pools:
+        return math.floor(cpus / num_pools * 100) / 100, 1
+    return 1.0, int(cpus) - num_pools + 1
+
+
+def _start_ray(config: Config) -> None:
+    """Join the Ray that is meant: the job's or the configured cluster, else a local one that ends with this run."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if config.run.ray_address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=config.run.ray_address, **quiet)
+        return
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=config.run.object_store_bytes,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
+        **quiet,
+    )
+
+
+def _unwrapped(error: Exception, out: Path) -> Exception:
+    """What really went wrong in a worker."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(cause.errno, f"no space left for {out}; free some")
+    return cause if isinstance(cause, OSError) else error

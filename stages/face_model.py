@@ -1,0 +1,157 @@
+"""Morphable face models: a mean shape, identity and expression modes, and where MediaPipe's landmarks lie on it.
+
+`shape = mean + identity . a + expression . b`, in millimetres; x to the right of the picture, y up, z to the viewer.
+The embedded default, `cc0`, is built by `stages.face_model_build` from public-domain data. Any other model comes as an
+.npz file of the same layout (see `docs/geometry.md`).
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
+NUM_FIT_LANDMARKS = 468
+"""MediaPipe's face mesh without the ten iris points that follow it."""
+
+
+class FaceModelError(Exception):
+    """A model file that is missing or not of the expected layout; the message names the file and what is wrong."""
+
+
+class Part(IntEnum):
+    """What a triangle belongs to."""
+
+    SKIN = 0
+    LIPS = 1
+    EYES = 2
+    TEETH = 3
+    MOUTH_BAG = 4
+    HEAD = 5
+    """Skin outside the face: skull, ears, neck. Not part of the depth maps."""
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """One morphable model.
+
+    Args:
+        mean: (V, 3) float32, mm.
+        identity: (K, V, 3) float32, mm at one standard deviation.
+        expression: (E, V, 3) float32, mm at full activation.
+        triangles: (F, 3) int32.
+        triangle_part: (F,) uint8, members of `Part`.
+        landmark_triangles: (468,) int32, the triangle on which each MediaPipe landmark lies.
+        landmark_barycentric: (468, 3) float32, its place in that triangle.
+        albedo: (V, 3) uint8 RGB, a plausible colour of each vertex, for pictures.
+    """
+
+    name: str
+    licence: str
+    mean: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    expression_names: tuple[str, ...]
+    triangles: np.ndarray
+    triangle_part: np.ndarray
+    landmark_triangles: np.ndarray
+    landmark_barycentric: np.ndarray
+    albedo: np.ndarray
+
+    @property
+    def face_triangles(self) -> np.ndarray:
+        """(F', 3) triangles of the depth maps: all but skull, ears and neck."""
+        return np.ascontiguousarray(self.triangles[self.triangle_part != Part.HEAD])
+
+    def shape(self, id_coeff: np.ndarray, exp_coeff: np.ndarray) -> np.ndarray:
+        """Vertices (T, V, 3) in mm for one identity (K,) and T expressions (T, E)."""
+        neutral = self.mean.reshape(-1) + id_coeff.astype(np.float32) @ self.identity.reshape(len(self.identity), -1)
+        moved = exp_coeff.astype(np.float32) @ self.expression.reshape(len(self.expression), -1)
+        moved += neutral
+        return moved.reshape(len(exp_coeff), -1, 3)
+
+    def at_landmarks(self, values: np.ndarray) -> np.ndarray:
+        """Interpolate per-vertex values (..., V, 3) at the landmarks: (..., 468, 3)."""
+        corners = values[..., self.triangles[self.landmark_triangles], :]
+        return np.einsum("lc,...lcd->...ld", self.landmark_barycentric, corners)
+
+
+def load_face_model(name_or_path: str | Path = "cc0") -> FaceModel:
+    """Load an embedded model by name or a user's by path; one instance per process.
+
+    Raises:
+        FaceModelError: the file is missing or ill-formed.
+    """
+    return _load(EMBEDDED.get(str(name_or_path), Path(name_or_path)))
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path) -> FaceModel:
+    if not path.is_file():
+        raise FaceModelError(f"no face model {path}: give one of {', '.join(EMBEDDED)} or the path of an .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        about = json.loads(str(arrays["about"]))
+        model = _from_arrays(arrays, about)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise FaceModelError(f"{path} is no face model: {error}") from error
+    problem = _problem(model)
+    if problem:
+        raise FaceModelError(f"{path} is no usable face model: {problem}")
+    return model
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FaceModel:
+    return FaceModel(
+        name=about["name"],
+        licence=about["licence"],
+        mean=arrays["mean"].astype(np.float32),
+        identity=_modes(arrays, "identity"),
+        expression=_modes(arrays, "expression"),
+        expression_names=tuple(about["expression_names"]),
+        triangles=arrays["triangles"].astype(np.int32),
+        triangle_part=arrays["triangle_part"].astype(np.uint8),
+        landmark_triangles=arrays["landmark_triangles"].astype(np.int32),
+        landmark_barycentric=arrays["landmark_barycentric"].astype(np.float32),
+        albedo=arrays["albedo"].astype(np.uint8),
+    )
+
+
+def _modes(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
+    """Modes stand as integers with one step in mm per mode, or as floats in mm without steps."""
+    modes = arrays[key].astype(np.float32)
+    step = arrays.get(f"{key}_step_mm")
+    return modes if step is None else modes * step.astype(np.float32)[:, None, None]
+
+
+def _problem(model: FaceModel) -> str | None:
+    num_vertices, num_triangles = len(model.mean), len(model.triangles)
+    expected = {
+        "mean": (num_vertices, 3),
+        "identity": (len(model.identity), num_vertices, 3),
+        "expression": (len(model.expression_names), num_vertices, 3),
+        "triangles": (num_triangles, 3),
+        "triangle_part": (num_triangles,),
+        "landmark_triangles": (NUM_FIT_LANDMARKS,),
+        "landmark_barycentric": (NUM_FIT_LANDMARKS, 3),
+        "albedo": (num_vertices, 3),
+    }
+    for key, shape in expected.items():
+        found = getattr(model, key).shape
+        if found != shape:
+            return f"{key} has shape {found}, expected {shape}"
+    if model.triangles.min() < 0 or model.triangles.max() >= num_vertices:
+        return "triangles name vertices that do not exist"
+    if model.landmark_triangles.min() < 0 or model.landmark_triangles.max() >= num_triangles:
+        return "landmark_triangles name triangles that do not exist"
+    if not all(np.isfinite(getattr(model, key)).all() for key in ("mean", "identity", "expression")):
+        return "mean or modes are not finite"
+    return None

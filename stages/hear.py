@@ -1,0 +1,121 @@
+"""The whole file's sound, before any frame is decoded: is there speech, in which language, and how clean can it be?
+
+Voice activity is measured over everything, a piece at a time, so that hours fit into memory. Language and quality are
+costly: they are measured on a few windows, spread over the speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
+from pipeline.weights import WeightStore
+from stages.audio.dnsmos import WINDOW_S as QUALITY_WINDOW_S
+from stages.audio.dnsmos import Dnsmos
+from stages.audio.vad import SileroVad, VadConfig, join_spans, webrtc_voiced_ratio
+from stages.audio.whisper_language import WhisperLanguage, best_guess
+from stages.media import decode_audio
+
+
+@dataclass(frozen=True)
+class HearConfig:
+    """How a file's sound is sampled."""
+
+    piece_s: float = 300.0  # decoded at once: 19 MB
+    look_s: float = 30.0  # of a window whose language and quality are measured; Whisper hears no more
+    max_looks: int = 4  # windows a file; a look costs 2 CPU-s for language, 1 for quality
+    min_look_speech_s: float = 1.0  # a window with less speech says nothing of language
+    webrtc_aggressiveness: int = 2  # 0 calls most sound voiced, 3 least
+    device: str = "auto"  # of the language model: cpu, cuda or auto
+    num_threads: int = 1  # of each model
+    vad: VadConfig = field(default_factory=VadConfig)
+
+
+def choose_looks(spans: np.ndarray, duration_s: float, config: HearConfig) -> list[tuple[float, float]]:
+    """Windows worth a closer look, evenly spread over those with speech.
+
+    Args:
+        spans: (S, 2) speech in seconds, sorted.
+        duration_s: length of the file.
+    Returns:
+        At most `max_looks` windows [start_s, end_s) with at least `min_look_speech_s` of speech in each; if no window
+        has that much, the one with most of what there is; none without speech.
+    """
+    starts_s = np.arange(0.0, max(duration_s, 1e-9), config.look_s)
+    windows = np.stack([starts_s, np.minimum(starts_s + config.look_s, duration_s)], axis=1)
+    overlap_s = np.minimum(windows[:, None, 1], spans[None, :, 1]) - np.maximum(windows[:, None, 0], spans[None, :, 0])
+    speech_s = np.maximum(overlap_s, 0.0).sum(axis=1)
+    wanted = np.flatnonzero(speech_s >= config.min_look_speech_s)
+    if len(wanted) == 0:
+        wanted = np.flatnonzero(speech_s == speech_s.max(initial=0.0))[:1] if speech_s.any() else wanted
+    spread = np.unique(np.round(np.linspace(0, len(wanted) - 1, min(config.max_looks, len(wanted)))).astype(int))
+    return [(float(start), float(end)) for start, end in windows[wanted[spread]]]
+
+
+def clip_spans(spans: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    """The parts of spans inside [start_s, end_s), told from `start_s`."""
+    clipped = np.clip(spans, start_s, end_s) - start_s
+    return clipped[clipped[:, 1] > clipped[:, 0]]
+
+
+class AudioGate:
+    """Adds the `source_*` measurements of sound.
+
+    Raises, when called:
+        Dropped: NO_AUDIO where the file has no audio stream, or an empty one.
+    """
+
+    def __init__(self, config: HearConfig, weights: WeightStore) -> None:
+        self.config = config
+        self._vad = SileroVad(config.vad, config.num_threads)
+        self._quality = Dnsmos(weights, config.num_threads)
+        self._language = WhisperLanguage(weights, config.device, config.num_threads)
+
+    def __call__(self, row: Row) -> Row:
+        if row.get("audio_codec") is None:
+            raise Dropped(DropReason.NO_AUDIO, "the file has no audio stream")
+        path, duration_s = Path(row["media_path"]), float(row["duration_s"])
+        spans, voiced_s = [], 0.0
+        for start_s, audio in self._pieces(path, duration_s):
+            spans.append(self._vad(audio) + start_s)
+            voiced_s += webrtc_voiced_ratio(audio, self.config.webrtc_aggressiveness) * len(audio) / AUDIO_RATE_HZ
+        speech = np.concatenate(spans)
+        speech_s = float((speech[:, 1] - speech[:, 0]).sum())
+        found: Row = {
+            "source_speech_s": speech_s,
+            "source_speech_ratio": min(1.0, speech_s / duration_s),
+            "source_webrtc_ratio": min(1.0, voiced_s / duration_s),
+        }
+        return {**row, **found, **self._look(path, speech, duration_s)}
+
+    def _pieces(self, path: Path, duration_s: float) -> Iterator[tuple[float, np.ndarray]]:
+        for start_s in np.arange(0.0, duration_s, self.config.piece_s):
+            yield (
+                float(start_s),
+                decode_audio(path, float(start_s), min(float(start_s) + self.config.piece_s, duration_s)),
+            )
+
+    def _look(self, path: Path, speech: np.ndarray, duration_s: float) -> Row:
+        """Language over all looks together; of quality the best each, for a file is as good as its best clip."""
+        languages, scores = [], []
+        for start_s, end_s in choose_looks(speech, duration_s, self.config):
+            audio = decode_audio(path, start_s, end_s)
+            inside = clip_spans(speech, start_s, end_s)
+            languages.append(self._language(join_spans(audio, inside)))
+            scores.append(self._quality.score_windows(audio, QUALITY_WINDOW_S))
+        if not languages:
+            return {}
+        guess = best_guess(languages)
+        sig, bak, ovr = np.concatenate(scores).max(axis=0)
+        return {
+            "source_language": guess.language,
+            "source_language_prob": guess.prob,
+            "source_language_margin": guess.margin,
+            "source_dnsmos_sig": float(sig),
+            "source_dnsmos_bak": float(bak),
+            "source_dnsmos_ovr": float(ovr),
+        }

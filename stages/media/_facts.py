@@ -1,0 +1,91 @@
+"""What a container says of itself, and whether that is so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from pipeline.records import Dropped, DropReason
+from stages.media._containers import raise_if_cut_short
+from stages.media._file import MediaFile, frame_rate, video_of
+from stages.media._video import frames_from
+
+TAIL_S = 3.0
+"""Read at the end of a file to see whether it is all there."""
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What a container says of itself, checked by decoding one frame and reading its end. Audio is None without any."""
+
+    container: str
+    video_codec: str
+    audio_codec: str | None
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    fps_num: int
+    fps_den: int
+    duration_s: float
+    video_start_s: float
+    audio_start_s: float | None
+    audio_rate_hz: int | None
+    num_audio_channels: int | None
+
+
+def probe_media(path: Path, *, max_missing_s: float = 1.0, max_missing_ratio: float = 0.02) -> MediaFacts:
+    """Read the header, decode one frame and look whether the end is there.
+
+    Args:
+        max_missing_s: the file is truncated if its packets end this much before the declared end, and
+        max_missing_ratio: this share of its length.
+
+    Raises:
+        Dropped: NOT_VIDEO (no media file), NO_VIDEO (sound only), CORRUPT, TRUNCATED.
+    """
+    with MediaFile(path) as media:
+        stream, audio = video_of(media), media.audio
+        raise_if_cut_short(path)
+        rate = frame_rate(stream).limit_denominator(100_000)
+        first = next(frames_from(media, stream, 0.0))
+        width_px, height_px = first.size_px
+        return MediaFacts(
+            container=media.container.format.name,
+            video_codec=stream.codec_context.codec.canonical_name,
+            audio_codec=audio.codec_context.codec.canonical_name if audio is not None else None,
+            width_px=width_px,
+            height_px=height_px,
+            rotation_deg=first.rotation_deg,
+            fps_num=rate.numerator,
+            fps_den=rate.denominator,
+            duration_s=_checked_duration_s(media, max_missing_s, max_missing_ratio),
+            video_start_s=first.pts_s,
+            audio_start_s=media.start_s(audio) if audio is not None else None,
+            audio_rate_hz=audio.codec_context.sample_rate if audio is not None else None,
+            num_audio_channels=audio.codec_context.channels if audio is not None else None,
+        )
+
+
+def _checked_duration_s(media: MediaFile, max_missing_s: float, max_missing_ratio: float) -> float:
+    """The declared length if the packets reach it, the found one where none is declared.
+
+    Raises:
+        Dropped: TRUNCATED.
+    """
+    streams = [s for s in (media.video, media.audio) if s is not None]
+    ends = [media.start_s(s) + float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+    whole = media.container.duration
+    declared_s = max(ends) if ends else whole / av.time_base if whole else None
+    media.seek(max(0.0, declared_s - TAIL_S) if declared_s else 0.0, streams[0])
+    found_s = 0.0
+    for packet in media.packets(*streams):
+        if packet.pts is not None and packet.size:
+            found_s = max(found_s, media.time_s(packet.pts + (packet.duration or 0), packet.stream))
+    if declared_s is None:
+        return found_s
+    if declared_s - found_s > max(max_missing_s, max_missing_ratio * declared_s):
+        detail = f"{media.path.name} ends at {found_s:.2f} s of {declared_s:.2f}"
+        raise Dropped(DropReason.TRUNCATED, detail)
+    return declared_s

@@ -1,0 +1,32 @@
+"""What kind of media a source is, and whether all of it is there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.records import Dropped, DropReason, Row
+from stages.media import probe_media
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How exact a declared length has to be."""
+
+    max_missing_s: float = 1.0  # a file whose packets end this much before its declared end is truncated ...
+    max_missing_ratio: float = 0.02  # ... if it is this share of its length, too; headers are rounded and guessed
+
+
+def probe(row: Row, config: ProbeConfig) -> Row:
+    """Read the container's facts from `media_path`.
+
+    Raises:
+        Dropped: NOT_VIDEO (no media file), NO_VIDEO, NO_AUDIO, CORRUPT, TRUNCATED.
+    """
+    path = Path(row["media_path"])
+    facts = probe_media(path, max_missing_s=config.max_missing_s, max_missing_ratio=config.max_missing_ratio)
+    if facts.audio_codec is None:
+        detail = f"{facts.width_px}x{facts.height_px} {facts.video_codec}, {facts.duration_s:.2f} s, no audio stream"
+        measured = {name: value for name, value in asdict(facts).items() if value is not None}
+        raise Dropped(DropReason.NO_AUDIO, detail, measured)
+    return row | asdict(facts)

@@ -1,0 +1,177 @@
+"""One low-resolution decode of a whole video: where its shots are, and whether a shot shows one face of fair size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from pipeline.records import Dropped, DropReason, Row
+from pipeline.weights import WeightStore
+from stages.media import SourceFrame, decode_frames
+
+if TYPE_CHECKING:
+    from scenedetect.detectors import AdaptiveDetector
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """How closely a video is looked at."""
+
+    cut_height_px: int = 144  # frames are thinned to about this for cuts; PySceneDetect itself works at 256 px of width
+    cut_ratio: float = 3.0  # a cut changes the picture this many times more than the frames around it (PySceneDetect)
+    min_cut_change: float = 15.0  # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
+    cut_window_frames: int = 2  # frames around it that are compared (PySceneDetect)
+    look_fps: float = 2.0  # looks for faces; a 3 s clip has six
+    look_scale: float = 0.3  # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
+    min_look_side_px: int = 320  # of the longer side
+    max_look_side_px: int = 640
+    min_face_conf: float = 0.7  # YuNet's score; below it are hands and patterns
+    second_face_ratio: float = 0.25  # side over the largest face's; smaller ones are posters and passers-by
+    thumb_height_px: int = 128
+    coarse_decode: bool = True  # without the deblocking filter, a quarter cheaper
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one frame shows.
+
+    Args:
+        face_sides_px: shorter sides of the faces in source pixels, the largest first.
+    """
+
+    time_s: float
+    face_sides_px: tuple[float, ...]
+    thumb_jpeg: bytes
+
+
+class CutFinder:
+    """Hard cuts by PySceneDetect's adaptive detector, in presentation time; tells them some frames late."""
+
+    def __init__(self, config: ScanConfig) -> None:
+        from scenedetect.detectors import AdaptiveDetector
+
+        self._detector: AdaptiveDetector = AdaptiveDetector(
+            adaptive_threshold=config.cut_ratio,
+            min_scene_len=0,  # every cut counts: a shot of a few frames is too short, not part of its neighbour
+            window_width=config.cut_window_frames,
+            min_content_val=config.min_cut_change,
+        )
+        self._window = config.cut_window_frames
+        self._times_s: list[float] = []
+        self._last: np.ndarray | None = None
+
+    def push(self, time_s: float, picture: np.ndarray) -> list[float]:
+        """The cuts that this frame makes certain: times of the first frame behind each.
+
+        Args:
+            picture: (h, w, 3) uint8 RGB, of one size throughout.
+        """
+        if self._last is None:  # still frames around the video, so that its first and last frames are judged as well
+            for _ in range(self._window):
+                self._process(time_s, picture)
+        self._last = picture
+        return self._process(time_s, picture)
+
+    def finish(self) -> list[float]:
+        if self._last is None:
+            return []
+        return [cut for _ in range(self._window) for cut in self._process(self._times_s[-1], self._last)]
+
+    def _process(self, time_s: float, picture: np.ndarray) -> list[float]:
+        from scenedetect import FrameTimecode
+
+        # The detector counts; the rate only lets it write its counts as times, which are not read.
+        code = FrameTimecode(len(self._times_s), 25.0)
+        self._times_s.append(time_s)
+        cuts = self._detector.process_frame(code, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return [self._times_s[cut.frame_num] for cut in cuts]
+
+
+class FaceFinder:
+    """YuNet on single pictures."""
+
+    def __init__(self, model: Path, min_conf: float) -> None:
+        self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=min_conf)
+
+    def sides_px(self, rgb: np.ndarray) -> tuple[float, ...]:
+        """Shorter sides of all faces, the largest first."""
+        self._detector.setInputSize((rgb.shape[1], rgb.shape[0]))
+        _, faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        if faces is None:
+            return ()
+        return tuple(sorted((float(min(face[2], face[3])) for face in faces), reverse=True))
+
+
+def summarise_looks(looks: list[Look], second_face_ratio: float) -> Row:
+    """The SCAN columns about faces; without a look only their number, without a face no size."""
+    row: Row = {"shot_num_looks": len(looks)}
+    if not looks:
+        return row
+    seen = [look.face_sides_px for look in looks if look.face_sides_px]
+    several = [sides for sides in seen if len(sides) > 1 and sides[1] >= second_face_ratio * sides[0]]
+    row |= {"shot_face_ratio": len(seen) / len(looks), "shot_multi_face_ratio": len(several) / len(looks)}
+    if seen:
+        row["shot_face_px"] = median(sides[0] for sides in seen)
+    return row | {"thumb_jpeg": looks[len(looks) // 2].thumb_jpeg}
+
+
+class ShotScanner:
+    """Cuts a source into shots and looks for faces on the way."""
+
+    def __init__(self, config: ScanConfig, weights: WeightStore) -> None:
+        self._config = config
+        self._faces = FaceFinder(weights.path("yunet"), config.min_face_conf)
+
+    def __call__(self, row: Row) -> Iterator[Row]:
+        """One row per shot; shots are half-open, in order and cover the video.
+
+        Raises:
+            Dropped: CORRUPT, TRUNCATED, NO_VIDEO.
+        """
+        shots = list(self._shots(Path(row["media_path"])))
+        for idx, shot in enumerate(shots):
+            yield row | {"shot_idx": idx, "num_shots": len(shots)} | shot
+
+    def _shots(self, path: Path) -> Iterator[Row]:
+        finder, looks = CutFinder(self._config), list[Look]()
+        start_s, end_s, due_s = None, 0.0, 0.0
+        for frame in decode_frames(path, coarse=self._config.coarse_decode):
+            if start_s is None:
+                start_s = due_s = frame.pts_s
+            step_px = max(2, 2 * round(min(frame.size_px) / self._config.cut_height_px / 2))
+            cuts = finder.push(frame.pts_s, frame.sampled(step_px))
+            if frame.pts_s >= due_s:
+                looks.append(self._look(frame))
+                due_s = max(due_s + 1 / self._config.look_fps, frame.pts_s)
+            end_s = frame.pts_s + frame.duration_s
+            for cut_s in cuts:
+                yield self._shot(start_s, cut_s, [look for look in looks if look.time_s < cut_s])
+                start_s, looks = cut_s, [look for look in looks if look.time_s >= cut_s]
+        if start_s is None:
+            raise Dropped(DropReason.CORRUPT, f"no frame of {path.name} can be decoded")
+        for cut_s in finder.finish():
+            yield self._shot(start_s, cut_s, [look for look in looks if look.time_s < cut_s])
+            start_s, looks = cut_s, [look for look in looks if look.time_s >= cut_s]
+        yield self._shot(start_s, end_s, looks)
+
+    def _shot(self, start_s: float, end_s: float, looks: list[Look]) -> Row:
+        faces = summarise_looks(looks, self._config.second_face_ratio)
+        return {"shot_start_s": start_s, "shot_end_s": end_s} | faces
+
+    def _look(self, frame: SourceFrame) -> Look:
+        side_px = max(frame.size_px)
+        shortest, longest = self._config.min_look_side_px, self._config.max_look_side_px
+        rgb = frame.rgb(min(longest, max(shortest, round(side_px * self._config.look_scale))))
+        scale = side_px / max(rgb.shape[:2])
+        sides_px = tuple(side * scale for side in self._faces.sides_px(rgb))
+        height_px = self._config.thumb_height_px
+        width_px = max(1, round(rgb.shape[1] * height_px / rgb.shape[0]))
+        thumb = cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA)
+        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(thumb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+        return Look(frame.pts_s, sides_px, jpeg.tobytes())

@@ -1,0 +1,228 @@
+"""A made-up run for the tests of statistics, report and card: every drop reason, every unit, hostile titles.
+
+Measurements are drawn at random around what real footage shows, and the verdicts come from the real policy.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from PIL import Image, ImageDraw
+
+from pipeline.policy import PolicyConfig, decide
+from pipeline.records import LEDGER, DropReason, Row, row_id
+from pipeline.rows import table_from_rows
+from pipeline.stats import compute_stats
+
+STAGES = (
+    *("crawl", "probe", "hear", "scan", "track", "identity"),
+    *("mouth", "speech", "sync", "geometry", "depth", "features"),
+)
+LEDGER_FILE = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
+HOSTILE_TITLES = (
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "</script><script>document.title='owned'</script>",
+    "{{ 7*7 }} ${7*7} \u202egnp.exe",
+)
+TITLES = (
+    "三分钟看懂人工智能：大模型到底是怎么学会说话的？",
+    "【访谈】一位乡村教师的二十年",
+    "今天聊聊普通话的儿化音",
+    "新闻联播片段",
+    "How to bake sourdough at home",
+    "北京胡同里的早餐 | 豆汁儿焦圈儿",
+)
+VERSIONS = json.dumps({"code": "0123abc", "config": "9f8e7d", "weights": {"yunet": "49f0", "arcface_mbf": "9cc6"}})
+
+# What a stage found as a fact, by the stage that finds it.
+FAULTS: dict[DropReason, tuple[str, str]] = {
+    DropReason.UNAVAILABLE: ("crawl", "HTTP 404 after 3 tries"),
+    DropReason.GEO_OR_LOGIN: ("crawl", "only for members"),
+    DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
+    DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
+    DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),
+    DropReason.CORRUPT: ("probe", "Invalid data found when processing input"),
+    DropReason.TRUNCATED: ("probe", "declares 62.0 s, holds 17.4 s"),
+    DropReason.NO_VIDEO: ("probe", "audio only"),
+    DropReason.NO_AUDIO: ("probe", "no audio stream"),
+    DropReason.ERROR: ("mouth", "ValueError: zero-size array"),
+}
+# A measurement that the default policy drops, by the stage that measures it.
+BAD_MEASUREMENTS: dict[DropReason, dict[str, Row]] = {
+    DropReason.LOW_RESOLUTION: {"probe": {"width_px": 320, "height_px": 180}},
+    DropReason.LOW_FPS: {"probe": {"fps_num": 10}},
+    DropReason.SPEECH: {"hear": {"source_speech_s": 0.6, "source_speech_ratio": 0.01}},
+    DropReason.LANGUAGE: {"hear": {"source_language": "en", "source_language_prob": 0.97}},
+    DropReason.NOISE: {"hear": {"source_dnsmos_bak": 1.5}},
+    DropReason.NO_FACE: {"scan": {"shot_face_ratio": 0.1}},
+    DropReason.MULTI_FACE: {"scan": {"shot_multi_face_ratio": 0.8}},
+    DropReason.FACE_TOO_SMALL: {"scan": {"shot_face_px": 41.0}},
+    DropReason.TOO_SHORT: {"scan": {"shot_end_s": 1.2}},
+    DropReason.FACE_LOST: {"track": {"track_ratio": 0.6}},
+    DropReason.POSE: {"track": {"yaw_deg": 52.0}},
+    DropReason.JITTER: {"track": {"jitter": 0.2}},
+    DropReason.IDENTITY_CHANGE: {"identity": {"identity_min_sim": 0.12}},
+    DropReason.MOUTH_HIDDEN: {"mouth": {"mouth_visible_ratio": 0.4}},
+    DropReason.MOUTH_STATIC: {"mouth": {"mouth_motion": 0.001}},
+    DropReason.MULTI_SPEAKER: {"speech": {"second_speaker_ratio": 0.4}},
+    DropReason.OUT_OF_SYNC: {"sync": {"av_offset_ms": 400.0, "sync_conf": 8.0}},
+    DropReason.FIT_ERROR: {"geometry": {"fit_error_px": 6.3}},
+}
+
+
+def make_rows(num_good_sources: int = 36, num_bad_sources: int = 1, seed: int = 0) -> list[Row]:
+    """Rows as `finalize` decides them: good sources of two shots and up to eight clips, and bad ones of every kind."""
+    rng = np.random.default_rng(seed)
+    wanted: list[DropReason | None] = [None] * num_good_sources
+    wanted += [reason for reason in DropReason for _ in range(num_bad_sources)]
+    rows: list[Row] = []
+    for i, reason in enumerate(wanted):
+        rows += _rows_of_source(i, reason, rng)
+    kept = [row for row in rows if row["verdict"] == "keep"]
+    for i, row in enumerate(kept):
+        identity = int(row["source_id"][4:]) // 2
+        row["identity_id"] = f"id-{identity:04d}"
+        row["split"] = {0: "val", 1: "test"}.get(identity % 9, "train")
+        if i % 29 == 28:
+            del row["identity_id"], row["split"]
+            row.update(verdict="drop", drop_stage="finalize", drop_reason="duplicate_clip")
+            row["drop_detail"] = f"same as {kept[0]['row_id']} (distance 2 of 64)"
+    return rows
+
+
+def _rows_of_source(i: int, reason: DropReason | None, rng: np.random.Generator) -> Iterator[Row]:
+    fault_stage, fault_detail = FAULTS.get(reason, (None, None)) if reason else (None, None)
+    bad = BAD_MEASUREMENTS.get(reason, {}) if reason else {}
+    bad_stage = next(iter(bad), fault_stage)
+    bad_idx = STAGES.index(bad_stage) if bad_stage else len(STAGES)
+    source = {
+        "source_id": f"src-{i:03d}",
+        "uri": f"https://example.org/video/{i}",
+        "platform": ("bilibili", "douyin", "local")[i % 3],
+        "licence": ("CC-BY-4.0", "site terms")[i % 2],
+        "consent": "unknown" if i % 4 else "written",
+        "title": HOSTILE_TITLES[i] if i < len(HOSTILE_TITLES) else TITLES[i % len(TITLES)],
+        "uploader": f"账号{i}",
+        "retrieved_at": datetime(2026, 3, 1, tzinfo=UTC),
+        "versions": VERSIONS,
+    }
+    row = {**source}
+    for stage in ("crawl", "probe", "hear"):
+        if stage != fault_stage:
+            row |= _measure(stage, rng) | bad.get(stage, {})
+        if stage == bad_stage:
+            yield _finish(row, stage, reason if fault_stage else None, fault_detail)
+            return
+    for shot in range(2):
+        shot_row = {**row, **_measure("scan", rng), "shot_idx": shot, "num_shots": 2}
+        shot_row |= {"shot_start_s": 0.0 if shot == 0 else row["duration_s"] * 0.6, "shot_end_s": row["duration_s"]}
+        if shot == 0:
+            shot_row["shot_end_s"] = row["duration_s"] * 0.6
+        shot_row |= bad.get("scan", {}) if shot == 0 else {}
+        if bad_stage == "scan" and shot == 0:
+            yield _finish(shot_row, "scan", None, None)
+            continue
+        length_s = min(10.0, shot_row["shot_end_s"] - shot_row["shot_start_s"])
+        num_clips = max(1, min(5, int((shot_row["shot_end_s"] - shot_row["shot_start_s"]) // 10)))
+        for clip in range(num_clips):
+            clip_row = {**shot_row, "clip_idx": clip, "num_clips": num_clips}
+            clip_row["start_s"] = shot_row["shot_start_s"] + clip * 10.0
+            clip_row["end_s"] = clip_row["start_s"] + length_s - float(rng.uniform(0, min(5, length_s - 3.2)))
+            spoilt = clip == 0
+            last = "features"
+            for stage in STAGES[4:]:
+                clip_row |= _measure(stage, rng) | (bad.get(stage, {}) if spoilt else {})
+                if spoilt and STAGES.index(stage) == bad_idx:
+                    last = stage
+                    break
+            if reason is None and i % 12 == 11 and clip == num_clips - 1:
+                last = "speech"  # a run that was interrupted
+            faulted = spoilt and last == fault_stage
+            yield _finish(clip_row, last, reason if faulted else None, fault_detail)
+
+
+def _finish(row: Row, last_stage: str, fault: DropReason | None, detail: str | None) -> Row:
+    row = {**row, "last_stage": last_stage}
+    if fault is not None:
+        row |= {"fault_reason": str(fault), "fault_detail": detail}
+    row |= {name: value for name, value in decide(row, PolicyConfig(), STAGES).items() if value is not None}
+    row["row_id"] = row_id(row)
+    return row
+
+
+def _measure(stage: str, rng: np.random.Generator) -> Row:
+    """Measurements of one stage that the default policy keeps."""
+    near = rng.normal
+    if stage == "probe":
+        fps_num, fps_den = [(25, 1), (30, 1), (30000, 1001), (24, 1), (60, 1)][rng.integers(5)]
+        length_s = float(np.exp(rng.normal(4.2, 0.8))) + 12
+        size = {"width_px": 1920, "height_px": 1080, "fps_num": fps_num, "fps_den": fps_den, "duration_s": length_s}
+        return {**size, "container": "mov,mp4", "video_codec": "h264", "audio_codec": "aac"}
+    if stage == "hear":
+        found = {"source_speech_s": 40.0, "source_speech_ratio": 0.8, "source_language": "zh"}
+        return {**found, "source_language_prob": 0.97, "source_dnsmos_bak": 3.6, "source_dnsmos_sig": 3.8}
+    if stage == "scan":
+        found = {"shot_num_looks": 20, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}
+        return {**found, "shot_face_px": float(rng.uniform(100, 420))}
+    if stage == "track":
+        found = {"num_frames": 200, "track_ratio": 1.0, "track_multi_face_ratio": 0.0, "jitter": 0.01}
+        found |= {"face_px": float(np.clip(near(230, 80), 92, 620)), "yaw_deg": float(abs(near(0, 11)) % 34)}
+        return {**found, "pitch_deg": float(abs(near(6, 5)) % 29), "roll_deg": float(abs(near(0, 4)) % 29)}
+    if stage == "identity":
+        person = {"gender": ("female", "male")[rng.integers(2)], "age_years": float(np.clip(near(34, 10), 16, 78))}
+        return {**person, "identity_min_sim": float(rng.uniform(0.55, 0.95)), "gender_prob": 0.97}
+    if stage == "mouth":
+        found = {"mouth_px": float(rng.uniform(30, 160)), "mouth_visible_ratio": 1.0}
+        return {**found, "mouth_motion": float(rng.uniform(0.008, 0.03)), "teeth_ratio": float(rng.uniform(0, 0.6))}
+    if stage == "speech":
+        found = {"speech_ratio": float(rng.uniform(0.6, 1)), "num_speakers": 1, "second_speaker_ratio": 0.0}
+        found |= {"language": "zh", "language_prob": 0.96, "language_margin": 0.9, "dnsmos_ovr": 3.1}
+        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 6, 58))}
+        return {**found, "dnsmos_sig": float(np.clip(near(3.7, 0.3), 2.1, 4.5))}
+    if stage == "sync":
+        return {"av_offset_ms": float(np.clip(near(0, 45), -115, 115)), "sync_conf": float(rng.uniform(3, 9))}
+    if stage == "geometry":
+        return {"geometry_model": "anny", "fit_error_px": float(rng.uniform(0.8, 3.4))}
+    return {}
+
+
+def make_ledger(rows: list[Row]) -> pa.Table:
+    return table_from_rows(rows, LEDGER_FILE)
+
+
+def thumb_jpeg(seed: int) -> bytes:
+    """A 128 px drawing of a head, so that cards can be told apart."""
+    rng = np.random.default_rng(seed)
+    wall, coat, skin = (
+        tuple(int(c) for c in rng.integers(low, high, 3)) for low, high in ((60, 200), (20, 120), (150, 230))
+    )
+    image = Image.new("RGB", (128, 72 if seed % 3 else 128), wall)
+    draw, middle, top = ImageDraw.Draw(image), 64 + int(rng.integers(-12, 12)), image.height * 0.14
+    draw.ellipse((middle - 40, image.height * 0.72, middle + 40, image.height * 1.5), fill=coat)
+    draw.ellipse((middle - 20, top, middle + 20, image.height * 0.78), fill=skin)
+    draw.ellipse((middle - 8, image.height * 0.58, middle + 8, image.height * 0.66), fill=(120, 30, 40))
+    for x in (middle - 9, middle + 5):
+        draw.ellipse((x, image.height * 0.38, x + 4, image.height * 0.38 + 4), fill=(20, 20, 20))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def write_out(out: Path, rows: list[Row]) -> Path:
+    """A finalized DIR without parts and shards."""
+    out.mkdir(parents=True)
+    seen = [{**row, "thumb_jpeg": thumb_jpeg(i)} if "shot_idx" in row else row for i, row in enumerate(rows)]
+    ledger = make_ledger(seen)
+    pq.write_table(ledger, out / "ledger.parquet")
+    (out / "stats.json").write_text(json.dumps(compute_stats(ledger, STAGES), allow_nan=False), encoding="utf-8")
+    (out / "config.yaml").write_text(yaml.safe_dump({"policy": {"min_face_px": 90.0, "languages": ["zh"]}}))
+    return out

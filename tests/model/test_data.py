@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import AugmentConfig, LoaderConfig
+from model.data import ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader
+from model.views import audio_window, depth_view, lip_mask, reference_frame
+from tests.shards import AUDIO_LAYERS, DISTANCE_MM, clip_row, landmarks, whisper, write_shards
+
+STILL = AugmentConfig(colour_jitter=0.0, grayscale_prob=0.0, min_crop_scale=1.0, depth_drop_prob=0.0, depth_shift=0.0)
+LOADER = LoaderConfig(draws_per_visit=4, pool_clips=2, num_workers=0)
+
+
+def steps_of(tokens: np.ndarray) -> np.ndarray:
+    """(steps, layers) of step numbers and layers that the tokens name."""
+    return tokens[:, 0].reshape(-1, AUDIO_LAYERS)
+
+
+def test_audio_window_is_centred_on_the_frame():
+    tokens = audio_window(whisper(30), 10, steps=10, layers=AUDIO_LAYERS)
+    assert tokens.shape == (50, 8)
+    named = steps_of(tokens)
+    assert (named[:, 0] / 10).tolist() == list(range(16, 26))  # frame 10 lies over steps 20 and 21
+    assert (named - named[:, :1]).tolist() == [[0, 1, 2, 3, 4]] * 10
+
+
+def test_audio_window_repeats_the_ends():
+    first, last = (audio_window(whisper(30), i, steps=10, layers=AUDIO_LAYERS) for i in (0, 29))
+    assert (steps_of(first)[:, 0] / 10).tolist() == [0, 0, 0, 0, 0, 1, 2, 3, 4, 5]
+    assert (steps_of(last)[:, 0] / 10).tolist() == [54, 55, 56, 57, 58, 59, 59, 59, 59, 59]
+
+
+def test_lip_mask_is_the_drawn_mouth():
+    mask = lip_mask(landmarks(1.0))
+    assert mask[190, 128] and mask[212, 128] and not mask[220, 128] and not mask[:160].any()
+    assert lip_mask(landmarks(0.0)).sum() < mask.sum() < lip_mask(landmarks(1.0), dilate_px=8).sum()
+
+
+def test_depth_view_is_metric():
+    mask = np.ones((256, 256), bool)
+    mask[:128] = False
+    depth = np.full((256, 256), 700.0, np.float32)
+    depth[200], depth[210], depth[220] = 690.0, 0.0, 400.0
+    view = depth_view(depth, mask, 700.0)
+    assert (view[:128] == 0).all() and view[150, 0] == 128 and view[210, 0] == 0 and view[220, 0] == 255
+    assert view[200, 0] == 128 + int(10 * 127 / 64)
+
+
+@pytest.mark.parametrize("target", [0, 4, 15, 29])
+def test_reference_is_at_least_five_frames_away(target: int):
+    random = np.random.default_rng(0)
+    drawn = {int(reference_frame(30, target, 5, random)) for _ in range(500)}
+    assert drawn == {j for j in range(30) if abs(j - target) >= 5}
+
+
+def test_no_reference_in_a_clip_too_short():
+    with pytest.raises(ValueError, match="9 frames has no frame 5 away from frame 4"):
+        reference_frame(9, 4, 5, np.random.default_rng(0))
+
+
+def test_sample_without_augmentation_is_the_clip(shards: Path):
+    dataset = EditorDataset(str(shards), "train", LOADER, STILL, seed=0)
+    for number in range(20):
+        sample = dataset[number]
+        clip, frame = dataset.table.clip(int(sample["clip"])), int(sample["frame"])
+        assert np.array_equal(sample["target"].numpy().transpose(1, 2, 0), clip.face(frame))
+        assert (steps_of(sample["audio"].numpy())[4, 0] / 10) == 2 * frame
+        inside = lip_mask(clip.landmarks[frame])
+        assert set(np.unique(sample["depth"][0].numpy()[inside])) == {128 + int(30 * 127 / 64)}
+        assert not sample["depth"][0].numpy()[~inside].any()
+        assert clip.centre_mm == DISTANCE_MM
+
+
+def test_depth_is_dropped_as_often_as_asked(shards: Path):
+    config = AugmentConfig(depth_drop_prob=0.5)
+    dataset = EditorDataset(str(shards), "train", LOADER, config, seed=0)
+    dropped = sum(not dataset[i]["depth"].any() for i in range(200))
+    assert 80 <= dropped <= 120
+
+
+def test_samples_depend_on_seed_and_number_only(shards: Path):
+    once, again, other = (EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=s) for s in (3, 3, 4))
+    ahead = {n: again[n] for n in (40, 7, 21)}
+    for number, sample in ahead.items():
+        assert all(torch.equal(sample[k], v) for k, v in once[number].items())
+        assert not torch.equal(sample["target"], other[number]["target"])
+
+
+def test_ranks_and_resume_share_one_order(shards: Path):
+    dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=0)
+    alone = endless_loader(dataset, 4, 0, 0)
+    whole = [next(alone)["frame"] for _ in range(4)]
+    ranks = [endless_loader(dataset, 2, 1, 0, rank, 2) for rank in (0, 1)]  # both ranks, from their second batch on
+    halves = torch.cat([next(ranks[0])["frame"], next(ranks[1])["frame"]])
+    assert torch.equal(halves, whole[1])
+
+
+def test_workers_do_not_change_the_order(shards: Path):
+    dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=0)
+    here, there = endless_loader(dataset, 4, 0, 0), endless_loader(dataset, 4, 0, 1)
+    for _ in range(3):
+        mine, theirs = next(here), next(there)
+        assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def test_an_epoch_visits_clips_by_their_length():
+    plan = Plan([32, 16, 4], draws=8, pool=2, seed=1)
+    for epoch in (0, 1):
+        clips = [plan.clip_of(epoch * plan.samples_per_epoch + i) for i in range(plan.samples_per_epoch)]
+        assert np.bincount(clips).tolist() == [32, 16, 8]
+    order = [plan.clip_of(i) for i in range(2 * plan.samples_per_epoch)]
+    assert order[: plan.samples_per_epoch] != order[plan.samples_per_epoch :]
+
+
+def test_short_clips_are_left_out_and_counted(tmp_path: Path):
+    table = ClipTable(str(write_shards(tmp_path, (30, 8, 12))), "train", ("num_frames",), min_frames=10)
+    assert [c.num_frames for c in table.clips] == [30, 12]
+    assert table.num_too_short == 1
+
+
+def test_missing_shards_are_named(tmp_path: Path):
+    with pytest.raises(DataError, match=f"no val-.*parquet in {tmp_path}"):
+        ClipTable(str(tmp_path), "val", ("num_frames",), 1)
+
+
+def test_layers_must_divide_the_features(shards: Path):
+    with pytest.raises(DataError, match="counting gives 40 numbers a step, not a multiple of loader"):
+        EditorDataset(str(shards), "train", LoaderConfig(audio_layers=3), STILL, 0)
+
+
+def test_motion_sample_is_aligned(shards: Path):
+    dataset = MotionDataset(str(shards), "train", LoaderConfig(window_frames=12), seed=0)
+    truth = [clip_row(i, n)["exp_coeff"] for i, n in enumerate((30, 30, 24))]
+    for number in range(10):
+        sample = dataset[number]
+        first = int(sample["whisper"][0, 0]) // 20
+        assert sample["whisper"].shape == (24, 40) and sample["exp"].shape == (12, 6)
+        assert any(np.allclose(sample["exp"], t[first : first + 12]) for t in truth if len(t) >= first + 12)

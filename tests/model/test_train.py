@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.checkpoint import latest_checkpoint
+from model.config import ConfigError, OptimConfig, TrainConfig, load_config
+from model.tasks import EditorTask, load_trained
+from model.train import learning_rate, main, progress_of, train
+from pipeline.weights import WeightStore
+
+TINY = [
+    "num_threads=1",
+    "device=cpu",
+    "log_every_steps=1",
+    "grid_every_steps=100",
+    "checkpoint_every_steps=2",
+    "grid_samples=2",
+    "loader.num_workers=0",
+    "vae.latent_channels=8",
+    "vae.width=16",
+    "vae.init_images=8",
+    "vae_optim.max_steps=2",
+    "vae_optim.max_minutes=null",
+    "vae_optim.batch_size=2",
+    "unet.block_channels=[16,32]",
+    "unet.attention=[false,true]",
+    "unet.num_groups=8",
+    "optim.max_minutes=null",
+    "optim.batch_size=2",
+]
+
+
+def config(shards: Path, out: Path, *settings: str, preset: str = "tiny") -> TrainConfig:
+    values = [f"data={shards}", f"out={out}", *TINY, *settings]
+    return load_config(TrainConfig, Path(f"model/configs/{preset}.yaml"), values)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> WeightStore:
+    """Training the tiny preset needs no weights at all."""
+    return WeightStore(tmp_path_factory.mktemp("none"), fetch=False)
+
+
+def losses(run: Path, phase: str, part: str = "loss") -> list[float]:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [r[part] for r in records if r["phase"] == phase]
+
+
+def test_one_batch_is_learnt(shards: Path, tmp_path: Path, store: WeightStore):
+    torch.manual_seed(0)
+    task = EditorTask(config(shards, tmp_path / "run"), store)
+    task.start()
+    task.module.requires_grad_(False)
+    phase = task.phases[1]
+    phase.trained.requires_grad_(True)
+    samples = [task.dataset[i] for i in range(2)]
+    batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
+    optimizer = torch.optim.AdamW(phase.trained.parameters(), lr=4e-3)
+    history = []
+    for _ in range(30):
+        loss, _ = phase.loss(task.module, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.75 * history[0]
+
+
+def test_a_run_leaves_grids_metrics_and_a_model(shards: Path, tmp_path: Path, store: WeightStore):
+    run = train(config(shards, tmp_path / "run", "optim.max_steps=3"), store)
+    assert len(losses(run, "vae")) == 2 and len(losses(run, "edit")) == 3
+    grid = cv2.imread(str(run / "grids" / "final.png"))
+    assert grid is not None and grid.shape == (24 + 2 * 256, 5 * 256, 3)
+    editor, _, facts = load_trained(run, "editor", store)
+    assert facts.whisper_model == "counting" and not editor.training
+
+
+def test_interrupted_equals_uninterrupted(shards: Path, tmp_path: Path, store: WeightStore):
+    whole = config(shards, tmp_path / "whole", "optim.max_steps=6", "optim.accumulate=2")
+    train(whole, store)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    for stop_at in (1, 5):  # within the auto-encoder's phase, then within the editor's
+
+        class Stopped(Exception):
+            pass
+
+        def stop(*_: object, at: int = stop_at) -> None:
+            if len(losses(Path(broken.out), "vae")) + len(losses(Path(broken.out), "edit")) >= at:
+                raise Stopped
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("model.progress.Progress.show", stop)
+            with pytest.raises(Stopped):
+                train(broken, store)
+    train(broken, store)
+    for name in ("model", "average", "optimizer"):
+        ours, theirs = (load_file(latest_checkpoint(Path(c.out)) / f"{name}.safetensors") for c in (broken, whole))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[k], theirs[k]) for k in ours), name
+    for phase in ("vae", "edit"):
+        assert losses(Path(broken.out), phase) == losses(Path(whole.out), phase)
+
+
+def test_finished_run_is_left_alone(shards: Path, tmp_path: Path, store: WeightStore):
+    settings = config(shards, tmp_path / "run", "optim.max_steps=2")
+    run = train(settings, store)
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    train(settings, store)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+def test_other_settings_need_another_run(shards: Path, tmp_path: Path, store: WeightStore):
+    settings = config(shards, tmp_path / "run", "optim.max_steps=2")
+    train(settings, store)
+    with pytest.raises(ConfigError, match="begun with another seed"):
+        train(replace(settings, seed=1), store)
+
+
+def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: WeightStore):
+    settings = [
+        "optim.max_steps=150",
+        "optim.batch_size=4",
+        "loader.window_frames=20",
+        "a2m.dropout=0",
+        "optim.lr=3e-3",
+    ]
+    run = train(config(shards, tmp_path / "a2m", *settings, preset="a2m"), store)
+    position = losses(run, "motion", "position")
+    assert sum(position[-10:]) < 0.7 * sum(position[:10])
+    motion, _, facts = load_trained(run, "a2m", store)
+    assert facts.exp_dim == 6
+    assert motion(torch.randn(1, 41, 40)).shape == (1, 20, 6)
+    with pytest.raises(ConfigError, match="trained a2m, not editor"):
+        load_trained(run, "editor", store)
+
+
+def test_attention_must_fit_the_features(shards: Path, tmp_path: Path, store: WeightStore):
+    with pytest.raises(ConfigError, match=r"cross_attention_dim is 384, the shards' audio tokens have 8"):
+        train(config(shards, tmp_path / "run", "unet.cross_attention_dim=384"), store)
+
+
+def test_joygen_without_its_weights_says_where_to_get_them(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(WeightStore, "from_environment", staticmethod(lambda: WeightStore(tmp_path, fetch=False)))
+    given = ["--data", str(shards), "--config", "model/configs/joygen.yaml", "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    assert "sd-vae-ft-mse.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [("optim.lrr=1", "lrr"), ("optim.batch_size=many", "many"), ("task=paint", "task is 'paint'")],
+)
+def test_bad_settings_are_named(
+    shards: Path, tmp_path: Path, setting: str, message: str, capsys: pytest.CaptureFixture[str]
+):
+    given = ["--data", str(shards), "--config", "model/configs/tiny.yaml", "--out", str(tmp_path / "run"), setting]
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_schedule():
+    optim = OptimConfig(max_steps=100, lr=1.0, lr_end=0.2, warmup_steps=9, max_minutes=1.0)
+    assert learning_rate(optim, 0.0, 0) == pytest.approx(0.1)
+    assert learning_rate(optim, 0.5, 50) == pytest.approx(0.6)
+    assert learning_rate(optim, 1.0, 100) == pytest.approx(0.2)
+    assert progress_of(optim, 25, 0.0) == 0.25
+    assert progress_of(optim, 25, 30.0) == 0.5

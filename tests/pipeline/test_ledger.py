@@ -1,0 +1,82 @@
+"""Completeness by count, and which version of a row counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import next_generation, part_files, read_parts, read_rows, write_part
+from pipeline.records import Row, row_id
+from pipeline.rows import table_from_rows
+
+
+def _row(source: str, shot: int | None = None, clip: int | None = None, **more) -> Row:
+    row = {"source_id": source} | more
+    if shot is not None:
+        row["shot_idx"] = shot
+    if clip is not None:
+        row["clip_idx"] = clip
+    return row | {"row_id": row_id(row)}
+
+
+def _write(out: Path, generation: int, *rows: Row) -> None:
+    write_part(table_from_rows(rows), out, generation)
+
+
+def _ids(out: Path) -> list[str]:
+    return read_parts(out).ledger["row_id"].to_pylist()
+
+
+def test_a_source_dropped_before_its_shots_is_complete(tmp_path):
+    _write(tmp_path, 1, _row("a", fault_reason="no_audio"))
+    assert _ids(tmp_path) == ["a"]
+
+
+def test_a_source_waits_for_all_its_shots_and_clips(tmp_path):
+    _write(tmp_path, 1, _row("a", 0, num_shots=2))
+    assert read_parts(tmp_path).incomplete == ["a"]
+    _write(tmp_path, 1, _row("a", 1, 0, num_shots=2, num_clips=2))
+    assert read_parts(tmp_path).incomplete == ["a"]
+    _write(tmp_path, 1, _row("a", 1, 1, num_shots=2, num_clips=2))
+    assert _ids(tmp_path) == ["a-s0000", "a-s0001-c000", "a-s0001-c001"]
+
+
+def test_a_later_generation_supersedes_by_id(tmp_path):
+    _write(tmp_path, 2, _row("a", 0, 0, num_shots=1, num_clips=1, title="new"))
+    _write(tmp_path, 1, _row("a", 0, 0, num_shots=1, num_clips=1, title="old"))
+    assert read_parts(tmp_path).ledger["title"].to_pylist() == ["new"]
+
+
+def test_finer_rows_supersede_coarser_ones(tmp_path):
+    _write(tmp_path, 1, _row("a", fault_reason="speech"))
+    _write(tmp_path, 2, _row("a", 0, num_shots=1))
+    assert _ids(tmp_path) == ["a-s0000"]
+    _write(tmp_path, 3, _row("a", 0, 0, num_shots=1, num_clips=1))
+    assert _ids(tmp_path) == ["a-s0000-c000"]
+
+
+def test_a_repeated_task_writes_the_same_file(tmp_path):
+    for _ in range(2):
+        _write(tmp_path, 1, _row("a"))
+    assert len(part_files(tmp_path)) == 1
+
+
+def test_generations_count_up(tmp_path):
+    assert next_generation(tmp_path) == 1
+    _write(tmp_path, 41, _row("a"))
+    assert next_generation(tmp_path) == 42
+
+
+def test_addresses_lead_to_their_rows(tmp_path):
+    _write(tmp_path, 1, *(_row("a", 0, clip, num_shots=1, num_clips=20, title=str(clip)) for clip in range(20)))
+    parts = read_parts(tmp_path)
+    wanted = [parts.addresses[idx] for idx in (3, 17)]
+    assert [table["title"][0].as_py() for table in read_rows(wanted)] == ["3", "17"]
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    (tmp_path / "parts").write_text("a file where the folder should be")
+    with pytest.raises(FileExistsError):
+        _write(tmp_path, 1, _row("a"))
+    assert [p.name for p in tmp_path.iterdir()] == ["parts"]

@@ -1,0 +1,138 @@
+"""Each rule decides for its own reason, in the plan's order, from measurements alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.policy import CHECKS, PolicyConfig, Verdict, decide
+from pipeline.records import ROW, DropReason, Row
+
+STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
+GOOD: Row = {
+    "last_stage": "features",
+    "duration_s": 8.0,
+    "width_px": 1280,
+    "height_px": 720,
+    "fps_num": 30000,
+    "fps_den": 1001,
+    "source_speech_s": 7.0,
+    "source_language": "zh",
+    "source_language_prob": 0.97,
+    "source_dnsmos_bak": 4.0,
+    "source_dnsmos_sig": 4.0,
+    "shot_start_s": 0.0,
+    "shot_end_s": 8.0,
+    "shot_face_ratio": 1.0,
+    "shot_multi_face_ratio": 0.0,
+    "shot_face_px": 200.0,
+    "start_s": 0.0,
+    "end_s": 8.0,
+    "track_ratio": 1.0,
+    "track_multi_face_ratio": 0.0,
+    "face_px": 200.0,
+    "yaw_deg": 8.0,
+    "pitch_deg": 5.0,
+    "roll_deg": 3.0,
+    "jitter": 0.01,
+    "identity_min_sim": 0.8,
+    "mouth_px": 60.0,
+    "mouth_visible_ratio": 1.0,
+    "mouth_motion": 0.02,
+    "speech_ratio": 0.9,
+    "dnsmos_bak": 4.0,
+    "dnsmos_sig": 4.0,
+    "snr_db": 30.0,
+    "second_speaker_ratio": 0.0,
+    "language": "zh",
+    "language_prob": 0.97,
+    "language_margin": 0.95,
+    "av_offset_ms": 20.0,
+    "sync_conf": 6.0,
+    "fit_error_px": 1.2,
+}
+BAD = [
+    ("probe", "low_resolution", {"height_px": 200}),
+    ("probe", "low_fps", {"fps_num": 10, "fps_den": 1}),
+    ("probe", "too_short", {"duration_s": 2.0}),
+    ("hear", "speech", {"source_speech_s": 0.5}),
+    ("hear", "language", {"source_language": "en", "source_language_prob": 0.95}),
+    ("hear", "noise", {"source_dnsmos_bak": 1.2}),
+    ("hear", "noise", {"source_dnsmos_sig": 1.2}),
+    ("scan", "too_short", {"shot_end_s": 1.0}),
+    ("scan", "no_face", {"shot_face_ratio": 0.1}),
+    ("scan", "multi_face", {"shot_multi_face_ratio": 0.5}),
+    ("scan", "face_too_small", {"shot_face_px": 40.0}),
+    ("track", "too_short", {"end_s": 1.0}),
+    ("track", "multi_face", {"track_multi_face_ratio": 0.5}),
+    ("track", "face_lost", {"track_ratio": 0.5}),
+    ("track", "face_too_small", {"face_px": 40.0}),
+    ("track", "pose", {"yaw_deg": 70.0}),
+    ("track", "pose", {"pitch_deg": 60.0}),
+    ("track", "pose", {"roll_deg": 60.0}),
+    ("track", "jitter", {"jitter": 0.5}),
+    ("identity", "identity_change", {"identity_min_sim": 0.1}),
+    ("mouth", "mouth_hidden", {"mouth_px": 10.0}),
+    ("mouth", "mouth_hidden", {"mouth_visible_ratio": 0.2}),
+    ("mouth", "mouth_static", {"mouth_motion": 0.0001}),
+    ("speech", "speech", {"speech_ratio": 0.1}),
+    ("speech", "noise", {"dnsmos_bak": 1.2}),
+    ("speech", "noise", {"dnsmos_sig": 1.2}),
+    ("speech", "noise", {"snr_db": 0.0}),
+    ("speech", "multi_speaker", {"second_speaker_ratio": 0.5}),
+    ("speech", "language", {"language": "ja"}),
+    ("sync", "out_of_sync", {"av_offset_ms": -400.0}),
+    ("geometry", "fit_error", {"fit_error_px": 9.0}),
+]
+
+
+def test_a_good_clip_is_kept():
+    assert decide(GOOD, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+
+
+@pytest.mark.parametrize(("stage", "reason", "change"), BAD)
+def test_one_bad_measurement_drops_for_its_reason(stage, reason, change):
+    verdict = decide(GOOD | change, PolicyConfig(), STAGES)
+    assert (verdict["verdict"], verdict["drop_stage"], verdict["drop_reason"]) == ("drop", stage, reason)
+    assert verdict["drop_detail"]
+
+
+def test_every_rule_is_tested_here():
+    assert [(check.stage, str(check.reason)) for check in CHECKS] == [(stage, reason) for stage, reason, _ in BAD]
+
+
+def test_every_rule_reads_declared_columns():
+    assert set(GOOD) <= set(ROW.names)
+
+
+def test_the_earliest_stage_gives_the_reason():
+    verdict = decide(GOOD | {"yaw_deg": 80.0, "language": "en"}, PolicyConfig(), STAGES)
+    assert verdict["drop_reason"] == DropReason.POSE
+
+
+def test_measurements_of_stages_that_have_not_run_do_not_count():
+    verdict = decide(GOOD | {"last_stage": "scan", "yaw_deg": 80.0}, PolicyConfig(), STAGES)
+    assert verdict["verdict"] == Verdict.PENDING
+
+
+def test_a_fact_stands_whatever_the_policy_says():
+    row = {"last_stage": "probe", "fault_reason": "no_audio", "fault_detail": "no audio stream"}
+    verdict = decide(row, PolicyConfig(), STAGES)
+    assert (verdict["drop_stage"], verdict["drop_reason"]) == ("probe", "no_audio")
+
+
+def test_a_threshold_before_the_fact_decides_first():
+    row = GOOD | {"last_stage": "track", "fault_reason": "corrupt", "fault_detail": "frame 7", "shot_face_px": 80.0}
+    assert decide(row, PolicyConfig(), STAGES)["drop_reason"] == DropReason.FACE_TOO_SMALL
+    assert decide(row, replace(PolicyConfig(), min_face_px=50.0), STAGES)["drop_reason"] == DropReason.CORRUPT
+
+
+def test_a_looser_policy_reopens_a_dropped_row():
+    dropped = GOOD | {"last_stage": "hear", "source_language": "en", "source_language_prob": 0.99}
+    assert decide(dropped, PolicyConfig(), STAGES)["verdict"] == Verdict.DROP
+    assert decide(dropped, PolicyConfig(languages=("zh", "en")), STAGES)["verdict"] == Verdict.PENDING
+
+
+def test_an_offset_counts_only_when_it_is_believed():
+    assert decide(GOOD | {"av_offset_ms": 400.0, "sync_conf": 1.0}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP

@@ -1,0 +1,172 @@
+"""The main job on real video: every source accounted for, each for the reason it was made for; resume; re-decision.
+
+One data set is made for all tests of this file; it takes most of the suite's time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+
+from manifests.demo.corpus import make_corpus
+from pipeline import finalize, run
+from pipeline.records import CLIP_FPS, shard_schema
+from stages.depth import decode_depth
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("clean_astronaut_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
+
+
+def _command(corpus: Path, out: Path, *more: str) -> list[str]:
+    return ["--manifest", str(corpus / "manifest.yaml"), "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def corpus(weights, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    make_corpus(folder, weights, names=NAMES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(corpus, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "out"
+    assert run.main(_command(corpus, folder, "run.strict=true")) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(out, tmp_path) -> Path:
+    return Path(shutil.copytree(out, tmp_path / "copy"))
+
+
+def _ledger(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out / "ledger.parquet")
+
+
+def test_every_source_is_there_with_the_verdict_it_was_made_for(corpus, out):
+    truth = json.loads((corpus / "truth.json").read_text())
+    ledger = _ledger(out)
+    assert set(ledger.source_id) == set(NAMES)
+    for name in NAMES:
+        rows = ledger[ledger.source_id == name]
+        if truth[name]["expect"] == "keep":
+            assert (rows.verdict == "keep").any(), name
+        else:
+            assert set(rows.verdict) == {"drop"} and set(rows.drop_reason) == {truth[name]["reason"]}, name
+
+
+def test_kept_and_dropped_equal_what_went_in(out):
+    stats = json.loads((out / "stats.json").read_text())
+    ledger = _ledger(out)
+    assert Counter(ledger.verdict) == {"keep": len(pq.read_table(out / "shards")), "drop": 5}
+    assert stats["num_incomplete_sources"] == 0
+
+
+def test_a_shard_row_fits_together(out):
+    (file, *_) = (out / "shards").glob("*.parquet")
+    table = pq.read_table(file)
+    row = table.slice(0, 1).to_pylist()[0]
+    frames = row["num_frames"]
+    for name in ("face_jpeg", "landmarks", "depth", "pose", "exp_coeff", "pts_s", "crop_box_xyxy_px"):
+        assert len(row[name]) == frames, name
+    assert len(row["audio_pcm16"]) == frames * 16_000 // CLIP_FPS
+    assert abs(len(row["whisper"]) - 2 * frames) <= 1
+    assert table.schema.names == shard_schema(52, 2560).names
+    depth_mm = decode_depth(row["depth"][frames // 2])
+    face = depth_mm > 0
+    assert 0.15 < face.mean() < 0.95 and 300 < depth_mm[face].mean() < 3000
+
+
+def test_three_readers_open_the_shards(out):
+    files = str(out / "shards" / "*.parquet")
+    rows = len(pd.read_parquet(out / "shards"))
+    assert load_dataset("parquet", data_files=files, split="train", cache_dir=str(out / "cache")).num_rows == rows
+    assert duckdb.sql(f"select count(*), sum(len(face_jpeg)) from '{files}'").fetchone()[0] == rows  # noqa: S608
+    assert rows >= 1
+
+
+def test_a_second_run_has_nothing_to_do(corpus, copy, capsys):
+    before = {file.name for file in (copy / "parts").iterdir()}
+    assert run.main(_command(corpus, copy)) == 0
+    assert "0 to do" in capsys.readouterr().out
+    assert {file.name for file in (copy / "parts").iterdir()} == before
+
+
+def test_lost_parts_are_made_again_and_the_rest_is_not(corpus, copy):
+    victims = [f for f in (copy / "parts").iterdir() if "english" in pq.read_table(f)["source_id"].to_pylist()]
+    for victim in victims:
+        victim.unlink()
+    before = _ledger(copy)
+    kept_parts = {file.name for file in (copy / "parts").iterdir()}
+    assert run.main(_command(corpus, copy)) == 0
+    after = _ledger(copy)
+    assert list(after.row_id) == list(before.row_id) and list(after.verdict) == list(before.verdict)
+    assert len({file.name for file in (copy / "parts").iterdir()} - kept_parts) == 1
+
+
+def test_a_stricter_policy_needs_no_video(copy):
+    assert finalize.main(["--out", str(copy), "policy.min_face_px=100000"]) == 0
+    ledger = _ledger(copy)
+    assert not (ledger.verdict == "keep").any()
+    assert not list((copy / "shards").glob("*.parquet"))
+    assert finalize.main(["--out", str(copy), "policy.min_face_px=90"]) == 0
+    assert (_ledger(copy).verdict == "keep").any()
+
+
+def test_a_looser_policy_leaves_rows_pending_for_the_next_run(corpus, copy):
+    assert finalize.main(["--out", str(copy), "policy.languages=[zh,en]"]) == 0
+    pending = _ledger(copy).query("verdict == 'pending'")
+    assert set(pending.source_id) == {"english"}
+    assert run.main(_command(corpus, copy)) == 0
+    ledger = _ledger(copy)
+    assert set(ledger[ledger.source_id == "english"].verdict) == {"keep"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["policy.min_fase_px=3"], "policy.min_fase_px"),
+        (["policy.min_face_px=wide"], "policy.min_face_px"),
+        (["nonsense"], "key=value"),
+        (["--config", "gone.yaml"], "gone.yaml"),
+        (["run.pools.clip.stages=[identity]"], "run.pools"),
+    ],
+)
+def test_a_wrong_setting_fails_at_start_by_name(corpus, tmp_path, capsys, arguments, message):
+    assert run.main(_command(corpus, tmp_path / "out", *arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_measuring_key_cannot_change_in_place(corpus, copy, capsys):
+    assert run.main(_command(corpus, copy, "track.max_clip_s=5")) == 2
+    assert "track.max_clip_s" in capsys.readouterr().err
+
+
+def test_finalize_without_a_run_says_what_to_do(tmp_path, capsys):
+    assert finalize.main(["--out", str(tmp_path)]) == 2
+    assert "run.py" in capsys.readouterr().err
+
+
+def test_the_file_runs_from_anywhere(corpus, out, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, out)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout

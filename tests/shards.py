@@ -1,0 +1,88 @@
+"""Tiny shards with known contents: drawn faces whose mouth opens and whose features count their own steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
+from pipeline.rows import table_from_rows
+from stages.depth import encode_depth
+from stages.landmarks import LIPS_OUTER
+
+EXP_DIM = 6
+AUDIO_DIM = 8
+AUDIO_LAYERS = 5
+DISTANCE_MM = 700.0
+MOUTH_CENTRE = (128, 190)
+
+
+def openness(num_frames: int, clip_idx: int) -> np.ndarray:
+    """(T,) in 0-1, smooth."""
+    return 0.5 + 0.5 * np.sin(np.arange(num_frames) / 3 + clip_idx)
+
+
+def face(opening: float, clip_idx: int) -> np.ndarray:
+    """(256, 256, 3) uint8 RGB: a disc with eyes and a mouth; the skin's colour tells the clip."""
+    rgb = np.full((CROP_PX, CROP_PX, 3), 60, np.uint8)
+    skin = (200, 160 - 25 * clip_idx, 120 + 25 * clip_idx)
+    cv2.ellipse(rgb, (128, 128), (100, 125), 0, 0, 360, skin, -1, cv2.LINE_AA)
+    for x in (88, 168):
+        cv2.circle(rgb, (x, 90), 10, (30, 30, 30), -1, cv2.LINE_AA)
+    cv2.ellipse(rgb, MOUTH_CENTRE, (36, 8 + round(18 * opening)), 0, 0, 360, (150, 40, 50), -1, cv2.LINE_AA)
+    return rgb
+
+
+def landmarks(opening: float) -> np.ndarray:
+    """(478, 3): the lips' outer ring on the drawn mouth, everything else at the nose."""
+    points = np.tile(np.array([128.0, 140.0, 0.0]), (NUM_LANDMARKS, 1))
+    angle = np.pi - np.linspace(0, -2 * np.pi, len(LIPS_OUTER), endpoint=False)
+    points[list(LIPS_OUTER), 0] = MOUTH_CENTRE[0] + 36 * np.cos(angle)
+    points[list(LIPS_OUTER), 1] = MOUTH_CENTRE[1] + (8 + 18 * opening) * np.sin(angle)
+    return points
+
+
+def whisper(num_frames: int, clip_idx: int = 0) -> np.ndarray:
+    """(2 T, layers * dim): the first number of a token is 10 * step + layer, the second follows the mouth."""
+    steps = np.zeros((2 * num_frames, AUDIO_LAYERS, AUDIO_DIM), np.float16)
+    steps[:, :, 0] = 10 * np.arange(2 * num_frames)[:, None] + np.arange(AUDIO_LAYERS)
+    steps[:, :, 1] = 400 * openness(num_frames, clip_idx).repeat(2)[:, None]
+    return steps.reshape(2 * num_frames, -1)
+
+
+def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
+    opening = openness(num_frames, clip_idx)
+    depth = np.full((CROP_PX, CROP_PX), DISTANCE_MM - 30, np.float32)
+    jpegs = [cv2.imencode(".jpg", face(o, clip_idx)[..., ::-1])[1].tobytes() for o in opening]
+    return {
+        "split": split,
+        "identity_id": f"id{clip_idx}",
+        "fps": CLIP_FPS,
+        "row_id": f"source-s{clip_idx:04d}-c000",
+        "source_id": "source",
+        "num_frames": num_frames,
+        "face_jpeg": jpegs,
+        "landmarks": np.stack([landmarks(o).ravel() for o in opening]),
+        "pose": np.tile([0, 0, 0, 0, 0, DISTANCE_MM], (num_frames, 1)),
+        "id_coeff": np.zeros(4),
+        "exp_coeff": np.outer(opening, np.arange(1, EXP_DIM + 1)),
+        "depth": [encode_depth(depth)] * num_frames,
+        "audio_pcm16": np.zeros(num_frames * 640, np.int16),
+        "whisper": whisper(num_frames, clip_idx),
+        "whisper_model": "counting",
+        "geometry_model": "none",
+    }
+
+
+def write_shards(folder: Path, lengths: tuple[int, ...] = (30, 30, 24), per_file: int = 2) -> Path:
+    """`train-*.parquet` with clips of these lengths, a clip a row group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM)
+    rows = [clip_row(i, n) for i, n in enumerate(lengths)]
+    for number, start in enumerate(range(0, len(rows), per_file)):
+        table = table_from_rows(rows[start : start + per_file], schema)
+        pq.write_table(table, folder / f"train-{number:05d}.parquet", row_group_size=1)
+    return folder

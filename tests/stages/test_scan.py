@@ -1,0 +1,159 @@
+"""Shots and faces: the pure parts on made-up arrays, the scanner on tiny videos of a photo that skimage ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from pipeline.records import SCAN, Dropped, DropReason
+from pipeline.weights import WeightStore
+from stages.scan import CutFinder, Look, ScanConfig, ShotScanner, summarise_looks
+from tests.media_files import steady, write_media
+
+HEAD = astronaut()[0:260, 90:350]
+"""(260, 260, 3): one frontal face of about 105 px."""
+
+
+def texture(seed: int, height: int = 48, width: int = 80) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 10, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def found_cuts(pictures: list[np.ndarray], times_s: list[float]) -> list[float]:
+    finder = CutFinder(ScanConfig())
+    cuts = [cut for time_s, picture in zip(times_s, pictures, strict=True) for cut in finder.push(time_s, picture)]
+    return cuts + finder.finish()
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 10, 17, 18, 19])
+def test_a_cut_is_found_wherever_it_is(at: int) -> None:
+    times_s = [0.3 + k / 25 for k in range(20)]
+    assert found_cuts([texture(0)] * at + [texture(1)] * (20 - at), times_s) == [times_s[at]]
+
+
+def test_short_shots_are_shots() -> None:
+    pictures = [texture(0)] * 10 + [texture(1)] * 4 + [texture(2)] * 10
+    assert found_cuts(pictures, steady(24)) == [10 / 25, 14 / 25]
+
+
+def test_cuts_follow_the_time_stamps_of_a_variable_rate() -> None:
+    times_s = [0.0, 0.1, 0.5, 0.6, 2.0, 2.1, 7.0, 7.1]
+    assert found_cuts([texture(0)] * 4 + [texture(1)] * 4, times_s) == [2.0]
+
+
+def test_a_pan_is_no_cut() -> None:
+    wide = texture(3, 48, 200)
+    assert found_cuts([wide[:, 3 * k : 3 * k + 80] for k in range(40)], steady(40)) == []
+
+
+def test_no_frames_no_cuts() -> None:
+    assert found_cuts([], []) == []
+
+
+def test_looks_are_summarised() -> None:
+    looks = [Look(k / 2, sides, bytes([k])) for k, sides in enumerate([(100.0, 30.0), (), (80.0, 10.0), (120.0,)])]
+    assert summarise_looks(looks, 0.25) == {
+        "shot_num_looks": 4,
+        "shot_face_ratio": 0.75,
+        "shot_multi_face_ratio": 0.25,
+        "shot_face_px": 100.0,
+        "thumb_jpeg": bytes([2]),
+    }
+    assert summarise_looks([Look(0.0, (), b"x")], 0.25).keys() == {
+        "shot_num_looks",
+        "shot_face_ratio",
+        "shot_multi_face_ratio",
+        "thumb_jpeg",
+    }
+    assert summarise_looks([], 0.25) == {"shot_num_looks": 0}
+
+
+@pytest.fixture(scope="module")
+def scanner(weights: WeightStore) -> ShotScanner:
+    return ShotScanner(ScanConfig(), weights)
+
+
+def heads(*sides_px: int):
+    """A picture function: heads side by side on a plain wall, swaying a little."""
+
+    def picture(number: int, width: int, height: int) -> np.ndarray:
+        wall = np.full((height, width, 3), (96, 120, 140), np.uint8)
+        left = 4 + number % 4
+        for side in sides_px:
+            wall[height - side :, left : left + side] = cv2.resize(HEAD, (side, side), interpolation=cv2.INTER_AREA)
+            left += side + 10
+        return wall
+
+    return picture
+
+
+def test_one_face_in_one_shot(tmp_path: Path, scanner: ShotScanner) -> None:
+    path = write_media(tmp_path / "a.mp4", steady(60), size_px=(480, 300), picture=heads(260))
+    row = {"media_path": str(path), "source_id": "a"}
+    (shot,) = scanner(row)
+    assert shot.keys() - row.keys() == {*SCAN.names, "thumb_jpeg"}
+    assert (shot["shot_idx"], shot["num_shots"], shot["shot_start_s"]) == (0, 1, 0.0)
+    assert shot["shot_end_s"] == pytest.approx(2.4, abs=1e-3)
+    assert (shot["shot_num_looks"], shot["shot_face_ratio"], shot["shot_multi_face_ratio"]) == (5, 1.0, 0.0)
+    assert 85 < shot["shot_face_px"] < 125
+    assert cv2.imdecode(np.frombuffer(shot["thumb_jpeg"], np.uint8), cv2.IMREAD_COLOR).shape == (128, 205, 3)
+
+
+def test_face_sizes_are_in_source_pixels(tmp_path: Path, scanner: ShotScanner) -> None:
+    sides_px = []
+    for scale in (1, 2, 3):
+        size_px = (480 * scale, 300 * scale)
+        path = write_media(tmp_path / f"{scale}.mp4", steady(3), size_px=size_px, picture=heads(260 * scale))
+        sides_px.append(next(scanner({"media_path": str(path)}))["shot_face_px"] / scale)
+    assert max(sides_px) / min(sides_px) < 1.1
+
+
+def test_a_second_face_counts_by_its_size(tmp_path: Path, scanner: ShotScanner) -> None:
+    for sides_px, ratio in (((220, 200), 1.0), ((260, 50), 0.0)):
+        path = write_media(tmp_path / f"{ratio}.mp4", steady(30), size_px=(480, 300), picture=heads(*sides_px))
+        (shot,) = scanner({"media_path": str(path)})
+        assert (shot["shot_face_ratio"], shot["shot_multi_face_ratio"]) == (1.0, ratio)
+
+
+def test_shots_cover_a_late_video_of_variable_rate(tmp_path: Path, scanner: ShotScanner) -> None:
+    times_s = [*steady(30, 25.0, 0.2), *steady(30, 12.5, 1.4), *steady(40, 25.0, 3.8)]
+
+    def three(number: int, width: int, height: int) -> np.ndarray:
+        if number < 30:
+            return texture(4, height, width)
+        return heads(260)(number, width, height) if number < 60 else texture(5, height, width)
+
+    path = write_media(
+        tmp_path / "a.mkv", times_s, size_px=(480, 300), picture=three, sound=np.zeros(88_200, np.float32)
+    )
+    shots = list(scanner({"media_path": str(path)}))
+    assert [shot["shot_idx"] for shot in shots] == [0, 1, 2]
+    assert {shot["num_shots"] for shot in shots} == {3}
+    assert [shot["shot_start_s"] for shot in shots] == pytest.approx([0.2, 1.4, 3.8], abs=0.002)
+    assert [shot["shot_end_s"] for shot in shots[:2]] == [shot["shot_start_s"] for shot in shots[1:]]
+    assert shots[2]["shot_end_s"] == pytest.approx(5.4, abs=0.05)
+    assert [shot["shot_face_ratio"] for shot in shots] == [0.0, 1.0, 0.0]
+    assert ["shot_face_px" in shot for shot in shots] == [False, True, False]
+    assert sum(shot["shot_num_looks"] for shot in shots) == pytest.approx(5.2 * 2, abs=2)
+
+
+def test_faces_are_looked_for_upright(tmp_path: Path, scanner: ShotScanner) -> None:
+    def lying(number: int, width: int, height: int) -> np.ndarray:
+        return np.rot90(heads(260)(number, height, width)).copy()
+
+    path = write_media(tmp_path / "a.mp4", steady(20), size_px=(300, 480), picture=lying, rotation_deg=90)
+    (shot,) = scanner({"media_path": str(path)})
+    assert shot["shot_face_ratio"] == 1.0
+
+
+def test_files_that_cannot_be_decoded_are_dropped(tmp_path: Path, scanner: ShotScanner) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"")
+    with pytest.raises(Dropped) as dropped:
+        list(scanner({"media_path": str(path)}))
+    assert dropped.value.reason == DropReason.CORRUPT
