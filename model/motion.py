@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from model.track import FaceTrack
 from model.views import depth_view, lip_mask
 from pipeline.records import CROP_PX
 from stages.face_model import load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
 from stages.raster import rasterize
-
-
-class Track(Protocol):
-    """What is known of the face through the video; see `infer.FaceTrack`."""
-
-    @property
-    def boxes(self) -> np.ndarray: ...
-
-    @property
-    def points(self) -> np.ndarray: ...
-
-    def runs(self) -> list[slice]: ...
 
 
 class FaceMotion:
@@ -33,7 +20,7 @@ class FaceMotion:
         geometry_model: the face model whose coefficients the motion model predicts: an embedded one's name, or a path.
     """
 
-    def __init__(self, track: Track, geometry_model: str) -> None:
+    def __init__(self, track: FaceTrack, geometry_model: str) -> None:
         self._model = load_face_model(geometry_model)
         self._triangles = self._model.face_triangles
         self._focal_px = np.full((len(track.boxes), 2), 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,14 +21,24 @@ CONTEXT_STEPS = 100
 """Blocks of 20 s, with 2 s to either side that are heard and thrown away, so that blocks meet without seams."""
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """What is needed of `stages.features.WhisperEncoder`."""
+
+    dim: int
+
+    def encode(self, audio: np.ndarray) -> np.ndarray: ...
+
+
 def encoder_named(name: str, weights: WeightStore, device: str = "cpu") -> WhisperEncoder:
     """The encoder that gave a data set its features.
 
     Raises:
         ConfigError: no encoder of ours has that name.
     """
-    model, _, layers = name.removeprefix("whisper-").partition("/")
-    config = FeaturesConfig(model=model, layers=tuple(layers.split(",")) if layers else (), device=device)
+    model, layers, *rest = [*name.removeprefix("whisper-").split("/"), ""]
+    limit = float(rest[0].removeprefix("max")) if rest[0].startswith("max") else None
+    config = FeaturesConfig(model, tuple(layers.split(",")) if layers else (), max_abs=limit, device=device)
     encoder = WhisperEncoder(config, weights)
     if encoder.name != name:
         raise ConfigError(f"the shards were made with {name!r}, which this version does not know")
@@ -43,7 +53,7 @@ class Sound:
         motion: the audio-to-motion model, or None.
     """
 
-    def __init__(self, audio: Float[np.ndarray, " n"], encoder: WhisperEncoder, motion: A2m | None = None) -> None:
+    def __init__(self, audio: Float[np.ndarray, " n"], encoder: Encoder, motion: A2m | None = None) -> None:
         self.audio, self._encoder, self._motion = audio, encoder, motion
         self.num_steps = -(-len(audio) // SAMPLES_PER_STEP)
         self._block: Any = lru_cache(maxsize=3)(self._encode)

@@ -36,7 +36,7 @@ class PolicyConfig:
     min_dnsmos_sig: float = 2.0  # speech, 1-5
     min_snr_db: float = 5.0  # speech over pauses
     min_shot_face_ratio: float = 0.5  # of looks at 2 fps
-    max_multi_face_ratio: float = 0.1  # of looks; one false detection in a 10 s clip
+    max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
     min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
     min_track_ratio: float = 0.95  # of frames with landmarks
     max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden

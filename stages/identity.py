@@ -48,7 +48,7 @@ class IdentityConfig:
         provider: ONNX Runtime's execution provider.
     """
 
-    num_frames: int = 8  # a change that lasts 1.25 s of a 10 s clip is seen
+    num_frames: int = 8  # a change that lasts 1 s of an 8 s clip is seen
     provider: str = "CPUExecutionProvider"
 
 

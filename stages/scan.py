@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.records import Dropped, DropReason, Row
 from pipeline.weights import WeightStore
+from stages.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames
 
 if TYPE_CHECKING:
@@ -93,21 +94,6 @@ class CutFinder:
         return [self._times_s[cut.frame_num] for cut in cuts]
 
 
-class FaceFinder:
-    """YuNet on single pictures."""
-
-    def __init__(self, model: Path, min_conf: float) -> None:
-        self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=min_conf)
-
-    def sides_px(self, rgb: np.ndarray) -> tuple[float, ...]:
-        """Shorter sides of all faces, the largest first."""
-        self._detector.setInputSize((rgb.shape[1], rgb.shape[0]))
-        _, faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        if faces is None:
-            return ()
-        return tuple(sorted((float(min(face[2], face[3])) for face in faces), reverse=True))
-
-
 def summarise_looks(looks: list[Look], second_face_ratio: float) -> Row:
     """The SCAN columns about faces; without a look only their number, without a face no size."""
     row: Row = {"shot_num_looks": len(looks)}
@@ -126,7 +112,7 @@ class ShotScanner:
 
     def __init__(self, config: ScanConfig, weights: WeightStore) -> None:
         self._config = config
-        self._faces = FaceFinder(weights.path("yunet"), config.min_face_conf)
+        self._faces = FaceFinder(weights, config.max_look_side_px, config.min_face_conf)
 
     def __call__(self, row: Row) -> Iterator[Row]:
         """One row per shot; shots are half-open, in order and cover the video.
@@ -169,7 +155,7 @@ class ShotScanner:
         shortest, longest = self._config.min_look_side_px, self._config.max_look_side_px
         rgb = frame.rgb(min(longest, max(shortest, round(side_px * self._config.look_scale))))
         scale = side_px / max(rgb.shape[:2])
-        sides_px = tuple(side * scale for side in self._faces.sides_px(rgb))
+        sides_px = tuple(sorted((shorter_sides(self._faces(rgb)) * scale).tolist(), reverse=True))
         height_px = self._config.thumb_height_px
         width_px = max(1, round(rgb.shape[1] * height_px / rgb.shape[0]))
         thumb = cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA)

@@ -37,7 +37,7 @@ class TrackConfig:
         jpeg_quality: of the crops.
     """
 
-    max_clip_s: float = 10.0  # training windows are shorter; the JoyGen set has 5-15 s
+    max_clip_s: float = 8.0  # keeps a row with crops, depth and features under 10 MB
     look_every_frames: int = 12  # 2 Hz, as in scan
     min_second_face: float = 0.25  # people in the background are about a tenth
     max_gap_frames: int = 5  # 0.2 s, a blink or a flash
@@ -132,6 +132,7 @@ class _Clip:
         self.second_faces: list[bool] = []
         self._box: np.ndarray | None = None
         self._num_missing = 0
+        self._lost = False
 
     def add(self, frame: VideoFrame, face: FaceLandmarks | None) -> None:
         if len(self.pts_s) in (0, self.thumb_idx):
@@ -139,8 +140,9 @@ class _Clip:
         self.pts_s.append(frame.pts_s)
         self.faces.append(face)
         self._num_missing = 0 if face else self._num_missing + 1
-        if self._num_missing > self.config.max_gap_frames:
-            self.regions.clear()  # lost: what is still measured needs no pictures
+        self._lost = self._lost or self._num_missing > self.config.max_gap_frames
+        if self._lost:
+            self.regions.clear()  # what is still measured needs no pictures
             return
         if face is not None:
             self._box = crop_boxes(face.points[None])[0]

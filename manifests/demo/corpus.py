@@ -106,7 +106,7 @@ def _clean(speaker: str, sentences: tuple[str, ...], seed: int, **changes) -> Di
 
 def _long(studio: Studio) -> Take:
     """Over ten seconds without a cut, so that it gives more than one clip."""
-    lines = texts.COOKING + texts.STUDY
+    lines = texts.LIBRARY + texts.STUDY
     return takes.talk(studio.scene("zhao", lines, 7, seconds=max(12.5, 2 * studio.seconds), framing=WIDE))
 
 
@@ -138,7 +138,7 @@ def _hard_cut(studio: Studio) -> Take:
     near = Framing(face_px=300.0, face_x=0.44, face_y=0.52, brightness=0.72, warmth=0.12)
     half = max(4.0, studio.seconds * 0.7)
     first = takes.talk(studio.scene("lin", texts.TRAVEL, 17, seconds=half))
-    return takes.cut(first, takes.talk(studio.scene("lin", texts.TRAVEL[2:], 18, seconds=half, framing=near)))
+    return takes.cut(first, takes.talk(studio.scene("lin", texts.CAT, 18, seconds=half, framing=near)))
 
 
 def _identity_change(studio: Studio) -> Take:
@@ -160,13 +160,13 @@ RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in [
         Recipe("clean_astronaut_1", "astronaut", _clean("astronaut", texts.WEATHER, 1)),
-        Recipe("clean_astronaut_2", "astronaut", _clean("astronaut", texts.WORK, 2, fps=NTSC)),
-        Recipe("clean_lin_1", "lin", _clean("lin", texts.FILM, 3)),
+        Recipe("clean_astronaut_2", "astronaut", _clean("astronaut", texts.LIBRARY, 2, fps=NTSC)),
+        Recipe("clean_lin_1", "lin", _clean("lin", texts.WORK, 3)),
         Recipe("clean_lin_2", "lin", _clean("lin", texts.STUDY, 4, framing=VERTICAL)),
         Recipe("clean_zhao_1", "zhao", _long, num_clips=2),
-        Recipe("clean_mei_1", "mei", _clean("mei", texts.COOKING, 5, framing=ODD)),
-        Recipe("clean_mei_2", "mei", _clean("mei", texts.TRAVEL, 6, framing=WIDE)),
-        Recipe("clean_guo_1", "guo", _clean("guo", texts.TRAVEL, 8)),
+        Recipe("clean_mei_1", "mei", _clean("mei", texts.TRAVEL, 5, framing=ODD)),
+        Recipe("clean_mei_2", "mei", _clean("mei", texts.FILM, 6, framing=WIDE)),
+        Recipe("clean_guo_1", "guo", _clean("guo", texts.CAT, 8)),
         Recipe("hard_cut", "lin", _hard_cut, num_clips=2),
         Recipe("two_faces", "lin", _two_faces, DropReason.MULTI_FACE),
         Recipe("english", "guo", _english, DropReason.LANGUAGE),
@@ -176,7 +176,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "hidden_mouth",
             "zhao",
-            lambda studio: takes.with_mask(studio.scene("zhao", texts.FILM, 20)),
+            lambda studio: takes.with_mask(studio.scene("zhao", texts.LIBRARY, 20)),
             DropReason.MOUTH_HIDDEN,
         ),
         Recipe(
@@ -194,8 +194,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "late_audio",
-            "lin",
-            lambda studio: takes.delayed(takes.talk(studio.scene("lin", texts.COOKING, 22)), 400.0),
+            "mei",
+            lambda studio: takes.delayed(takes.talk(studio.scene("mei", texts.FILM, 22)), 400.0),
             DropReason.OUT_OF_SYNC,
         ),
         Recipe(

@@ -130,7 +130,7 @@ class FaceRig:
             field[ring, 1] = share * np.interp(points[ring, 0], points[upper, 0][order], gap[order], left=0, right=0)
         middle = float(gap[len(gap) // 2])
         rest = self._below_mouth(points) * -0.6 * middle
-        outside = np.setdiff1d(np.arange(len(points)), [*LIPS_INNER, *LIPS_OUTER])
+        outside = np.setdiff1d(np.arange(len(points)), [*UPPER_LIP, *LOWER_LIP, *MOUTH_CORNERS])
         field[outside, 1] = np.where(points[outside, 1] > self.corner_line_y, rest[outside], 0)
         return field
 

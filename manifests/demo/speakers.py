@@ -25,10 +25,10 @@ CAST: dict[str, Speaker] = {
     s.speaker_id: s
     for s in [
         Speaker("astronaut", Voice(pitch=30), None),
-        Speaker("lin", Voice("cmn+Annie", 165, 70, 70), "lin"),
-        Speaker("zhao", Voice("cmn+Annie", 205, 45, 50, 1.28), "zhao"),
-        Speaker("mei", Voice("cmn+Alicia", 175, 50, 60), "mei"),
-        Speaker("guo", Voice("cmn+Annie", 190, 40, 50, 1.16), "guo"),
+        Speaker("lin", Voice("cmn+Annie", 160, 70, 70), "lin"),
+        Speaker("zhao", Voice("cmn+Annie", 190, 45, 80, 1.2), "zhao"),
+        Speaker("mei", Voice("cmn+Annie", 150, 50, 60, 0.92), "mei"),
+        Speaker("guo", Voice("cmn+Annie", 185, 30, 50, 1.15), "guo"),
     ]
 }
 ENGLISH_VOICE = Voice("en-us+Annie", 160, 50, 50)

@@ -1,4 +1,7 @@
-"""What the speakers say: short everyday sentences, each about two to four seconds long."""
+"""What the speakers say: short everyday sentences, each about two to four seconds long.
+
+Every text was tried with Whisper base and four of the voices: eSpeak's Mandarin is taken for Thai in one text of five.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,23 @@ FILM = (
     "我觉得这部电影非常感人，推荐你也去看看。",
     "看完以后，我给妈妈打了一个电话。",
 )
-COOKING = (
-    "现在我来介绍一道简单的家常菜。",
-    "先把西红柿洗干净，切成小块。",
-    "然后在锅里放一点油，把鸡蛋炒熟。",
-    "最后加一点盐和糖，味道就很好了。",
-    "做饭其实不难，只要多练习就可以。",
+LIBRARY = (
+    "我最喜欢的地方是学校的图书馆。",
+    "那里很安静，有各种各样的书。",
+    "每个星期六的下午，我都会去那里看书。",
+    "看书的时候，我觉得时间过得特别快。",
+)
+PROGRAMME = (
+    "大家好，欢迎来到我们的节目。",
+    "今天我们要谈一谈城市里的交通问题。",
+    "现在坐地铁上班的人越来越多了。",
+    "希望大家出门的时候注意安全。",
+)
+CAT = (
+    "我家有一只小猫，它今年三岁了。",
+    "它喜欢睡在窗户旁边晒太阳。",
+    "每天晚上，它都会在门口等我回家。",
+    "我们全家人都非常喜欢它。",
 )
 TRAVEL = (
     "上个月我去了一趟北京，参观了故宫和长城。",

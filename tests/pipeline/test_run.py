@@ -6,10 +6,11 @@ One data set is made for all tests of this file; it takes most of the suite's ti
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -159,14 +160,17 @@ def test_finalize_without_a_run_says_what_to_do(tmp_path, capsys):
     assert "run.py" in capsys.readouterr().err
 
 
-def test_the_file_runs_from_anywhere(corpus, out, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, out)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stdout
+def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
+    """Ctrl-C from another folder, once the first part is written; the same command then gives the same data set."""
+    stopped = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, stopped)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list((stopped / "parts").glob("part-*.parquet")):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == run.INTERRUPTED, stderr
+    assert "run the same command again" in stderr
+    assert run.main(_command(corpus, stopped)) == 0
+    columns = ["row_id", "verdict", "drop_reason", "face_px", "language_prob", "fit_error_px"]
+    pd.testing.assert_frame_equal(_ledger(stopped)[columns], _ledger(out)[columns])

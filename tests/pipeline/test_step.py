@@ -14,6 +14,7 @@ from pipeline.step import Event, Runner
 from pipeline.weights import MissingWeights, WeightStore
 
 SHOT = {"shot_start_s": 0.0, "shot_end_s": 8.0, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}
+SOURCE = SHOT | {"duration_s": 16.0, "width_px": 640, "height_px": 480, "fps_num": 25, "fps_den": 1}
 
 
 def _stage(name: str, function: Callable) -> Stage:
@@ -24,7 +25,7 @@ def _stage(name: str, function: Callable) -> Stage:
 def _run(tmp_path, *stages: Stage, strict: bool = False, events: list[Event] | None = None) -> list[Row]:
     listen = (events if events is not None else []).append
     runner = Runner(stages, Config(run=RunConfig(strict=strict)), WeightStore(tmp_path), tmp_path, listen)
-    return list(runner.run({"source_id": "a", "uri": "a.mp4"}))
+    return list(runner.run(SOURCE | {"source_id": "a"}))
 
 
 def _scan(row: Row):
@@ -105,15 +106,12 @@ def test_events_count_one_entry_and_every_row_that_leaves(tmp_path):
 
 def test_a_stage_loads_once_for_all_rows(tmp_path):
     built = []
-    stage = Stage(
-        "probe",
-        lambda config, weights, out: (
-            built.append(1)
-            or (lambda row: row | {"duration_s": 9.0, "width_px": 640, "height_px": 480, "fps_num": 25, "fps_den": 1})
-        ),
-        reads=(),
-    )
-    runner = Runner((stage,), Config(), WeightStore(tmp_path), tmp_path, lambda event: None)
+
+    def build(config, weights, out):
+        built.append(1)
+        return lambda row: row
+
+    runner = Runner((Stage("probe", build, reads=()),), Config(), WeightStore(tmp_path), tmp_path, lambda event: None)
     for name in "abc":
-        list(runner.run({"source_id": name}))
+        list(runner.run(SOURCE | {"source_id": name}))
     assert built == [1]

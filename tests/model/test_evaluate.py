@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from skimage.data import astronaut
+from skimage.metrics import peak_signal_noise_ratio
+
+from model.config import TrainConfig, load_config
+from model.data import DataError
+from model.evaluate import EvaluateConfig, evaluate
+from model.metrics import LIPS, cosine, lip_distance, psnr_db, ssim
+from model.tasks import DataFacts, build_editor
+from model.track import follow_face
+from pipeline.records import shard_schema
+from pipeline.rows import table_from_rows
+from pipeline.weights import WeightStore
+from stages.crop import crop_face
+from tests.shards import AUDIO_DIM, AUDIO_LAYERS, EXP_DIM, clip_row, whisper
+
+NUM_FRAMES = 52
+
+
+def noisy(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (2, 32, 32, 3), np.uint8)
+
+
+def test_psnr_is_scikit_images():
+    assert psnr_db(noisy(0), noisy(1)) == pytest.approx(peak_signal_noise_ratio(noisy(1), noisy(0)))
+    assert psnr_db(noisy(0), noisy(0)) == float("inf")
+
+
+def test_ssim_is_one_for_the_same_and_low_for_noise():
+    assert ssim(noisy(0), noisy(0)) == pytest.approx(1.0)
+    assert ssim(noisy(0), noisy(1)) < 0.2
+
+
+def test_lip_distance_forgets_where_the_head_is():
+    truth = np.random.default_rng(0).normal(size=(3, 478, 3)) * 10
+    truth[:, 10], truth[:, 152] = (0, 0, 0), (0, 200, 0)
+    moved = truth + np.array([30, -20, 5])
+    assert lip_distance(moved, truth) == pytest.approx(0)
+    wider = truth.copy()
+    centre = truth[:, LIPS, :2].mean(axis=1, keepdims=True)
+    wider[:, LIPS, :2] = centre + 1.5 * (truth[:, LIPS, :2] - centre)
+    expected = 100 * 0.5 * np.linalg.norm(truth[:, LIPS, :2] - centre, axis=2).mean() / 200
+    assert lip_distance(wider, truth) == pytest.approx(expected)
+
+
+def test_cosine():
+    assert cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(np.sqrt(0.5))
+
+
+@pytest.fixture(scope="module")
+def real_face(tmp_path_factory: pytest.TempPathFactory, weights: WeightStore) -> Path:
+    """A test split of one clip: scikit-image's photo, moved a little."""
+    photo = cv2.resize(astronaut()[:300, 70:370], (420, 420), interpolation=cv2.INTER_CUBIC)
+    frames = [np.roll(photo, (i // 8, i // 6), axis=(0, 1)) for i in range(NUM_FRAMES)]
+    from fractions import Fraction
+
+    track = follow_face(frames, Fraction(25), weights)
+    crops = [crop_face(rgb, box) for rgb, box in zip(frames, track.boxes, strict=True)]
+    row = {
+        **clip_row(0, NUM_FRAMES, "test"),
+        "face_jpeg": [cv2.imencode(".jpg", c[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes() for c in crops],
+        "landmarks": track.points.reshape(NUM_FRAMES, -1),
+        "crop_box_xyxy_px": track.boxes,
+        "whisper": whisper(NUM_FRAMES),
+    }
+    folder = tmp_path_factory.mktemp("real")
+    pq.write_table(
+        table_from_rows([row], shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM)), folder / "test-00000.parquet"
+    )
+    return folder
+
+
+def test_a_copying_editor_scores_like_the_real_video(real_face: Path, weights: WeightStore):
+    torch.manual_seed(0)
+    settings = load_config(TrainConfig, Path("model/configs/tiny.yaml"))
+    facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
+    editor = build_editor(settings, facts, weights).eval().requires_grad_(False)
+    photo = torch.from_numpy(astronaut()[None, :512, :512].copy()).permute(0, 3, 1, 2)
+    editor.vae.start_from(photo / 127.5 - 1)  # untrained, it copies the reference's lower half
+    result = evaluate((editor, settings, facts), str(real_face), "test", weights, EvaluateConfig())
+    ours, real = result["ours"], result["real"]
+    assert result["protocol"]["clips"] == 1 and len(result["clips"]) == 1
+    assert ours["found_ratio"] == real["found_ratio"] == 1.0
+    assert ours["psnr_db"] > 20 and 0.6 < ours["ssim"] < 1
+    assert ours["csim"] > 0.8 and ours["lip_distance_pct"] < 1.0
+    assert real["psnr_db"] is None and real["csim"] is None
+    assert result["fid"]["value"] is None and "Inception" in result["fid"]["why"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_other_features_are_refused(real_face: Path, weights: WeightStore):
+    settings = load_config(TrainConfig, Path("model/configs/tiny.yaml"))
+    facts = DataFacts("whisper-base/2,3,4,5,6", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
+    editor = build_editor(settings, facts, weights).eval()
+    with pytest.raises(DataError, match="hold counting, the editor was trained on whisper-base"):
+        evaluate((editor, settings, facts), str(real_face), "test", weights, EvaluateConfig())
