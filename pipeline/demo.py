@@ -13,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-import duckdb
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from manifests.demo.corpus import make_corpus
-from pipeline.progress import make_console
+from pipeline.console import make_console
 from pipeline.weights import WeightStore
 
 
@@ -66,9 +66,9 @@ def _run(console: Console, title: str, command: list[str | Path]) -> None:
 
 def _held_out_clip(out: Path, corpus: Path) -> Path:
     """A source video of a speaker that training has not seen, if the splits have one."""
-    kept = duckdb.read_parquet(str(out / "ledger.parquet")).filter("verdict = 'keep'").order("split, row_id")
-    found = kept.project("uri").fetchone()
-    return Path(found[0]) if found else corpus
+    kept = pq.read_table(out / "ledger.parquet", columns=["uri", "split"], filters=[("verdict", "=", "keep")])
+    found = sorted(kept.to_pylist(), key=lambda row: (row["split"] != "test", row["uri"]))
+    return Path(found[0]["uri"]) if found else corpus
 
 
 if __name__ == "__main__":

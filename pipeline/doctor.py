@@ -329,9 +329,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.doctor", description="What is here and what is missing.")
     parser.add_argument("--out", type=Path, default=Path("out"), help="where runs will be written")
     args = parser.parse_args(arguments)
-    from rich.console import Console
 
-    console = Console()
+    from pipeline.console import make_console
+
+    console = make_console()
     findings = list(examine(args.out, WeightStore.from_environment(), os.environ))
     print_findings(findings, console)
     missing = [finding.name for finding in findings if finding.state == State.MISSING]

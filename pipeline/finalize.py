@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 
 from pipeline.card import write_card
 from pipeline.config import Config, ConfigError, config_hash, load_config, to_yaml
+from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
 from pipeline.ledger import Address, read_parts, read_rows, write_parquet
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
-from pipeline.progress import make_console
 from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -16,11 +15,6 @@ from pipeline.records import DropReason
 from pipeline.step import Event
 
 PLAIN_INTERVAL_S = 10.0
-
-
-def make_console() -> Console:
-    """A console that keeps tables readable where there is no terminal to ask for a width."""
-    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass

@@ -20,11 +20,12 @@ if not __package__:  # run as a file: the packages beside this folder are meant,
 from rich.console import Console
 
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
+from pipeline.console import make_console
 from pipeline.finalize import finalize, wanted_sources
 from pipeline.ledger import next_generation
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.progress import Progress, StageCount, make_console, num_errors
+from pipeline.progress import Progress, StageCount, num_errors
 from pipeline.records import Row
 from pipeline.stats import print_funnel
 from pipeline.weights import MissingWeights, WeightStore

@@ -124,16 +124,16 @@ def _neck_and_shirt(canvas: np.ndarray, look: Look, points: np.ndarray, random: 
     cv2.polylines(canvas, [np.round(edge).astype(np.int32)], False, dark, round(5 * LENGTH_PX), cv2.LINE_AA)
 
 
-def _skin_colour(
-    look: Look, seen: Surface, points: np.ndarray, random: np.random.Generator
-) -> np.ndarray:
+def _skin_colour(look: Look, seen: Surface, points: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Lit skin with lips, blush, beard and pores."""
     albedo = np.ones((SIZE_PX, SIZE_PX, 1), np.float32) * np.array(look.skin, np.float32)
     _, half, height = _head_box(points)
     for index, strength in ((CHEEKS[0], 0.5), (CHEEKS[1], 0.5), (NOSE_TIP, 0.35)):
         blush = _spot(points[index], 0.22 * half)[..., None] * strength
         albedo *= 1 - blush * np.array([0.02, 0.16, 0.14], np.float32)
-    tone = 0.022 * mottle(SIZE_PX, 90, random) + 0.016 * mottle(SIZE_PX, 14, random) + 0.02 * mottle(SIZE_PX, 3.5, random)
+    tone = (
+        0.022 * mottle(SIZE_PX, 90, random) + 0.016 * mottle(SIZE_PX, 14, random) + 0.02 * mottle(SIZE_PX, 3.5, random)
+    )
     albedo *= 1 + tone[..., None]
     lips = np.clip(seen.value * 1.15, 0, 1)[..., None]
     creases = 1 + 0.04 * mottle(SIZE_PX, 5, random)[..., None]
@@ -170,7 +170,9 @@ def _beard_mask(points: np.ndarray, half: float, height: float) -> np.ndarray:
     aside = np.abs(columns - mouth[0]) / half
     edge_y = mouth[1] - 0.10 * height - np.clip(aside - 0.45, 0, 1) * 0.75 * height
     low = 1 / (1 + np.exp(-(rows - edge_y) / (0.018 * height)))
-    cheek = 1 / (1 + np.exp(-(np.hypot(aside / 0.62, (rows - mouth[1] + 0.02 * height) / (0.42 * height)) - 0.62) / 0.07))
+    cheek = 1 / (
+        1 + np.exp(-(np.hypot(aside / 0.62, (rows - mouth[1] + 0.02 * height) / (0.42 * height)) - 0.62) / 0.07)
+    )
     moustache = np.exp(-(((rows - mouth[1] + 0.085 * height) / (0.04 * height)) ** 2)) * (aside < 0.4)
     fade = np.clip(1 - (rows - chin[1] - 0.08 * height) / (0.08 * height), 0, 1)
     return np.clip(np.maximum(low * cheek, moustache * low), 0, 1) * fade

@@ -31,7 +31,7 @@ CAST: dict[str, Speaker] = {
         Speaker("guo", Voice("cmn+Annie", 185, 30, 50, 1.15), "guo"),
     ]
 }
-ENGLISH_VOICE = Voice("en-us+Annie", 160, 50, 50)
+ENGLISH_VOICE = Voice("en-us", 175, 40, 70, 1.1)
 
 
 def portrait_of(speaker: Speaker, weights: WeightStore) -> Portrait:

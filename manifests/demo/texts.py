@@ -59,8 +59,7 @@ WORK = (
     "周末的时候，大家常常一起打篮球。",
 )
 ENGLISH = (
-    "Good morning everybody, and welcome to the programme.",
-    "Today we are going to talk about the weather and the news.",
-    "Please remember to bring an umbrella with you this afternoon.",
-    "Thank you very much for listening, and see you tomorrow.",
+    "I would like to tell you a short story about my family.",
+    "We live in a small house near the river.",
+    "My brother works at the hospital, and my sister goes to school.",
 )
