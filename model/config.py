@@ -46,7 +46,7 @@ class VaeConfig:
     path: str | None = None  # sd: weights file; None looks up the registry's sd_vae
     latent_channels: int = 4
     scale: float = 0.18215  # sd: latents to unit variance
-    width: int = 96  # tiny: channels at 1/8 of the resolution
+    width: int = 32  # tiny: channels at 1/8 of the resolution
     noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
     init_images: int = 64  # tiny: images for the principal components that it starts from
 
@@ -63,8 +63,8 @@ class UnetConfig:
     cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
     use_depth: bool = True
     patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
+    lower_half: bool = False  # True: the upper half's latents pass by but for the rows next to the lower half
     normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
-    skip_reference: bool = False  # True: predict the change from the reference's latents (tiny preset only)
     path: str | None = None  # published diffusers weights to start from
 
 

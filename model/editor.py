@@ -22,7 +22,7 @@ from model.vae import Vae
 
 @dataclass(frozen=True)
 class Edited:
-    """What the editor made of a batch; `image` is in [-1, 1]."""
+    """What the editor made of a batch; `image` is in [-1, 1], all of it or its lower half."""
 
     latents: Float[Tensor, "b c hl wl"]
     image: Float[Tensor, "b 3 h w"]
@@ -74,30 +74,30 @@ class Editor(nn.Module):
         self.config, self.vae = config, vae
         cell = channels * config.patch**2
         self.unet = UNet(config, cell * (3 if config.use_depth else 2), cell, audio_dim)
-        if config.skip_reference:
-            nn.init.zeros_(self.unet.conv_out.weight)
-            nn.init.zeros_(cast(Tensor, self.unet.conv_out.bias))
         self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
 
-    def forward(self, batch: dict[str, Tensor]) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `depth`, `audio`."""
+    def forward(self, batch: dict[str, Tensor], whole: bool = True) -> Edited:
+        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `depth`, `audio`.
+
+        Args:
+            whole: False leaves the upper half of the image out, which training does not look at.
+        """
+        config = self.config
         with torch.no_grad():
             masked = self.vae.encode(hide_lower_half(to_signed(batch["target"])))
-            reference = self.vae.encode(to_signed(batch["reference"]))
-            seen = [masked, reference]
-            if self.config.use_depth:
-                depth = to_signed(batch["depth"]).expand(-1, 3, -1, -1)
-                seen.append(self.vae.encode(depth))
+            seen = [masked, self.vae.encode(to_signed(batch["reference"]))]
+            if config.use_depth:
+                seen.append(self.vae.encode(to_signed(batch["depth"]).expand(-1, 3, -1, -1)))
         audio = batch["audio"]
-        if self.config.normalize_audio:
+        if config.normalize_audio:
             audio = F.layer_norm(audio, audio.shape[-1:])
         audio = audio + cast(Tensor, self.positions)
-        patch = self.config.patch
-        latents = F.pixel_shuffle(self.unet(F.pixel_unshuffle(torch.cat(seen, dim=1), patch), audio), patch)
-        if self.config.skip_reference:
-            half = masked.shape[2] // 2
-            latents = latents + torch.cat([masked[:, :, :half], reference[:, :, half:]], dim=2)
-        return Edited(latents, self.vae.decode(latents))
+        half = masked.shape[2] // 2
+        top = half - half // 4 if config.lower_half else 0
+        cells = F.pixel_unshuffle(torch.cat(seen, dim=1)[:, :, top:], config.patch)
+        latents = F.pixel_shuffle(self.unet(cells, audio), config.patch)
+        latents = torch.cat([masked[:, :, :top], latents], dim=2)
+        return Edited(latents, self.vae.decode(latents) if whole else self.vae.decode_lower_half(latents))
 
 
 def editor_loss(
@@ -111,12 +111,12 @@ def editor_loss(
     target = to_signed(batch["target"])
     with torch.no_grad():
         truth = vae.encode(target)
-    edited: Edited = editor(batch)
+    edited: Edited = editor(batch, whole=False)
     latent = (edited.latents - truth).abs().mean()
-    error = (edited.image - target).abs().mean(dim=1, keepdim=True)
     half = target.shape[2] // 2
-    pixel = error[:, :, half:].mean()
-    mouth_px = batch["mouth"].float()
+    error = (edited.image - target[:, :, half:]).abs().mean(dim=1, keepdim=True)
+    pixel = error.mean()
+    mouth_px = batch["mouth"][:, :, half:].float()
     mouth = (error * mouth_px).sum() / mouth_px.sum().clamp_min(1)
     loss = config.latent * latent + config.pixel * pixel + config.mouth * mouth
     return loss, {"latent": latent.detach(), "pixel": pixel.detach(), "mouth": mouth.detach()}

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from model.config import ConfigError, VaeConfig
 
 PATCH = 8
+REACH = 5
+"""Rows of latents beyond an edge that `TinyVae.decode` looks at."""
 
 
 class SdVae(nn.Module):
@@ -36,6 +38,11 @@ class SdVae(nn.Module):
         if path is not None:
             self.net.load_state_dict(_modern_names(load_file(path)))
         self.requires_grad_(False)
+
+    def decode_lower_half(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
+        """The lower half of `decode`; its attention needs the whole."""
+        image = self.decode(latents)
+        return image[:, :, image.shape[2] // 2 :]
 
     def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
         return self.net.encode(image, return_dict=False)[0].mode() * self.scale
@@ -72,30 +79,27 @@ class _Residual(nn.Module):
 
 
 class TinyVae(nn.Module):
-    """A linear patch auto-encoder that starts as the principal components of 8x8 patches, refined by convolutions.
+    """A linear patch auto-encoder that starts as the principal components of 8x8 patches; convolutions refine it.
 
     The posterior has a constant variance (`noise`), so the KL term is the size of the mean, which whitening fixes.
-    The start is already sharp (about 30 dB on faces), so that a minute of training goes into seams and texture.
+    The start is already sharp (about 30 dB on faces), so that some seconds of training go into seams and texture.
     """
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        patch, channels, width = 3 * PATCH * PATCH, config.latent_channels, config.width
+        channels, width = config.latent_channels, config.width
         self.noise = config.noise
-        self.to_latent = nn.Conv2d(patch, channels, 1)
-        self.from_latent = nn.Conv2d(channels, patch, 1)
-        self.encoder = nn.Sequential(nn.Conv2d(patch, width, 1), _Residual(width), nn.Conv2d(width, channels, 1))
+        self.to_latent = nn.Conv2d(3, channels, PATCH, stride=PATCH)
+        self.from_latent = nn.ConvTranspose2d(channels, 3, PATCH, stride=PATCH)
         self.coarse = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1),
             _Residual(width),
-            _Residual(width),
-            nn.Conv2d(width, 4 * (width // 2), 1),
+            nn.Conv2d(width, 2 * width, 1),
             nn.PixelShuffle(2),
         )
         self.fine = nn.Sequential(_Residual(width // 2), nn.SiLU(), nn.Conv2d(width // 2, 3 * 16, 3, padding=1))
-        for last in (self.encoder[-1], self.fine[-1]):
-            nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
-            nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(self.fine[-1].weight)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(self.fine[-1].bias)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def start_from(self, images: Float[Tensor, "n 3 h w"]) -> None:
@@ -112,19 +116,27 @@ class TinyVae(nn.Module):
         deviation = values[-channels:].flip(0).clamp_min(1e-8).sqrt().float()
         scale = deviation.sqrt() * (deviation.mean() ** 0.5)
         encode = basis / scale[:, None]
-        decode = basis.T * scale
-        self.to_latent.weight.copy_(encode[:, :, None, None])
+        decode = (basis.T * scale).T
+        self.to_latent.weight.copy_(encode.reshape(channels, 3, PATCH, PATCH))
         self.to_latent.bias.copy_(-encode @ mean)  # pyright: ignore[reportOptionalMemberAccess]
-        self.from_latent.weight.copy_(decode[:, :, None, None])
-        self.from_latent.bias.copy_(mean)  # pyright: ignore[reportOptionalMemberAccess]
+        self.from_latent.weight.copy_(decode.reshape(channels, 3, PATCH, PATCH))
+        # One bias a colour: what else the mean patch holds is moved into the latents.
+        colour = mean.reshape(3, -1).mean(1)
+        self.from_latent.bias.copy_(colour)  # pyright: ignore[reportOptionalMemberAccess]
+        rest = mean - colour.repeat_interleave(PATCH**2)
+        self.to_latent.bias.add_(encode @ rest)  # pyright: ignore[reportOptionalMemberAccess]
 
     def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
-        patches = F.pixel_unshuffle(image, PATCH)
-        return self.to_latent(patches) + self.encoder(patches)
+        return self.to_latent(image)
 
     def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
-        smooth = F.pixel_shuffle(self.from_latent(latents), PATCH)
-        return smooth + F.pixel_shuffle(self.fine(self.coarse(latents)), 4)
+        return self.from_latent(latents) + F.pixel_shuffle(self.fine(self.coarse(latents)), 4)
+
+    def decode_lower_half(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
+        """The lower half of `decode`, without computing the rest."""
+        top = max(0, latents.shape[2] // 2 - REACH)
+        image = self.decode(latents[:, :, top:])
+        return image[:, :, (latents.shape[2] // 2 - top) * PATCH :]
 
     def loss(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """Reconstruction after the posterior's noise."""

@@ -9,7 +9,9 @@ were dropped before every stage had measured them stay pending until `pipeline/r
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from pipeline.config import Config, ConfigError, config_hash, load_config, to_ya
 from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
-from pipeline.ledger import Address, read_parts, read_rows, write_parquet
+from pipeline.ledger import Address, BrokenPart, read_parts, read_rows, write_parquet, write_text
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
@@ -32,6 +34,7 @@ from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
 
+INTERRUPTED = 130
 FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
 
 
@@ -40,6 +43,7 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: DIR has no parts.
+        BrokenPart: one of them cannot be read.
     """
     parts = read_parts(out)
     if not parts.ledger.num_rows and not parts.incomplete:
@@ -59,8 +63,8 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     write_parquet(ledger, out / "ledger.parquet")
     stats = compute_stats(ledger, STAGE_NAMES)
     stats["num_incomplete_sources"] = len(parts.incomplete)
-    _write_text(out / "config.yaml", to_yaml(config))
-    _write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
+    write_text(out / "config.yaml", to_yaml(config))
+    write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
     write_card(out, stats, config)
     write_report(out)
     return stats
@@ -72,14 +76,15 @@ def decide_all(rows: list[Row], config: Config) -> list[Row]:
 
 
 def _drop_copies(rows: list[Row]) -> list[Row]:
-    """Of sources with the very same bytes only the first, by id, stays."""
+    """Of sources with the very same bytes only the first, by id, stays; what was dropped keeps its own reason."""
     first: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["source_id"]):
         if "sha256" in row:
             first.setdefault(row["sha256"], row["source_id"])
     return [
         row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {original}")
-        if (original := first.get(row.get("sha256", ""), row["source_id"])) != row["source_id"]
+        if row["verdict"] != Verdict.DROP
+        and (original := first.get(row.get("sha256", ""), row["source_id"])) != row["source_id"]
         else row
         for row in rows
     ]
@@ -99,14 +104,17 @@ def _write_shards(out: Path, config: Config, kept: list[tuple[Row, Address]]) ->
     staged, target, old = out / ".shards.new", out / "shards", out / ".shards.old"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    for split in ("train", "val", "test"):
-        chosen = [(row, address) for row, address in kept if row["split"] == split]
-        for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
-            _write_shard(staged / f"{split}-{number:05d}.parquet", clips, config)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    staged.rename(target)
+    try:
+        for split in ("train", "val", "test"):
+            chosen = [(row, address) for row, address in kept if row["split"] == split]
+            for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
+                _write_shard(staged / f"{split}-{number:05d}.parquet", clips, config)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -149,19 +157,28 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def _write_text(path: Path, text: str) -> None:
-    staged = path.with_name(f".{path.name}.new")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
-
-
 def wanted_sources(out: Path, config: Config) -> tuple[set[str], set[str]]:
-    """Sources that need no more work under this policy, and those with rows that became newly wanted."""
+    """Sources that need no more work, and those to measure again.
+
+    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that was missing.
+    """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
-    pending = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING}
+    again = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING or _may_be_gone(row)}
     complete = {row["source_id"] for row in rows}
-    return complete - pending, pending
+    return complete - again, again
+
+
+def _may_be_gone(row: Row) -> bool:
+    fault = row.get("fault_reason")
+    return fault == DropReason.ERROR or (fault == DropReason.UNAVAILABLE and os.path.isfile(row["uri"]))  # noqa: PTH113
+
+
+def disk_trouble(error: OSError, out: Path) -> str:
+    """What the machine refused; for a full disk, which one."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full; free some space for {error.filename or out}"
+    return str(error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -177,9 +194,15 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
         config = load_config([stored] if stored.is_file() else [], args.overrides)
         stats = finalize(args.out, config)
-    except (ConfigError, FileNotFoundError) as error:
+    except (ConfigError, FileNotFoundError, BrokenPart) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again.", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"error: {disk_trouble(error, args.out)}\nThe parts are as they were: run it again.", file=sys.stderr)
+        return 1
     print_funnel(stats, console)
     return 0
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,10 @@ import pyarrow.parquet as pq
 from pipeline.records import LEDGER, ROW
 
 _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"]
+
+
+class BrokenPart(Exception):
+    """A part that cannot be read; the message names it and the way out."""
 
 
 def part_files(out: Path) -> list[Path]:
@@ -44,10 +49,30 @@ def write_parquet(table: pa.Table, target: Path, row_group_size: int | None = No
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        pq.write_table(table, staged, compression="zstd", compression_level=3, row_group_size=row_group_size)
+        with staged.open("wb") as file:
+            pq.write_table(table, file, compression="zstd", compression_level=3, row_group_size=row_group_size)
+            _settle(file)
         staged.replace(target)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file as a whole, or leave it as it was."""
+    staged = path.with_name(f".{path.name}.new")
+    try:
+        with staged.open("w", encoding="utf-8") as file:
+            file.write(text)
+            _settle(file)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _settle(file: IO[Any]) -> None:
+    """Onto the disk itself, so that a machine that loses power keeps either nothing of a file or all of it."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -74,9 +99,17 @@ class Parts:
 
 
 def read_parts(out: Path) -> Parts:
+    """Read the ledger columns of everything that was measured.
+
+    Raises:
+        BrokenPart: a part is no Parquet file, or not one of this schema.
+    """
     tables, origin = [], []
     for file in part_files(out):
-        table = pq.read_table(file, columns=LEDGER.names).select(LEDGER.names).cast(LEDGER)
+        try:
+            table = pq.read_table(file, columns=LEDGER.names).select(LEDGER.names).cast(LEDGER)
+        except (pa.ArrowException, KeyError) as error:
+            raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
         tables.append(table)
         origin += [Address(file, idx) for idx in range(table.num_rows)]
     if not tables:

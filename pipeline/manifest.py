@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,15 @@ def is_url(uri: str) -> bool:
 
 
 def missing_files(sources: list[Row]) -> list[str]:
-    """Local paths that do not exist; their sources will end in the ledger as unavailable."""
-    return [s["uri"] for s in sources if not is_url(s["uri"]) and not Path(s["uri"]).is_file()]
+    """Local paths at which no file can be found; their sources will end in the ledger as unavailable."""
+    return [s["uri"] for s in sources if not is_url(s["uri"]) and not os.path.isfile(s["uri"])]  # noqa: PTH113 - never raises
 
 
 def _read_folder(folder: Path) -> list[Any]:
-    try:
-        files = sorted(p for p in folder.rglob("*") if p.is_file())
-        next(folder.iterdir(), None)
-    except PermissionError as error:
+    def stop(error: OSError) -> None:
         raise ManifestError(f"folder {folder} cannot be read: {error}") from error
+
+    files = sorted(Path(parent, name) for parent, _, names in os.walk(folder, onerror=stop) for name in names)
     media = [p for p in files if p.suffix.lower().removeprefix(".") in MEDIA_SUFFIXES]
     if not media:
         raise ManifestError(f"folder {folder} holds no media file (of {len(files)} files)")
@@ -74,19 +74,20 @@ def _read_list(path: Path) -> list[Any]:
     try:
         match path.suffix.lower():
             case ".yaml" | ".yml":
-                content = yaml.safe_load(path.read_text())
-                rows = content.get("sources") if isinstance(content, dict) else content
+                content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+                rows = content["sources"] if isinstance(content, dict) and "sources" in content else content
                 if rows is not None and not isinstance(rows, list):
                     raise ManifestError(f"{path} must hold a list of sources, or a mapping with the key 'sources'")
                 return rows or []
             case ".csv":
                 with path.open(newline="", encoding="utf-8-sig") as file:
-                    return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+                    return list(csv.DictReader(file, restkey="(cells without a heading)"))
             case ".jsonl":
-                return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+                lines = path.read_text(encoding="utf-8-sig").split("\n")
+                return [json.loads(line) for line in lines if line.strip()]
             case ".parquet":
-                return [{k: v for k, v in row.items() if v is not None} for row in pq.read_table(path).to_pylist()]
-    except PermissionError as error:
+                return pq.read_table(path).to_pylist()
+    except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from error
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
@@ -98,22 +99,37 @@ def _source(entry: Any, base: Path, where: str) -> Row:
         entry = {"uri": entry}
     if not isinstance(entry, dict):
         raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {entry!r}")
-    row = {_ALIASES.get(str(key), str(key)): value for key, value in entry.items() if value is not None}
+    row = {_ALIASES.get(str(key), str(key)): value for key, value in entry.items() if value not in (None, "")}
     unknown = row.keys() - set(SOURCE.names)
     if unknown:
         raise ManifestError(f"{where}: unknown columns {sorted(unknown)}; known are {', '.join(SOURCE.names)}")
-    if not row.get("uri"):
+    if "uri" not in row:
         raise ManifestError(f"{where}: no uri")
     tags = row.pop("tags", [])
-    row = dict[str, Any]((key, str(value)) for key, value in row.items())
-    row["tags"] = [str(tag) for tag in (re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags)]
+    tags = re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags
+    if not isinstance(tags, list):
+        raise ManifestError(f"{where}: tags must be a list or text, got {tags!r}")
+    row = dict[str, Any]((key, _text(value, f"{where}: {key}")) for key, value in row.items())
+    row["tags"] = [_text(tag, f"{where}: tags") for tag in tags]
     uri = row["uri"]
     if not is_url(uri):
-        row["uri"] = str((base / uri.removeprefix("file://")).resolve())
+        row["uri"] = str(base / uri.removeprefix("file://"))
     row.setdefault("platform", "web" if is_url(uri) else "local")
     row.setdefault("source_id", _id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     return row
+
+
+def _text(value: Any, where: str) -> str:
+    """A scalar as text. YAML reads a bare `no` as false, so a truth value is never what was meant."""
+    if isinstance(value, bool | list | dict):
+        raise ManifestError(f"{where} must be text, in quotes if need be; got {value!r}")
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"{where} {text!r} is not valid UTF-8; rename it") from error
+    return text
 
 
 def _id_of(uri: str) -> str:

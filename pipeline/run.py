@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
@@ -21,8 +22,8 @@ from rich.console import Console
 
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.console import make_console
-from pipeline.finalize import finalize, wanted_sources
-from pipeline.ledger import next_generation
+from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
+from pipeline.ledger import BrokenPart, next_generation, write_text
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.progress import Progress, StageCount, num_errors
@@ -30,7 +31,6 @@ from pipeline.records import Row
 from pipeline.stats import print_funnel
 from pipeline.weights import MissingWeights, WeightStore
 
-INTERRUPTED = 130
 MIN_ERRORS = 3
 """Unknown errors up to this number never stop a run, however few sources it has."""
 
@@ -50,7 +50,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     done, reopened = wanted_sources(out, config)
     todo = [source for source in sources if source["source_id"] not in done]
     if done:
-        again = f", {len(reopened)} of them again for the changed policy" if reopened else ""
+        again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""
         console.print(f"{len(done)} sources are done already; {len(todo)} to do{again}.")
     if not todo:
         return
@@ -88,8 +88,10 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
         if differing:
             changes = "\n  ".join(differing)
             raise ConfigError(f"{out} was measured with other settings; use a new --out, or undo:\n  {changes}")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
     out.mkdir(parents=True, exist_ok=True)
-    stored.write_text(to_yaml(config), encoding="utf-8")
+    write_text(stored, to_yaml(config))
     return config
 
 
@@ -108,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = make_console()
     out = args.out.resolve()
+    plain: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # paths as they are
     again = "Nothing that was done is lost: run the same command again to go on."
     try:
         sources = read_manifest(args.manifest)
@@ -118,24 +121,24 @@ def main(arguments: list[str] | None = None) -> int:
         absent = missing_files(sources)
         if absent:
             shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
-            console.print(
-                f"{len(absent)} of {len(sources)} files do not exist and will be listed as unavailable: {shown}"
-            )
-        console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", highlight=False)
+            number = f"{len(absent)} of {len(sources)} files"
+            console.print(f"{number} are not there and will be listed as unavailable: {shown}", **plain)
+        console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
         run(sources, out, config, store, console)
         stats = finalize(out, config)
-    except (ManifestError, ConfigError, MissingWeights) as error:
+    except (ManifestError, ConfigError, MissingWeights, BrokenPart) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nStopped. {again}", file=sys.stderr)
         return INTERRUPTED
-    except (TooManyErrors, OSError) as error:
-        print(f"error: {error}\n{again}", file=sys.stderr)
+    except (TooManyErrors, MemoryError, OSError) as error:
+        trouble = disk_trouble(error, out) if isinstance(error, OSError) else error or "out of memory"
+        print(f"error: {trouble}\n{again}", file=sys.stderr)
         return 1
     print_funnel(stats, console)
-    console.print(f"Open {out / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Open {out / 'report.html'}", **plain)
     return 0
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
 import os
 import queue
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from pipeline.progress import StageCount, Tally
 from pipeline.records import Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.step import Event, Runner
-from pipeline.weights import WEIGHTS, WeightStore
+from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
 REFRESH_S = 1.0
@@ -86,7 +87,8 @@ class Stream:
 
     def __exit__(self, *exc: object) -> None:
         if self._own_ray:
-            ray.shutdown()
+            with _undisturbed():
+                ray.shutdown()
 
     def counts(self) -> dict[str, StageCount]:
         return ray.get(self._tally.snapshot.remote())
@@ -95,7 +97,7 @@ class Stream:
         """Run all stages; yields (sources done, counts) about once a second, and once at the end.
 
         Raises:
-            OSError: the disk is full, or another trouble of the machine.
+            OSError, MemoryError, MissingWeights: trouble of the machine, as a worker met it.
             ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
         """
         done, written = _Completion(), queue.Queue[pa.Table | Exception | None]()
@@ -107,7 +109,7 @@ class Stream:
                 yield done.num_sources, self.counts()
                 continue
             if isinstance(block, Exception):
-                raise _unwrapped(block, self._out) from block
+                raise _unwrapped(block) from block
             if block is None:
                 yield done.num_sources, self.counts()
                 return
@@ -120,9 +122,9 @@ class Stream:
         context.target_min_block_size = 1
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.raise_original_map_exception = False
+        context.raise_original_map_exception = True
         context.execution_options.preserve_order = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
         blocks = [table_from_rows([source]) for source in sources]
         dataset = ray.data.from_arrow(blocks)
         share, spare = _cpu_share(len(self._config.run.pools) + 1)
@@ -213,9 +215,19 @@ def _start_ray(config: Config) -> None:
     )
 
 
-def _unwrapped(error: Exception, out: Path) -> Exception:
-    """What really went wrong in a worker."""
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without Ctrl-C: a second one in the middle of Ray's shutdown ends this process before it has said what to do."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """What really went wrong in a worker, if it is trouble of the machine; a bug keeps the worker's traceback."""
     cause = getattr(error, "cause", None)
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OSError(cause.errno, f"no space left for {out}; free some")
-    return cause if isinstance(cause, OSError) else error
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return OSError(cause.errno, cause.strerror)  # without what Ray adds to it
+    return cause if isinstance(cause, OSError | MemoryError | MissingWeights) else error

@@ -126,8 +126,7 @@ def _loud_noise(studio: Studio) -> Take:
 
 def _music(studio: Studio) -> Take:
     take = takes.talk(studio.scene("lin", texts.FILM, 15))
-    assert take.audio is not None
-    return replace(takes.with_audio(take, takes.music(len(take.audio))), text="", language="")
+    return replace(takes.with_audio(take, takes.music(len(takes.sound_of(take)))), text="", language="")
 
 
 def _no_audio(studio: Studio) -> Take:

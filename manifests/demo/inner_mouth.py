@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -91,8 +92,7 @@ class InnerMouth:
         corners = np.array([[0, 0], [teeth.shape[1], 0], [0, teeth.shape[0]]], np.float32)
         places = np.array([top - right, top + right, top - right + down], np.float32)
         height, width = inside.shape[:2]
-        flags = {"flags": cv2.INTER_AREA | cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
-        small = cv2.warpAffine(teeth, cv2.getAffineTransform(corners, places), (width, height), **flags)
+        small = cv2.warpAffine(teeth, cv2.getAffineTransform(corners, places), (width, height), flags=cv2.INTER_LINEAR)
         alpha = small[..., 3:]
         inside[:] = inside * (1 - alpha) + small[..., :3]
 
@@ -107,7 +107,7 @@ def _teeth(num: int, *, middle_bigger: bool) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     colour = np.zeros((height, width, 3), np.float32)
     alpha = np.zeros((height, width), np.float32)
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         x = (columns - (left + right) / 2) / ((right - left) / 2)
         y = (rows - height / 2) / (height / 2)
         body = np.clip((1 - (np.abs(x) ** 5 + np.abs(y) ** 6)) * 6, 0, 1)

@@ -41,7 +41,7 @@ class Look:
 
 LOOKS: dict[str, Look] = {
     "lin": Look(
-        seed=11,
+        seed=104,
         skin=(232, 190, 164),
         lips=(190, 92, 92),
         hair=(34, 27, 26),
@@ -68,7 +68,7 @@ LOOKS: dict[str, Look] = {
         brow=1.6,
     ),
     "mei": Look(
-        seed=42,
+        seed=105,
         skin=(122, 80, 58),
         lips=(122, 58, 58),
         hair=(24, 19, 18),

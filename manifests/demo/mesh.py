@@ -19,7 +19,7 @@ UPPER_INNER, LOWER_INNER = LIPS_INNER[1:10], LIPS_INNER[:10:-1]
 """Edges of the opening between the corners, from the picture's left to its right."""
 
 RING_SCALES = (1.45, 2.3)
-"""Rings around the outline, as multiples of it: hair and neck inside the first move with the head, the second is still."""
+"""Rings around the outline, as multiples of it: what lies inside the first moves with the head, the second is still."""
 
 
 def triangles() -> np.ndarray:

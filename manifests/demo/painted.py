@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -28,7 +29,7 @@ BROW_TOPS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 CHEEKS, NOSE_TIP = (50, 280), 1
 BEARD_MIDDLE, MOUTH_MIDDLE = (17, 200, 152, 172, 397, 136, 365, 150, 379, 164), 13
 IRIS_MM, PUPIL_MM = 5.9, 2.3
-NECK_SEAM_MM = (34.0, 26.0)
+NECK_SEAM_MM = (62.0, 20.0)
 """Above its ragged lower edge the mesh of the neck is hidden, then fades in over the painted one."""
 
 
@@ -51,7 +52,10 @@ def paint(look: Look) -> np.ndarray:
     _long_hair(canvas, look, points, random)
     _neck_and_shirt(canvas, look, points, random)
     skin = see(vertices, model.triangles, CAMERA, part_weight(model, Part.LIPS))
-    fade = np.clip((skin.position[..., 1] - vertices[:, 1].min() - NECK_SEAM_MM[0]) / NECK_SEAM_MM[1], 0, 1)
+    lowest_mm = vertices[:, 1].min()
+    is_neck = model.triangle_part[np.maximum(skin.triangle - 1, 0)] == Part.HEAD
+    risen = (skin.position[..., 1] - lowest_mm - NECK_SEAM_MM[0]) / NECK_SEAM_MM[1]
+    fade = np.where(is_neck, np.clip(risen, 0, 1), 1)
     painted = _skin_colour(look, skin, points, random)
     nostrils = _filled(skin.there) & ~skin.there
     painted[nostrils] = 0.3 * np.array(look.skin, np.float32)
@@ -308,7 +312,7 @@ def _spot(place: np.ndarray, radius_px: float) -> np.ndarray:
     return np.exp(-(((columns - place[0]) ** 2 + (rows - place[1]) ** 2) / (2 * radius_px**2)))
 
 
-def _soft_mask(outline, blur_px: float) -> np.ndarray:  # noqa: ANN001
+def _soft_mask(outline: Sequence[tuple[float, float]] | np.ndarray, blur_px: float) -> np.ndarray:
     mask = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
     cv2.fillPoly(mask, [np.round(np.asarray(outline)).astype(np.int32)], 255, cv2.LINE_AA)
     return cv2.GaussianBlur(mask, (0, 0), blur_px * LENGTH_PX).astype(np.float32) / 255

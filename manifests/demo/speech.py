@@ -100,12 +100,12 @@ def speak(sentences: Sequence[str], voice: Voice, max_s: float, *, lead_s: float
     num_samples = round(max_s * AUDIO_RATE_HZ)
     audio, phonemes, said = np.zeros(num_samples, np.float32), [], []
     at = round(lead_s * AUDIO_RATE_HZ)
-    with _espeak() as library:
+    with _espeak() as (library, rate_hz):
         for sentence in sentences:
-            words, (wave, sounds) = sentence, _say(library, sentence, voice)
+            words, (wave, sounds) = sentence, _say(library, rate_hz, sentence, voice)
             if at + len(wave) > num_samples:
                 words = re.split("[，,]", sentence)[0] + sentence[-1]
-                wave, sounds = _say(library, words, voice)
+                wave, sounds = _say(library, rate_hz, words, voice)
             if at + len(wave) > num_samples:
                 continue
             audio[at : at + len(wave)] = wave
@@ -119,29 +119,32 @@ def speak(sentences: Sequence[str], voice: Voice, max_s: float, *, lead_s: float
 
 
 @contextmanager
-def _espeak() -> Iterator[ctypes.CDLL]:
-    """The library, initialized for one use: it keeps its state in globals of its own."""
+def _espeak() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """The library and its sample rate in Hz, loaded anew for one use.
+
+    It keeps the phase of its oscillators in globals, and would say the same text a little differently the second time.
+    """
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = str(espeakng_loader.get_data_path()).encode()
-    rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 200, data, _PHONEME_EVENTS)
-    if rate_hz <= 0:
-        raise SpeechError(f"eSpeak NG could not start with the data in {data.decode()}")
-    library.rate_hz = rate_hz
     try:
-        yield library
-    finally:
+        rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 200, data, _PHONEME_EVENTS)
+        if rate_hz <= 0:
+            raise SpeechError(f"eSpeak NG could not start with the data in {data.decode()}")
+        yield library, rate_hz
         library.espeak_Terminate()
+    finally:
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
 
 
-def _say(library: ctypes.CDLL, sentence: str, voice: Voice) -> tuple[np.ndarray, list[Phoneme]]:
+def _say(library: ctypes.CDLL, rate_hz: int, sentence: str, voice: Voice) -> tuple[np.ndarray, list[Phoneme]]:
     import soxr
 
     chunks: list[np.ndarray] = []
     marks: list[tuple[float, str]] = []
 
-    def receive(samples, num_samples: int, events) -> int:  # noqa: ANN001
+    def receive(samples, num_samples: int, events) -> int:
         if samples and num_samples:
             chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
         k = 0
@@ -163,7 +166,7 @@ def _say(library: ctypes.CDLL, sentence: str, voice: Voice) -> tuple[np.ndarray,
     if not chunks:
         raise SpeechError(f"no sound for {sentence!r}")
     wave = np.concatenate(chunks).astype(np.float32) / 32768
-    slow = soxr.resample(wave, library.rate_hz, AUDIO_RATE_HZ * voice.stretch)
+    slow = soxr.resample(wave, rate_hz, AUDIO_RATE_HZ * voice.stretch)
     times = [t * voice.stretch for t, _ in marks] + [len(slow) / AUDIO_RATE_HZ]
     sounds = [Phoneme(s, a, b) for (_, s), a, b in zip(marks, times, times[1:], strict=False) if b > a]
     return slow.astype(np.float32), sounds

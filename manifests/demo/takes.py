@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import cv2
@@ -51,7 +51,7 @@ class Scene:
     sentences: tuple[str, ...]
     seconds: float
     fps: Fraction = Fraction(25)
-    framing: Framing = Framing()
+    framing: Framing = field(default_factory=Framing)
     seed: int = 0
 
     @property
@@ -176,11 +176,17 @@ def with_audio(take: Take, audio: np.ndarray | None) -> Take:
     return replace(take, audio=audio)
 
 
+def sound_of(take: Take) -> np.ndarray:
+    if take.audio is None:
+        raise ValueError("a take without sound")
+    return take.audio
+
+
 def delayed(take: Take, delay_ms: float) -> Take:
     """The sound comes late: silence first, and its end is lost."""
-    assert take.audio is not None
+    audio = sound_of(take)
     shift = round(delay_ms / 1000 * AUDIO_RATE_HZ)
-    late = np.concatenate([np.zeros(shift, np.float32), take.audio[:-shift]])
+    late = np.concatenate([np.zeros(shift, np.float32), audio[:-shift]])
     return replace(take, audio=late, offset_ms=delay_ms)
 
 
@@ -188,17 +194,17 @@ def noise(num_samples: int, seed: int) -> np.ndarray:
     """Wind and traffic: low rumble and a broad hiss that come and go, RMS 1."""
     random = np.random.default_rng(seed)
     white = random.normal(size=num_samples)
-    rumble = lfilter([1], [1, -0.97], random.normal(size=num_samples)) * 0.25
+    rumble = _recursive([1, -0.97], random.normal(size=num_samples)) * 0.25
     gusts = 1 + 0.5 * np.sin(2 * np.pi * np.cumsum(0.2 + 0.3 * random.random(num_samples)) / AUDIO_RATE_HZ)
     mixed = (0.55 * white + rumble) * gusts
     return (mixed / mixed.std()).astype(np.float32)
 
 
 def with_noise(take: Take, snr_db: float, seed: int) -> Take:
-    assert take.audio is not None
-    loud = take.audio[np.abs(take.audio) > 0.02]
+    audio = sound_of(take)
+    loud = audio[np.abs(audio) > 0.02]
     level = np.sqrt((loud**2).mean()) / 10 ** (snr_db / 20)
-    mixed = take.audio + level * noise(len(take.audio), seed)
+    mixed = audio + level * noise(len(audio), seed)
     return replace(take, audio=(mixed * 0.9 / np.abs(mixed).max()).astype(np.float32))
 
 
@@ -230,7 +236,11 @@ def _pluck(note: int, length: int, seed: int) -> np.ndarray:
     burst[: min(period, length)] = np.random.default_rng(seed).uniform(-1, 1, min(period, length))
     feedback = np.zeros(period + 2)
     feedback[0], feedback[period], feedback[period + 1] = 1, -0.498, -0.498
-    return lfilter([1], feedback, burst)
+    return _recursive(feedback, burst)
+
+
+def _recursive(feedback: Sequence[float] | np.ndarray, signal: np.ndarray) -> np.ndarray:
+    return np.asarray(lfilter([1.0], feedback, signal))
 
 
 def frozen_wall(scene: Scene) -> Take:

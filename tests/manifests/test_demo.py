@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from manifests.demo import __main__ as command
 from manifests.demo import takes, texts
 from manifests.demo.corpus import RECIPES, Truth, make_corpus
@@ -20,7 +21,6 @@ from manifests.demo.speakers import CAST, portrait_of
 from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
-
 from pipeline.manifest import read_manifest
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
 from pipeline.weights import WeightStore
@@ -76,6 +76,13 @@ def test_a_sentence_that_does_not_fit_is_shortened_to_its_first_clause():
     assert speak(texts.WEATHER, Voice(), 2.8).text == "今天天气很好。"
     with pytest.raises(SpeechError, match="longer than 1 s"):
         speak(texts.WEATHER[:1], Voice(), 1.0)
+
+
+def test_the_same_words_sound_the_same_again():
+    first = speak(texts.CAT, Voice(), 4.0)
+    speak(texts.ENGLISH, Voice("en-us", 150), 6.0)
+    again = speak(texts.CAT, Voice(), 4.0)
+    assert np.array_equal(first.audio, again.audio) and first.phonemes == again.phonemes
 
 
 def test_an_unknown_voice_is_refused():
@@ -144,7 +151,8 @@ def test_round_lips_are_narrower_than_spread_ones(photo):
     lips = LipMotion(np.zeros(2, np.float32), np.array([1, -0.8], np.float32))
     mesh = FaceRig(photo, MotionConfig()).move(lips, still_head(2))
     width = mesh[:, 291, 0] - mesh[:, 61, 0]
-    assert width[1] - width[0] == pytest.approx(2 * 1.8 * MotionConfig().corner_travel * photo.face_height_px, rel=0.05)
+    travel_px = 2 * 1.8 * MotionConfig().corner_travel * photo.face_height_px
+    assert 0.85 * travel_px < width[1] - width[0] <= travel_px
 
 
 def test_no_face_in_a_portrait_is_an_error(weights):
@@ -211,7 +219,7 @@ def test_the_sound_lies_where_it_was_spoken(folder, truths):
     heard = decode_audio(folder / truth.file, 0.0, 5.0)
     lags = range(-320, 321, 20)
     match = [np.dot(np.roll(heard, -lag), speech.audio) for lag in lags]
-    assert abs(list(lags)[int(np.argmax(match))]) <= 20  # 1.25 ms
+    assert list(lags)[int(np.argmax(match))] == 0
 
 
 def test_whisper_hears_mandarin_and_english(folder, truths, weights):
@@ -269,7 +277,9 @@ def test_the_command_makes_what_is_asked_for_again_and_alike(tmp_path, capsys):
     for name in ("a", "b"):
         assert command.main(["--out", str(tmp_path / name), "--seconds", "4", "--only", "not_a_video"]) == 0
     truth_a, truth_b = ((tmp_path / name / "truth.json").read_text() for name in ("a", "b"))
-    assert truth_a == truth_b and json.loads(truth_a)["not_a_video"]["reason"] == "not_video"
+    one, other = (json.loads(text)["not_a_video"] for text in (truth_a, truth_b))
+    np.testing.assert_allclose(one.pop("opening"), other.pop("opening"), atol=1e-4)  # MediaPipe's threads add noise
+    assert one == other and one["reason"] == "not_video"
     assert "manifest.yaml" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         command.main(["--out", str(tmp_path / "c"), "--only", "no_such_recipe"])

@@ -37,8 +37,17 @@ def test_latents_are_about_unit_variance():
     assert 0.3 < float(latents.detach().std()) < 3
 
 
+def test_lower_half_is_the_whole_images():
+    torch.manual_seed(0)
+    vae = TinyVae(VaeConfig(kind="tiny", latent_channels=4, width=16))
+    for weights in vae.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    latents = torch.randn(2, 4, 32, 32)
+    torch.testing.assert_close(vae.decode_lower_half(latents), vae.decode(latents)[:, :, 128:], rtol=1e-4, atol=1e-4)
+
+
 def test_unknown_kind():
-    with pytest.raises(ConfigError, match="vae.kind is 'vq'"):
+    with pytest.raises(ConfigError, match="'vq', want sd or tiny"):
         build_vae(VaeConfig(kind="vq"), None)
 
 
