@@ -63,7 +63,8 @@ class UnetConfig:
     cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
     use_depth: bool = True
     patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
-    lower_half: bool = False  # True: the upper half's latents pass by but for the rows next to the lower half
+    lower_half: bool = False  # True: only the lower half is painted; the U-Net sees it and the rows above it
+    skip_outside_mouth: bool = False  # True: outside a window around the mouth it changes the reference's latents
     normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
     path: str | None = None  # published diffusers weights to start from
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from model.config import ConfigError, LossConfig, UnetConfig
 from model.unet import UNet
-from model.vae import Vae
+from model.vae import PATCH, Vae
+from pipeline.records import CROP_PX
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ def sinusoidal_positions(num_tokens: int, width: int) -> Float[Tensor, "1 m d"]:
     return table
 
 
+def mouth_window(size: int) -> Float[Tensor, "1 1 hl wl"]:
+    """1 where mouth and chin lie in a crop, 0 elsewhere, with a ramp of two cells between."""
+    place = (torch.arange(size) + 0.5) / size
+    x, y = (place - 0.5).abs(), place
+    ramp = size / 2
+    across, down = ((0.28 - x) * ramp).clamp(0, 1), ((y - 0.6) * ramp).clamp(0, 1)
+    return (down[:, None] * across[None, :])[None, None]
+
+
 class Editor(nn.Module):
     """U-Net and auto-encoder, from bytes to bytes.
 
@@ -74,6 +84,7 @@ class Editor(nn.Module):
         self.config, self.vae = config, vae
         cell = channels * config.patch**2
         self.unet = UNet(config, cell * (3 if config.use_depth else 2), cell, audio_dim)
+        self.register_buffer("window", mouth_window(CROP_PX // PATCH), persistent=False)
         self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
 
     def forward(self, batch: dict[str, Tensor], whole: bool = True) -> Edited:
@@ -85,7 +96,8 @@ class Editor(nn.Module):
         config = self.config
         with torch.no_grad():
             masked = self.vae.encode(hide_lower_half(to_signed(batch["target"])))
-            seen = [masked, self.vae.encode(to_signed(batch["reference"]))]
+            reference = self.vae.encode(to_signed(batch["reference"]))
+            seen = [masked, reference]
             if config.use_depth:
                 seen.append(self.vae.encode(to_signed(batch["depth"]).expand(-1, 3, -1, -1)))
         audio = batch["audio"]
@@ -96,7 +108,10 @@ class Editor(nn.Module):
         top = half - half // 4 if config.lower_half else 0
         cells = F.pixel_unshuffle(torch.cat(seen, dim=1)[:, :, top:], config.patch)
         latents = F.pixel_shuffle(self.unet(cells, audio), config.patch)
-        latents = torch.cat([masked[:, :, :top], latents], dim=2)
+        if config.skip_outside_mouth:
+            latents = latents + ((1 - cast(Tensor, self.window)) * reference)[:, :, top:]
+        if config.lower_half:
+            latents = torch.cat([masked[:, :, :half], latents[:, :, half - top :]], dim=2)
         return Edited(latents, self.vae.decode(latents) if whole else self.vae.decode_lower_half(latents))
 
 

@@ -198,6 +198,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=InferConfig.batch_size)
     given = parser.parse_args(arguments)
     weights = WeightStore.from_environment()
+    absent = [str(path) for path in (given.video, given.audio) if not path.is_file()]
+    if absent:
+        print(f"model.infer: no such file: {', '.join(absent)}", file=sys.stderr)
+        return 2
     try:
         editor: Any = load_trained(given.run, "editor", weights, given.device)
         motion: Any = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None

@@ -123,7 +123,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
             raise ConfigError(f"no such config file: {file}")
         try:
             tree = OmegaConf.merge(tree, OmegaConf.load(file))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
+        except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise ConfigError(f"{file}: {_first_lines(error)}") from error
     for override in overrides:
         key, sign, value = override.partition("=")
@@ -133,7 +133,10 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
             tree = OmegaConf.merge(tree, OmegaConf.from_dotlist([f"{key}={value}"]))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
-    return cast(Config, OmegaConf.to_object(tree))
+    try:
+        return cast(Config, OmegaConf.to_object(tree))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(error)) from error
 
 
 def _first_lines(error: Exception) -> str:

@@ -125,6 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(f"{number} are not there and will be listed as unavailable: {shown}", **plain)
         console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
         run(sources, out, config, store, console)
         stats = finalize(out, config)
     except (ManifestError, ConfigError, MissingWeights, BrokenPart) as error:

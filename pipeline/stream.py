@@ -109,7 +109,7 @@ class Stream:
                 yield done.num_sources, self.counts()
                 continue
             if isinstance(block, Exception):
-                raise _unwrapped(block) from block
+                raise block if self._config.run.strict else _unwrapped(block)
             if block is None:
                 yield done.num_sources, self.counts()
                 return

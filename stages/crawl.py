@@ -202,11 +202,11 @@ class _Silence:
 
 def _local(uri: str) -> Row:
     path = Path(uri.removeprefix("file://"))
-    if not path.is_file():
-        raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
     try:
+        if not path.is_file():
+            raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
         return _file_facts(path, _sha256(path)) | {"extractor": "local"}
-    except PermissionError as error:
+    except OSError as error:
         raise Dropped(DropReason.UNAVAILABLE, f"cannot be read: {error}") from error
 
 

@@ -16,7 +16,7 @@ CANVAS_PX = 256
 TOOTH_ENAMEL = (240, 231, 216)
 GUM = (150, 72, 70)
 TONGUE = (128, 52, 52)
-DARK = (38, 14, 16)
+DARK = (52, 20, 21)
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class MouthConfig:
     lower_teeth: float = 0.13
     upper_edge: float = 0.105  # how far the upper teeth reach below the closed lips' line
     lower_edge: float = 0.05  # how far the lower teeth stay below the lower lip's edge
+    parted: float = 0.05  # below this drop of the jaw the lips hide the teeth in their shadow
     lip_shadow_px: float = 2.0
 
 
@@ -70,10 +71,11 @@ class InnerMouth:
         inside = self._cavity(width, height, line + down_unit * jaw_drop_px, unit)
         upper_top = line + down_unit * unit * (self.config.upper_edge - self.config.upper_teeth)
         lower_top = line + down_unit * (jaw_drop_px + unit * self.config.lower_edge)
-        self._put(inside, self._lower, lower_top, right * 0.72, down_unit * unit * self.config.lower_teeth)
-        self._put(inside, self._upper, upper_top, right * 0.8, down_unit * unit * self.config.upper_teeth)
+        parted = min(1.0, jaw_drop_px / (self.config.parted * unit))
+        self._put(inside, self._lower * parted, lower_top, right * 0.72, down_unit * unit * self.config.lower_teeth)
+        self._put(inside, self._upper * parted, upper_top, right * 0.8, down_unit * unit * self.config.upper_teeth)
         shade = cv2.GaussianBlur(mask, (0, 0), max(0.8, self.config.lip_shadow_px * unit / 80)).astype(np.float32) / 255
-        inside *= (0.15 + 0.85 * np.clip(shade * 2.2 - 0.6, 0, 1))[..., None]
+        inside *= (0.45 + 0.55 * np.clip(shade * 2.2 - 0.6, 0, 1))[..., None]
         alpha = (mask.astype(np.float32) / 255)[..., None]
         patch = rgb[low[1] : high[1], low[0] : high[0]]
         patch[:] = np.round(patch * (1 - alpha) + inside * alpha).astype(np.uint8)
