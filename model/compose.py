@@ -29,7 +29,8 @@ def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.fillConvexPoly(mask, np.rint(cv2.convexHull(rim)).astype(np.int32), 255)
     mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN_PX + 1,) * 2))
-    mask[: CROP_PX // 2 + round(2 * FEATHER_PX)] = 0
+    edge = round(3 * FEATHER_PX)  # the rim fades out before the crop ends
+    mask[: CROP_PX // 2 + edge], mask[-edge:], mask[:, :edge], mask[:, -edge:] = 0, 0, 0, 0
     soft = cv2.GaussianBlur(mask, (0, 0), FEATHER_PX).astype(np.float32) / 255
     soft[: CROP_PX // 2] = 0
     return soft

@@ -288,7 +288,10 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         start = int(random.integers(clip.num_frames - width + 1))
         steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
         whisper = clip.whisper[np.minimum(steps, len(clip.whisper) - 1)].astype(np.float32)
-        return {"whisper": torch.from_numpy(whisper), "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy())}
+        return {
+            "whisper": torch.from_numpy(whisper),
+            "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
+        }
 
 
 class _Numbers(Sampler[int]):

@@ -89,7 +89,7 @@ class FinalizeConfig:
     val_ratio: float = 0.05  # of identities
     test_ratio: float = 0.05
     shard_bytes: int = 256_000_000
-    clips_per_row_group: int = 4
+    clips_per_row_group: int = 1  # a clip is about 8 MB: the loader reads single clips
 
 
 @dataclass(frozen=True)
