@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo test doctor weights lint clean help
+.PHONY: demo test test-cluster doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
+	@echo "make test-cluster  the same job through ray job submit"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch every model file that can be had"
 
@@ -16,6 +17,9 @@ demo: $(VENV)/ready
 
 test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile tests
+
+test-cluster: $(VENV)/ready
+	$(RUN) -m pytest -m cluster tests/pipeline/test_job.py
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -7,14 +7,14 @@ from functools import cache
 import numpy as np
 
 from manifests.demo.speech import Voice, speak
-from manifests.demo.texts import ENGLISH, STUDY
+from manifests.demo.texts import ENGLISH, LIBRARY
 from pipeline.records import AUDIO_RATE_HZ
 
 
 @cache
 def mandarin(seconds: float = 8.0) -> np.ndarray:
     """float32 (N,) of a Mandarin voice, with short pauses."""
-    return speak(STUDY, Voice(), seconds).audio
+    return speak(LIBRARY, Voice(), seconds).audio
 
 
 @cache
