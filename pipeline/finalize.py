@@ -26,7 +26,7 @@ from pipeline.config import Config, ConfigError, config_hash, load_config, to_ya
 from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
-from pipeline.ledger import Address, BrokenPart, read_parts, read_rows, write_parquet, write_text
+from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, read_parts, read_rows, write_parquet, write_text
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
@@ -44,10 +44,16 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     Raises:
         FileNotFoundError: DIR has no parts.
         BrokenPart: one of them cannot be read.
+        Busy: another process is finalizing DIR. A run may go on meanwhile: its complete sources are in.
     """
     parts = read_parts(out)
     if not parts.ledger.num_rows and not parts.incomplete:
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
+    with alone(out, "finalize"):
+        return _write_all(out, config, parts)
+
+
+def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
     rows = decide_all(rows_from_table(parts.ledger), config)
     rows = _drop_copies(rows)
     kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
@@ -157,16 +163,22 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def wanted_sources(out: Path, config: Config) -> tuple[set[str], set[str]]:
-    """Sources that need no more work, and those to measure again.
+def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
+    """Ids of the manifest's sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that was missing.
+    These have rows that the policy newly wants, another address than they had, or a fault that may be gone: an unknown
+    error, a file that was missing.
     """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
-    again = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING or _may_be_gone(row)}
-    complete = {row["source_id"] for row in rows}
-    return complete - again, again
+    address = {source["source_id"]: source["uri"] for source in sources}
+    known = [row for row in rows if row["source_id"] in address]
+    again = {
+        row["source_id"]
+        for row in known
+        if row["verdict"] == Verdict.PENDING or row["uri"] != address[row["source_id"]] or _may_be_gone(row)
+    }
+    return {row["source_id"] for row in known} - again, again
 
 
 def _may_be_gone(row: Row) -> bool:
@@ -194,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
         config = load_config([stored] if stored.is_file() else [], args.overrides)
         stats = finalize(args.out, config)
-    except (ConfigError, FileNotFoundError, BrokenPart) as error:
+    except (ConfigError, FileNotFoundError, BrokenPart, Busy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from pipeline.records import LEDGER, ROW
 
@@ -25,6 +27,28 @@ _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"
 
 class BrokenPart(Exception):
     """A part that cannot be read; the message names it and the way out."""
+
+
+class Busy(Exception):
+    """Another process is at the same work on the same DIR."""
+
+
+@contextmanager
+def alone(out: Path, work: str) -> Iterator[None]:
+    """Keeps a second process from the same work on `out`; the lock goes with its process, however that ends.
+
+    Raises:
+        Busy: at once, if another process is at it.
+    """
+    lock = FileLock(out / f".{work}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(f"another process is at {work} on {out}; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def part_files(out: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from rich.console import Console
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.console import make_console
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, next_generation, write_text
+from pipeline.ledger import BrokenPart, Busy, alone, next_generation, write_text
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.progress import Progress, StageCount, num_errors
@@ -47,7 +47,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     """
     from pipeline.stream import Stream
 
-    done, reopened = wanted_sources(out, config)
+    done, reopened = wanted_sources(sources, out, config)
     todo = [source for source in sources if source["source_id"] not in done]
     if done:
         again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""
@@ -126,9 +126,10 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
-        run(sources, out, config, store, console)
-        stats = finalize(out, config)
-    except (ManifestError, ConfigError, MissingWeights, BrokenPart) as error:
+        with alone(out, "run"):
+            run(sources, out, config, store, console)
+            stats = finalize(out, config)
+    except (ManifestError, ConfigError, MissingWeights, BrokenPart, Busy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
