@@ -66,7 +66,7 @@ def as_path(text: str) -> Path:
         package = known_implementations[protocol]["class"].split(".")[0]
         remedy = "" if package == "fsspec" else f"; pip install {package}"
         raise UnknownStorage(f"{text}: {error}{remedy}") from error
-    if protocol in BUCKETS and not text.split("://", 1)[1].strip("/").split("/")[0]:
+    if protocol in BUCKETS and not text.split("://", 1)[1].partition("/")[0]:
         raise UnknownStorage(f"{text} names no bucket")
     return cast(Path, UPath(text, use_listings_cache=False))  # other processes write there too
 
@@ -131,10 +131,11 @@ def list_files(folder: Path, pattern: str) -> list[Path]:
     filesystem, name = remote_parts(folder)
     with named(folder, "listed"):
         try:
-            names = [entry.rstrip("/").rpartition("/")[2] for entry in filesystem.ls(name, detail=False)]
+            entries = {entry.rstrip("/") for entry in filesystem.ls(name, detail=False)} - {name.rstrip("/")}
         except FileNotFoundError:
             return []
-    return [folder / entry for entry in sorted(names) if fnmatch(entry, pattern)]
+    names = sorted(entry.rpartition("/")[2] for entry in entries)
+    return [folder / found for found in names if fnmatch(found, pattern)]
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
