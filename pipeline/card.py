@@ -18,7 +18,7 @@ from pipeline.reasons import REASON_TEXT
 from pipeline.records import SCHEMA_VERSION
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
-from pipeline.storage import list_files, open_parquet, write_text
+from pipeline.storage import list_files, open_parquet, title_of, write_text
 from pipeline.weights import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write_card(out: Path, stats: dict[str, Any], config: Config) -> Path:
 def render_card(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     """The card's text; sections in the order in which a person asks."""
     present = [split for split in SPLITS if list_files(out / "shards", f"{split}-*.parquet")]
-    name = out.resolve().name
+    name = title_of(out)
     sections = [
         f"---\n{_front_matter(name, stats, present)}---",
         f"# {name}",

@@ -27,7 +27,7 @@ from pipeline.gallery import printable, read_gallery
 from pipeline.policy import PolicyConfig
 from pipeline.reasons import REASON_TEXT
 from pipeline.stats import duration_text
-from pipeline.storage import StorageError, UnknownStorage, as_path, is_file, read_text, write_text
+from pipeline.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
 
 TEMPLATE = "report_template.html.j2"
 SCRIPT = "report.js"
@@ -72,7 +72,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     kept, dropped = read_gallery(out / "ledger.parquet", policy)
     own_script, plotly_script = (here / SCRIPT).read_text(encoding="utf-8"), get_plotlyjs()
     return environment.get_template(TEMPLATE).render(
-        name=printable(out.resolve().name),
+        name=printable(title_of(out)),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         stats=stats,
         totals=stats["totals"],

@@ -68,7 +68,7 @@ def as_path(text: str) -> Path:
         raise UnknownStorage(f"{text}: {error}{remedy}") from error
     if protocol in BUCKETS and not text.split("://", 1)[1].partition("/")[0]:
         raise UnknownStorage(f"{text} names no bucket")
-    return cast(Path, UPath(text, use_listings_cache=False))  # other processes write there too
+    return cast(Path, UPath(text.rstrip("/"), use_listings_cache=False))  # other processes write there too
 
 
 def local_folder(text: str) -> Path:
@@ -80,6 +80,11 @@ def local_folder(text: str) -> Path:
 
 def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
+
+
+def title_of(folder: Path) -> str:
+    """The last part of a folder's name, or the bucket's."""
+    return str(folder.resolve()).rstrip("/").rpartition("/")[2]
 
 
 def remote_parts(path: Path) -> tuple[Any, str]:

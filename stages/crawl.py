@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,12 +65,12 @@ class Crawler:
     Args:
         folder: fetched media lie here as `<sha256>.<ext>`; an unfinished download stays in `partial/` and is resumed.
             If it is in a bucket, downloads happen on this node and are uploaded once.
-        copies: of what lies in a bucket.
+        copies: of what lies in a bucket; by default beside the media, if those are local.
     """
 
     def __init__(self, config: CrawlConfig, folder: Path, copies: NodeCache | None = None) -> None:
         self._config, self._folder = config, folder
-        self._copies = copies or NodeCache(Path(tempfile.gettempdir()) / "kouxing-objects")
+        self._copies = copies or NodeCache(folder / "objects")
 
     def __call__(self, row: Row) -> Row:
         """Find or fetch the media of `uri`.

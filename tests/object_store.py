@@ -85,5 +85,8 @@ class ObjectStore:
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=START_S)
+            self.process.kill()  # a friendly end takes it many seconds
+            self.process.wait()
+        for port in self.ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()

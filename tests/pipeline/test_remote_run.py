@@ -38,9 +38,9 @@ def corpus(weights, tmp_path_factory) -> Path:
 def media(store, corpus) -> Path:
     """The corpus in a bucket."""
     folder = as_path(f"s3://{BUCKET}/corpus")
-    for file in corpus.iterdir():
+    for file in corpus.rglob("*"):
         if file.is_file():
-            upload(file, folder / file.name)
+            upload(file, folder / file.relative_to(corpus))
     return folder
 
 
@@ -72,7 +72,7 @@ def test_it_equals_the_run_on_a_disk(corpus, media, out, tmp_path):
     assert set(here.verdict) == {"keep", "drop"}
     assert _shards(out) == _shards(tmp_path / "out") != []
     assert set(read_table(out / "ledger.parquet")["uri"].to_pylist()) == {
-        str(media / file) for file in ("clean_astronaut_1.mp4", "no_audio.mp4")
+        str(media / "videos" / f"{name}.mp4") for name in NAMES
     }
 
 

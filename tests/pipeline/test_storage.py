@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import fsspec
 import numpy as np
 import pandas as pd
@@ -19,14 +20,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import s3fs
+from datasets import load_dataset
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import DataError, EditorDataset
+from pipeline.config import Config
 from pipeline.doctor import State, check_output
 from pipeline.ledger import next_generation, part_files, read_parts, read_rows, write_part
 from pipeline.manifest import ManifestError, is_there, missing_files, read_manifest
 from pipeline.node_cache import NodeCache
-from pipeline.records import Dropped, DropReason
+from pipeline.plan import Stage
+from pipeline.records import Dropped, DropReason, Row
 from pipeline.rows import table_from_rows
 from pipeline.storage import (
     Forbidden,
@@ -41,12 +45,15 @@ from pipeline.storage import (
     read_table,
     read_text,
     remove,
+    title_of,
     upload,
     write_parquet,
     write_text,
     write_whole,
 )
+from pipeline.step import Runner
 from pipeline.swap import swap_files
+from pipeline.weights import WeightStore
 from tests.object_store import BUCKET, READER
 from tests.shards import write_shards
 
@@ -86,6 +93,8 @@ def test_a_path_stays_a_path(text):
 def test_addresses_are_told_apart():
     assert as_path("file:///a/b") == Path("/a/b")
     assert str(as_path("s3://bucket/a") / "b#?.mp4") == "s3://bucket/a/b#?.mp4"
+    assert as_path("s3://bucket/set/") == as_path("s3://bucket/set")
+    assert [title_of(as_path(text)) for text in ("s3://bucket/", "s3://bucket/set", "/a/b/")] == ["bucket", "set", "b"]
     for text, message in [
         ("nfsx://a/b", "nothing opens nfsx://; known are abfs"),
         ("gs://bucket/a", "pip install gcsfs"),
@@ -362,6 +371,31 @@ def test_media_that_are_gone_or_forbidden_are_unavailable(store, remote, tmp_pat
     assert is_there(f"{remote}/v.mp4") and not is_there(f"{remote}/gone.mp4")
 
 
+def test_a_stage_sees_a_real_file_and_the_row_keeps_its_address(remote, tmp_path, monkeypatch):
+    seen = []
+
+    def scan(row: Row) -> Iterator[Row]:
+        for idx in range(2):
+            seen.append((Path(row["media_path"]), Path(row["media_path"]).read_text()))
+            yield row | {"shot_idx": idx, "num_shots": 2, "shot_start_s": 0.0, "shot_end_s": 8.0}
+
+    def run(address: str) -> list[Row]:
+        stage = Stage(
+            "scan", lambda config, weights, out: scan, reads=("media_path",), splits=("shot_idx", "num_shots")
+        )
+        runner = Runner((stage,), Config(), WeightStore(tmp_path / "weights"), tmp_path, lambda event: None)
+        return list(runner.run({"source_id": "a", "media_path": address}))
+
+    write_text(remote / "v.mp4", "bytes")
+    rows = run(f"{remote}/v.mp4")
+    assert [row["media_path"] for row in rows] == [f"{remote}/v.mp4"] * 2
+    assert [text for _, text in seen] == ["bytes"] * 2 and seen[0][0].parent == tmp_path / "objects"
+    (gone,) = run(f"{remote}/gone.mp4")
+    assert (gone["drop_reason"], gone["media_path"]) == ("unavailable", f"{remote}/gone.mp4")
+    with connecting_with(monkeypatch, endpoint_url="http://127.0.0.1:1"), pytest.raises(StorageError):
+        run(f"{remote}/v.mp4")
+
+
 def test_lists_and_folders_in_a_bucket_name_their_media(remote, tmp_path):
     (tmp_path / "here.mp4").touch()
     for name in ("media/b.mp4", "media/deep/a.MKV", "media/notes.txt"):
@@ -402,6 +436,13 @@ def test_shards_in_a_bucket_are_read_by_others_and_give_the_same_samples(remote,
     assert frame.num_frames.tolist() == [30, 30, 24]
     dataset = ds.dataset(address.removeprefix("s3://"), filesystem=filesystem)
     assert dataset.to_table(columns=["row_id"]).to_pydict() == frame[["row_id"]].to_dict("list")
+    with duckdb.connect() as database:
+        database.register_filesystem(filesystem)
+        counted = database.sql(f"select count(*), sum(num_frames) from '{address}/train-*.parquet'").fetchall()  # noqa: S608
+    assert counted == [(3, 84)]
+    files = {"train": f"{address}/train-*.parquet"}
+    stream = load_dataset("parquet", data_files=files, split="train", streaming=True, cache_dir=str(tmp_path / "cache"))
+    assert [row["row_id"] for row in stream] == frame.row_id.tolist()
     config = LoaderConfig(draws_per_visit=4, pool_clips=2, num_workers=0)
     ours, theirs = (EditorDataset(str(root), "train", config, AugmentConfig(), 0) for root in (address, local))
     for number in (0, 5, 11):
