@@ -32,6 +32,7 @@ from pipeline.node_cache import NodeCache
 from pipeline.plan import Stage
 from pipeline.records import Dropped, DropReason, Row
 from pipeline.rows import table_from_rows
+from pipeline.step import Runner
 from pipeline.storage import (
     Forbidden,
     StorageError,
@@ -51,7 +52,6 @@ from pipeline.storage import (
     write_text,
     write_whole,
 )
-from pipeline.step import Runner
 from pipeline.swap import swap_files
 from pipeline.weights import WeightStore
 from tests.object_store import BUCKET, READER
