@@ -119,7 +119,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "scan",
         _scan,
-        reads=("media_path", "width_px", "height_px"),
+        reads=("media_path", "duration_s", "width_px", "height_px"),
         payload=("thumb_jpeg",),
         weights=("yunet",),
         splits=("shot_idx", "num_shots"),

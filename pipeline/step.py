@@ -68,6 +68,9 @@ class Runner:
     def _attempt(self, stage: Stage, row: Row) -> Iterator[Row]:
         """The stage's rows; if it fails part-way, the rows it had announced and not delivered carry the fault."""
         last: Row = {}
+        if stage.name == STAGE_NAMES[0] and self._judge(stage, row).get("verdict") == Verdict.DROP:
+            yield row  # refused for what the manifest says: nothing is fetched
+            return
         try:
             if stage.name not in self._built:
                 self._built[stage.name] = stage.build(self.config, self.weights, self.out)
