@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
+from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
 FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
@@ -45,6 +46,7 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
         FileNotFoundError: DIR has no parts.
         BrokenPart: one of them cannot be read.
     """
+    scrub_parts(out, read_tombstones(out))
     parts = read_parts(out)
     if not parts.ledger.num_rows and not parts.incomplete:
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
@@ -59,10 +61,14 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     for idx, identity in zip(kept, identities, strict=True):
         rows[idx] |= {"identity_id": identity, "split": splits[identity]}
     _write_shards(out, config, [(rows[idx], parts.addresses[idx]) for idx in kept])
-    ledger = table_from_rows(rows, FINAL_LEDGER)
+    return write_accounts(out, table_from_rows(rows, FINAL_LEDGER), len(parts.incomplete), config)
+
+
+def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
+    """Write all that is told of the shards: ledger, statistics, card and report; returns the statistics."""
     write_parquet(ledger, out / "ledger.parquet")
     stats = compute_stats(ledger, STAGE_NAMES)
-    stats["num_incomplete_sources"] = len(parts.incomplete)
+    stats["num_incomplete_sources"] = num_incomplete
     write_text(out / "config.yaml", to_yaml(config))
     write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
     write_card(out, stats, config)
@@ -157,16 +163,29 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def wanted_sources(out: Path, config: Config) -> tuple[set[str], set[str]]:
+def wanted_sources(out: Path, config: Config, sources: Iterable[Row] = ()) -> tuple[set[str], set[str]]:
     """Sources that need no more work, and those to measure again.
 
     These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that was missing.
+
+    Args:
+        sources: of the manifest as it is now; licence and consent may have been given since.
     """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
     again = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING or _may_be_gone(row)}
+    listed = {source["source_id"]: source for source in sources}
+    again |= {row["source_id"] for row in rows if _allowed_since(row, listed.get(row["source_id"]), config)}
     complete = {row["source_id"] for row in rows}
     return complete - again, again
+
+
+def _allowed_since(row: Row, source: Row | None, config: Config) -> bool:
+    """Whether a row was refused for its licence or consent, and the manifest now names one that will do."""
+    refusals = (DropReason.LICENCE, DropReason.CONSENT)
+    if source is None or row["drop_reason"] not in refusals:
+        return False
+    return decide(source | {"last_stage": STAGE_NAMES[0]}, config.policy, STAGE_NAMES)["drop_reason"] not in refusals
 
 
 def _may_be_gone(row: Row) -> bool:

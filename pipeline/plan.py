@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.records import STAGE_COLUMNS, Row
+from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
 
 StageFunction = Callable[[Row], Row | Iterator[Row]]
@@ -40,7 +41,7 @@ class Stage:
 def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Crawler(config.crawl, out / "media")
+    return Gatekeeper(Crawler(config.crawl, out / "media"), out)
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:

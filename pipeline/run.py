@@ -47,7 +47,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     """
     from pipeline.stream import Stream
 
-    done, reopened = wanted_sources(out, config)
+    done, reopened = wanted_sources(out, config, sources)
     todo = [source for source in sources if source["source_id"] not in done]
     if done:
         again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from pipeline.records import Row
@@ -34,7 +35,7 @@ def read_spans(value: Any, names: Any, source_id: str) -> list[Span]:
     if not isinstance(names, Sequence) or len(names) != len(pairs) or len({str(name) for name in names}) != len(pairs):
         raise ValueError(f"{len(pairs)} spans need as many different names, got {names!r}")
     spans = sorted((start_s, end_s, str(name)) for (start_s, end_s), name in zip(pairs, names, strict=True))
-    for (_, end_s, name), (start_s, _, following) in zip(spans, spans[1:], strict=False):
+    for (_, end_s, name), (start_s, _, following) in pairwise(spans):
         if start_s < end_s:
             raise ValueError(f"spans {name} and {following} overlap: {start_s:g} s < {end_s:g} s")
     return spans
