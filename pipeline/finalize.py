@@ -36,6 +36,7 @@ from pipeline.stats import compute_stats, print_funnel
 from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
+SAME_SOUND = "same sound as "
 FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
 
 
@@ -54,7 +55,7 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     rows = _drop_copies(rows)
     kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
     for idx, original in find_duplicates([rows[idx] for idx in kept], config.finalize).items():
-        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, f"same sound as {rows[kept[original]]['row_id']}")
+        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, SAME_SOUND + rows[kept[original]]["row_id"])
     kept = [idx for idx in kept if rows[idx]["verdict"] == Verdict.KEEP]
     identities = cluster_identities([rows[idx] for idx in kept], config.finalize)
     splits = assign_splits(identities, config.finalize)

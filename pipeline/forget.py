@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.console import make_console
-from pipeline.finalize import FINAL_LEDGER, decide_all, write_accounts
+from pipeline.finalize import FINAL_LEDGER, SAME_SOUND, decide_all, write_accounts
 from pipeline.ledger import BrokenPart, part_files
 from pipeline.records import DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
@@ -55,7 +55,7 @@ class Removal:
         sources: of each source that goes as a whole, where it came from and lies.
         row_ids: single clips of sources that stay.
         files: of the media store.
-        copies: clips of other sources that were dropped because they sound like one that goes.
+        copies: clips of other sources that sound like one that goes.
     """
 
     sources: dict[str, list[Row]] = field(default_factory=dict)
@@ -91,13 +91,8 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
         {path for rows in removal.sources.values() for row in rows for path in media_of(out / "media", row)}
     )
     going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
-    removal.copies = sorted(
-        row["row_id"]
-        for row in ledger
-        if row.get("drop_reason") == DropReason.DUPLICATE_CLIP
-        and row["row_id"] not in going
-        and row["drop_detail"].removeprefix("same sound as ") in going
-    )
+    twins = [{row["row_id"], row["drop_detail"].removeprefix(SAME_SOUND)} for row in ledger if _is_copy(row)]
+    removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})
     return removal
 
 
@@ -162,6 +157,10 @@ def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple
             others.add(row["source_id"])
     whole = sorted(mine.keys() - others)
     return whole, {row_id for name in mine.keys() & others for row_id in mine[name]}
+
+
+def _is_copy(row: Row) -> bool:
+    return row.get("drop_reason") == DropReason.DUPLICATE_CLIP
 
 
 def _unit(rows: list[Row]) -> np.ndarray:
@@ -235,7 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config([args.out / "config.yaml"])
         removal = plan_removal(args.out, config, args.source, args.identity)
-        num_bytes = sum(path.stat().st_size for path in removal.files if path.is_file())
+        media = [path for path in removal.files if path.is_file()]
+        num_bytes = sum(path.stat().st_size for path in media)
         touched = [] if args.dry_run else forget(args.out, config, _request(args.source, args.identity), removal)
     except (ConfigError, UnknownId, BrokenPart) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -248,9 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     if removal.row_ids:
         lines.append(f"and {len(removal.row_ids)} clips of sources that show others, whose media stay:")
         lines += [f"  {row_id}" for row_id in sorted(removal.row_ids)]
-    lines.append(
-        f"{len(removal.files)} files of the media store, {num_bytes / 1e6:.1f} MB; {len(touched)} files rewritten"
-    )
+    lines.append(f"{len(media)} files of the media store, {num_bytes / 1e6:.1f} MB; {len(touched)} files rewritten")
     lines += [f"  {name}" for name in touched]
     if removal.copies:
         lines.append(
