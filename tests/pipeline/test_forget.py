@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pipeline import forget
 from pipeline.config import Config, FinalizeConfig
 from pipeline.finalize import finalize, wanted_sources
 from pipeline.plan import STAGES
+from pipeline.policy import PolicyConfig
 from pipeline.records import DropReason
 from pipeline.rows import rows_from_table
 from pipeline.step import Runner
@@ -29,11 +32,12 @@ CONFIG = Config(finalize=FinalizeConfig(shard_bytes=28_000 * 250))
 """Three clips a shard."""
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
     """Ada alone in two sources and with Bo in a third; Bo, Cy and Di elsewhere; media, receipt and subtitles of one."""
-    out = tmp_path / "out"
-    media = write_media(tmp_path / "ada.mp4", steady(50), sound=tone(2.0))
+    out = tmp_path_factory.mktemp("made") / "out"
+    out.mkdir()
+    media = write_media(out.parent / "ada.mp4", steady(50), sound=tone(2.0))
     sha256 = hashlib.sha256(media.read_bytes()).hexdigest()
     (out / "media" / "fetched").mkdir(parents=True)
     (out / "media" / "partial" / _key("https://video.test/ada-1")).mkdir(parents=True)
@@ -42,13 +46,18 @@ def out(tmp_path) -> Path:
         (out / "media" / name).write_text("{}")
     (out / "media" / "partial" / _key("https://video.test/ada-1") / "media.part").write_bytes(b"x")
     (out / "media" / f"{'0' * 64}.mp4").write_bytes(b"somebody else")
-    facts = {"sha256": sha256, "media_path": str(out / "media" / f"{sha256}.mp4")}
+    facts = {"sha256": sha256, "licence": "CC-BY-4.0", "consent": "written"}
     write_rows(out, *(kept_clip("ada-1", 0, shot, 2, **facts) for shot in range(2)), kept_clip("bo-1", 1))
     write_rows(out, kept_clip("ada-2", 0), kept_clip("ada-2-noisy", 0, dnsmos_bak=1.0), generation=2)
     write_rows(out, kept_clip("both", 0, 0, 2), kept_clip("both", 1, 1, 2), generation=3)
     write_rows(out, *(kept_clip(f"cy-{idx}", 2) for idx in range(6)), kept_clip("di-1", 3), generation=4)
     finalize(out, CONFIG)
     return out
+
+
+@pytest.fixture
+def out(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "out"))
 
 
 def _key(url: str) -> str:
@@ -138,20 +147,17 @@ def test_an_identity_goes_with_all_its_clips_and_with_sources_that_show_nobody_e
 def test_whatever_dies_on_the_way_the_same_command_finishes(out, tmp_path, monkeypatch, whom):
     name = "ada-1" if whom == "source" else _identity(out, "ada-1-s0000-c000")
     clean = Path(shutil.copytree(out, tmp_path / "clean"))
-    assert _forget(clean, f"--{whom}", name) == 0
-    for last in range(1 if whom == "source" else 3, 1000, 4):
+    num_changes = _changes(monkeypatch, 1000, clean, f"--{whom}", name)
+    assert 15 < num_changes < 60
+    for last in range(0 if whom == "source" else 3, num_changes, 6):
         copy = Path(shutil.copytree(out, tmp_path / "copy"))
-        with monkeypatch.context() as patched:
-            survived = _dies_at(patched, last, copy, f"--{whom}", name)
+        assert _changes(monkeypatch, last, copy, f"--{whom}", name) == last
         for file in [*copy.glob("shards/*.parquet"), *copy.glob("parts/*.parquet"), copy / "ledger.parquet"]:
             pq.read_table(file)
         assert _forget(copy, f"--{whom}", name) == 0
         assert _state(copy) == _state(clean)
         assert not list(copy.rglob(".*"))
         shutil.rmtree(copy)
-        if survived:
-            break
-    assert last > 15
 
 
 def _undrawn(row: dict) -> dict:
@@ -163,25 +169,27 @@ class _PowerCut(BaseException):
     pass
 
 
-def _dies_at(patched, last: int, out: Path, *arguments: str) -> bool:
-    """Forget; from the `last`-th change of the file system on, none is made, clean-up included."""
-    done = iter(range(10_000))
+def _changes(monkeypatch, most: int, out: Path, *arguments: str) -> int:
+    """Forget, but after this many changes of the file system the power is cut: none follows, not even a clean-up."""
+    done: list[str] = []
 
-    def cut(function):
+    def cut(name: str):
+        function = getattr(os, name)
+
         def change(*args, **kwargs):
-            if next(done) >= last:
+            if len(done) == most:
                 raise _PowerCut
+            done.append(name)
             return function(*args, **kwargs)
 
         return change
 
-    for name in ("replace", "unlink", "rmdir", "fsync"):
-        patched.setattr(os, name, cut(getattr(os, name)))
-    try:
-        _forget(out, *arguments)
-    except _PowerCut:
-        return False
-    return True
+    with monkeypatch.context() as patched:
+        for name in ("replace", "unlink", "rmdir", "fsync"):
+            patched.setattr(os, name, cut(name))
+        with contextlib.suppress(_PowerCut):
+            _forget(out, *arguments)
+    return len(done)
 
 
 def test_finalize_shows_nothing_forgotten_even_if_a_straggler_wrote_it_again(out):
@@ -234,10 +242,10 @@ def test_the_same_address_under_another_name_is_not_asked_for(tmp_path):
     assert not server.asked  # type: ignore[attr-defined]
 
 
-def test_the_same_bytes_under_another_name_are_refused(out, tmp_path):
+def test_the_same_bytes_under_another_name_are_refused(out, made, tmp_path):
     assert _forget(out, "--source", "ada-1") == 0
     renamed = write_media(tmp_path / "innocent.mp4", steady(50), sound=tone(2.0))
-    assert renamed.read_bytes() == (tmp_path / "ada.mp4").read_bytes()
+    assert renamed.read_bytes() == (made.parent / "ada.mp4").read_bytes()
     row = _crawl(out, source_id="innocent", uri=str(renamed), platform="local")
     assert row["drop_reason"] == DropReason.FORGOTTEN
     assert renamed.is_file()
@@ -261,6 +269,24 @@ def test_a_source_that_sounds_alike_is_named_and_stays(out, capsys):
     finalize(out, CONFIG)
     assert _forget(out, "--source", "di-1") == 0
     assert "zz-like-di-s0000-c000" in capsys.readouterr().out
+
+
+def test_licence_and_consent_stand_in_every_shard(out):
+    for file in out.glob("shards/*.parquet"):
+        rows = pq.read_table(file, columns=["source_id", "licence", "consent"]).to_pylist()
+        for row in rows:
+            wanted = ("CC-BY-4.0", "written") if row["source_id"] == "ada-1" else (None, None)
+            assert (row["licence"], row["consent"]) == wanted
+
+
+def test_a_policy_that_requires_consent_needs_no_video_and_forgives_when_it_is_given(out):
+    policy = PolicyConfig(require_consent=True, licences=("CC-*",))
+    strict = replace(CONFIG, policy=policy)
+    stats = finalize(out, strict)
+    assert _ids(out, "shards/*") == {"ada-1-s0000-c000", "ada-1-s0001-c000"}
+    assert stats["reasons"]["licence"]["num"] > 0
+    given = [{"source_id": "di-1", "licence": "CC-BY-4.0", "consent": "written"}, {"source_id": "bo-1"}]
+    assert wanted_sources(out, strict, given)[1] == {"di-1"}
 
 
 def test_a_dry_run_changes_nothing(out, capsys):
