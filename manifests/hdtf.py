@@ -76,13 +76,14 @@ def _join_set(folder: Path, name: str, joined: Joined) -> None:
         elif video not in urls or not urls[video]:
             joined.loose.append(f"{name}: {video} has times but no address")
         else:
-            names = [f"{video}_{idx}" for idx in range(len(times[video]))]
-            clips.update(names)
+            spans = _spans(name, video, times[video], joined)
+            names = [span_name.removeprefix(f"{name}_") for _, _, span_name in spans]
+            clips.update(f"{video}_{idx}" for idx in range(len(times[video])))
             tags = ["hdtf", f"hdtf {SETS[name]}"]
             if video in sizes:
                 tags.append(f"hdtf resolution {' '.join(sizes[video])}p")
             tags += [f"{name}_{clip} {text}" for clip in names if (text := _crop(clip, crops, ratios))]
-            joined.rows.append(_row(name, video, urls[video][0], _spans(name, video, times[video], joined), tags))
+            joined.rows.append(_row(name, video, urls[video][0], spans, tags))
             joined.loose += [f"{name}: {clip} has no crop window" for clip in names if crops and clip not in crops]
     joined.loose += [f"{name}: {clip} has a crop window but no times" for clip in sorted(crops.keys() - clips)]
     joined.loose += [f"{name}: {video} has a resolution but no times" for video in sorted(sizes.keys() - times.keys())]
