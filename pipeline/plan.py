@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.node_cache import NodeCache
 from pipeline.records import STAGE_COLUMNS, Row
+from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
 
 StageFunction = Callable[[Row], Row | Iterator[Row]]
@@ -49,7 +50,7 @@ def node_cache(config: Config, weights: WeightStore) -> NodeCache:
 def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Crawler(config.crawl, out / "media", node_cache(config, weights))
+    return Gatekeeper(Crawler(config.crawl, out / "media", node_cache(config, weights)), out)
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -133,7 +134,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "scan",
         _scan,
-        reads=("media_path", "width_px", "height_px"),
+        reads=("media_path", "duration_s", "width_px", "height_px"),
         payload=("thumb_jpeg",),
         weights_of=("yunet",),
         splits=("shot_idx", "num_shots"),

@@ -30,10 +30,14 @@ class DropReason(StrEnum):
     TOO_LONG = "too_long"
     NOT_VIDEO = "not_video"
     DUPLICATE_SOURCE = "duplicate_source"
+    LICENCE = "licence"
+    CONSENT = "consent"
+    FORGOTTEN = "forgotten"
     CORRUPT = "corrupt"
     TRUNCATED = "truncated"
     NO_VIDEO = "no_video"
     NO_AUDIO = "no_audio"
+    NO_SPAN = "no_span"
     LOW_RESOLUTION = "low_resolution"
     LOW_FPS = "low_fps"
     SPEECH = "speech"
@@ -93,6 +97,8 @@ SOURCE = pa.schema(
         _column("speaker_id", _str, "speaker named by the manifest"),
         _column("declared_language", _str, "language named by the manifest (ISO 639-1)"),
         _column("tags", pa.list_(_str), "free labels of the manifest"),
+        _column("spans", matrix(_f64, 2), "parts of the video that are meant, [start, end); null: all of it", "s"),
+        _column("span_names", pa.list_(_str), "name of each span"),
     ]
 )
 
@@ -145,6 +151,7 @@ SCAN = pa.schema(
     [
         _column("shot_idx", _i32, "index of the shot in its source"),
         _column("num_shots", _i32, "shots of the source"),
+        _column("span", _str, "name of the manifest's span that the shot lies in; null where it names none"),
         _column("shot_start_s", _f64, "first frame of the shot, on the presentation clock", "s"),
         _column("shot_end_s", _f64, "end of the shot (exclusive)", "s"),
         _column("shot_num_looks", _i32, "frames of the shot in which faces were looked for"),

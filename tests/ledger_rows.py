@@ -49,6 +49,10 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.GEO_OR_LOGIN: ("crawl", "only for members"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
     DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
+    DropReason.LICENCE: ("crawl", "licence: none named"),  # a policy's, which the default one is not
+    DropReason.CONSENT: ("crawl", "consent: unknown"),
+    DropReason.FORGOTTEN: ("crawl", "forgotten on request on 2026-03-01"),
+    DropReason.NO_SPAN: ("probe", "the first span starts at 300 s, the file ends at 61.20"),
     DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),
     DropReason.CORRUPT: ("probe", "Invalid data found when processing input"),
     DropReason.TRUNCATED: ("probe", "declares 62.0 s, holds 17.4 s"),
