@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.policy import PolicyConfig
-from stages.crawl import CrawlConfig
+from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.features import FeaturesConfig
 from stages.geometry import GeometryConfig
@@ -150,7 +150,8 @@ def to_yaml(config: Config) -> str:
 
 def measuring(config: Config) -> dict[str, Any]:
     """The part of the configuration that changes what is measured."""
-    return {key: value for key, value in asdict(config).items() if key not in NOT_HASHED}
+    tree = {key: value for key, value in asdict(config).items() if key not in NOT_HASHED}
+    return tree | {"crawl": {key: tree["crawl"][key] for key in CHANGES_RESULTS}}
 
 
 def config_hash(config: Config) -> str:

@@ -16,6 +16,7 @@ import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
 from pipeline.records import SOURCE, Row
+from stages.crawl import is_remote
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
@@ -51,7 +52,14 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def is_url(uri: str) -> bool:
-    return re.match(r"https?://", uri) is not None
+    """Whether a source is fetched: an http(s) address or a search such as `bilisearch10:口型`; else it is a path."""
+    return is_remote(uri)
+
+
+def _check_scheme(uri: str, where: str) -> None:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    if scheme and scheme[1] not in ("http", "https", "file"):
+        raise ManifestError(f"{where}: {scheme[1]}:// is not supported; a source is http(s), a search, or a path")
 
 
 def missing_files(sources: list[Row]) -> list[str]:
@@ -112,10 +120,11 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     row = dict[str, Any]((key, _text(value, f"{where}: {key}")) for key, value in row.items())
     row["tags"] = [_text(tag, f"{where}: tags") for tag in tags]
     uri = row["uri"]
+    _check_scheme(uri, where)
     if not is_url(uri):
         row["uri"] = str(base / uri.removeprefix("file://"))
     row.setdefault("platform", "web" if is_url(uri) else "local")
-    row.setdefault("source_id", _id_of(uri))
+    row.setdefault("source_id", id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     return row
 
@@ -132,7 +141,7 @@ def _text(value: Any, where: str) -> str:
     return text
 
 
-def _id_of(uri: str) -> str:
+def id_of(uri: str) -> str:
     """A readable name, made unique by the address: `clip-1f3a9c2e`."""
     stem = re.sub(r"[^\w]+", "-", Path(uri.split("?", maxsplit=1)[0]).stem).strip("-")[:60]
     return f"{stem}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
 class PolicyConfig:
     """Thresholds. Changing one re-decides a data set without touching video (`python -m pipeline.finalize`)."""
 
+    require_same_bytes: bool = False  # drop sources whose hash is not the manifest's expect_sha256
     languages: tuple[str, ...] = ("zh",)  # ISO 639-1; the paper's set is Chinese
     min_height_px: int = 240  # shorter side; below it no face reaches min_face_px in a half-body shot
     min_fps: float = 15.0  # lips move at up to 7 Hz (syllables); Nyquist
@@ -78,6 +79,12 @@ def _above(column: str, threshold: str) -> Callable[[Row, PolicyConfig], str | N
     return test
 
 
+def _changed(row: Row, policy: PolicyConfig) -> str | None:
+    if not policy.require_same_bytes or not row.get("bytes_changed"):
+        return None
+    return f"sha256 {row['sha256'][:12]}, expected {row['expect_sha256'][:12]}"
+
+
 def _resolution(row: Row, policy: PolicyConfig) -> str | None:
     side = min(row["width_px"], row["height_px"])
     return f"shorter side {side} px < {policy.min_height_px}" if side < policy.min_height_px else None
@@ -127,6 +134,7 @@ def _out_of_sync(row: Row, policy: PolicyConfig) -> str | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("crawl", DropReason.CHANGED, _changed),
     Check("probe", DropReason.LOW_RESOLUTION, _resolution),
     Check("probe", DropReason.LOW_FPS, _fps),
     Check("probe", DropReason.TOO_SHORT, _source_length),

@@ -64,7 +64,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(**changes: object) -> CrawlConfig:
-    return CrawlConfig(**{"retries": 1, "retry_wait_s": 0.01, "timeout_s": 5.0} | changes)  # pyright: ignore
+    return CrawlConfig(**{"retries": 1, "retry_wait_s": 0.01, "timeout_s": 5.0, "host_interval_s": 0.0, "backoff_s": 0.01, "allow_private_addresses": True} | changes)  # pyright: ignore
 
 
 def drop_of(crawler: Crawler, uri: str) -> Dropped:
@@ -133,11 +133,11 @@ def test_a_lost_file_is_fetched_again(tmp_path: Path, video: Path, site) -> None
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (404, DropReason.UNAVAILABLE),
-        (410, DropReason.UNAVAILABLE),
-        (401, DropReason.GEO_OR_LOGIN),
-        (403, DropReason.GEO_OR_LOGIN),
-        (451, DropReason.GEO_OR_LOGIN),
+        (404, DropReason.DELETED),
+        (410, DropReason.DELETED),
+        (401, DropReason.LOGIN_REQUIRED),
+        (403, DropReason.FORBIDDEN),
+        (451, DropReason.GEO_BLOCKED),
     ],
 )
 def test_refusals_have_their_reason_and_are_not_repeated(tmp_path: Path, site, status: int, reason: DropReason) -> None:
