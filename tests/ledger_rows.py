@@ -54,6 +54,7 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.OPTED_OUT: ("crawl", "X-Robots-Tag: noai"),
     DropReason.FORBIDDEN_ADDRESS: ("crawl", "localhost is 127.0.0.1"),
     DropReason.LISTING: ("crawl", "expanded to 12 sources"),
+    DropReason.CHANGED: ("crawl", "sha256 5f4dcc3b5aa7, expected 9f86d081884c"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
     DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
     DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),

@@ -5,4 +5,14 @@ from stages.crawl._config import CHANGES_RESULTS, CrawlConfig, check_crawl_confi
 from stages.crawl._crawler import Crawler
 from stages.crawl._gate import Gate, HostGate
 
-__all__ = ["CHANGES_RESULTS", "CrawlConfig", "Crawler", "Gate", "HostGate", "check_crawl_config", "host_of", "is_remote", "is_search"]
+__all__ = [
+    "CHANGES_RESULTS",
+    "CrawlConfig",
+    "Crawler",
+    "Gate",
+    "HostGate",
+    "check_crawl_config",
+    "host_of",
+    "is_remote",
+    "is_search",
+]

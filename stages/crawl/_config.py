@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CrawlConfig:
-    """How to fetch. Only the keys of `CHANGES_RESULTS` say what a data set consists of; the rest may change any time."""
+    """How to fetch. The keys of `CHANGES_RESULTS` say what a data set consists of; the rest may change any time."""
 
     max_height_px: int = 1080  # of the shorter side; the crop is 256 px: more costs decoding and gives nothing
     max_duration_s: float = 14_400.0  # four hours: longer ones are streams recorded whole

@@ -33,7 +33,15 @@ _UNKEPT = frozenset(
     {
         *("url", "urls", "manifest_url", "fragments", "fragment_base_url", "http_headers", "cookies", "thumbnail"),
         *("thumbnails", "subtitles", "automatic_captions", "requested_subtitles", "requested_downloads", "heatmap"),
-        *("filename", "_filename", "filepath", "hls_media_playlist_data", "downloader_options", "request_data", "comments"),
+        *(
+            "filename",
+            "_filename",
+            "filepath",
+            "hls_media_playlist_data",
+            "downloader_options",
+            "request_data",
+            "comments",
+        ),
     }
 )
 """What is signed, short-lived, private or ours in yt-dlp's description of a video."""
@@ -67,14 +75,15 @@ class Crawler:
         return row | facts | compared
 
     def look(self, row: Row) -> Row:
-        """What a fetch would bring, and nothing fetched: `title`, `duration_s`, `format_id`, `num_bytes`, as far as known.
+        """What a fetch would bring, as far as known: `title`, `duration_s`, `format_id`, `num_bytes`.
 
         Raises:
             Dropped: as a fetch.
         """
         uri = row["uri"]
         if is_remote(uri):
-            return row | self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
+            told = self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
+            return row | {column: value for column, value in told.items() if value is not None}
         path = Path(uri.removeprefix("file://"))
         if not path.is_file():
             raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
@@ -177,7 +186,8 @@ class Crawler:
         num_bytes = size_of(info)
         if num_bytes is None and info.get("protocol") in ("http", "https"):
             try:
-                with downloader.urlopen(HEADRequest(info["url"], headers=info.get("http_headers"))) as answer:
+                request: Any = HEADRequest(info["url"], headers=info.get("http_headers"))
+                with downloader.urlopen(request) as answer:
                     num_bytes = int(answer.headers.get("Content-Length") or 0) or None
             except (HTTPError, TransportError, ValueError):  # sites that know no HEAD: the size stays unknown
                 num_bytes = None
@@ -194,13 +204,15 @@ class Crawler:
 
     def _fetched(self, downloader: Downloader, uri: str) -> tuple[Info, dict[str, Path]]:
         """yt-dlp's description of a video that it has put into its folder, and the subtitles it found."""
-        info: Any = downloader.process_ie_result(self._found(downloader, uri), download=True)
+        found: Any = self._found(downloader, uri)
+        info: Any = downloader.process_ie_result(found, download=True)
         downloads = info.get("requested_downloads") or [{}]
         if not Path(downloads[0].get("filepath", "")).is_file():  # yt-dlp leaves out what is over its limit
             raise Dropped(DropReason.TOO_LONG, f"more than {self._config.max_bytes} bytes")
         requested: Any = info.get("requested_subtitles") or {}
         subtitles = {language: Path(entry["filepath"]) for language, entry in requested.items() if "filepath" in entry}
-        return downloader.sanitize_info(info), {name: path for name, path in subtitles.items() if path.is_file()}
+        told: Any = downloader.sanitize_info(info)
+        return told, {name: path for name, path in subtitles.items() if path.is_file()}
 
     def _watch(self, visit: Visit, state: Info) -> None:
         """Called by yt-dlp as bytes come in."""

@@ -46,7 +46,16 @@ WORDS: tuple[tuple[DropReason, tuple[str, ...]], ...] = (
     (
         DropReason.LOGIN_REQUIRED,
         (
-            *("cookies", "log in", "login", "logged in", "sign in", "registered users", "password", "do not have permission"),
+            *(
+                "cookies",
+                "log in",
+                "login",
+                "logged in",
+                "sign in",
+                "registered users",
+                "password",
+                "do not have permission",
+            ),
             *("members", "member-only", "premium", "private", "supporter-only", "need to purchase", "confirm your age"),
             *("登录", "大会员", "自己可见", "访问权限不足", "充电专属", "付费"),
         ),

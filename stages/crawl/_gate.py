@@ -85,7 +85,7 @@ class HostGate:
             self._renew(lease, self._clock())
 
     def penalise(self, host: str, retry_after_s: float | None) -> None:
-        """The host asked for less: it rests, twice as long each time. Refusals of requests already under way count once."""
+        """The host asked for less: it rests, twice as long each time. Refusals of requests under way count once."""
         with self._lock:
             state, now = self._state(host), self._clock()
             if now >= state.resting_until_s:

@@ -19,6 +19,7 @@ import requests
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import create_connection
+from urllib3.util.retry import Retry
 from yt_dlp import YoutubeDL
 from yt_dlp.networking._requests import RequestsHTTPAdapter, RequestsResponseAdapter, RequestsRH
 from yt_dlp.networking.exceptions import HTTPError
@@ -154,11 +155,11 @@ class _GuardedHTTPSConnection(_Guarded, HTTPSConnection): ...
 
 
 class _GuardedHTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTPConnection
+    ConnectionCls = _GuardedHTTPConnection  # pyright: ignore
 
 
 class _GuardedHTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedHTTPSConnection
+    ConnectionCls = _GuardedHTTPSConnection  # pyright: ignore
 
 
 class _Adapter(RequestsHTTPAdapter):
@@ -175,7 +176,7 @@ class _Adapter(RequestsHTTPAdapter):
         host = host_of(url)
         if visit.config.user_agent:
             request.headers["User-Agent"] = visit.config.user_agent
-        if not visit.config.allow_private_addresses and select_proxy(url, kwargs.get("proxies")):
+        if not visit.config.allow_private_addresses and select_proxy(url, kwargs.get("proxies") or {}):
             _check_behind_proxy(host)
         visit.before(host)
         response = super().send(request, *args, **kwargs)
@@ -215,7 +216,9 @@ class _Response(RequestsResponseAdapter):
 
     def _some(self, amt: int) -> bytes:
         self._visit.during()
-        return self.fp.read1(amt, decode_content=True)  # what is there: `read` waits until it has all
+        return self._requests_response.raw.read1(
+            amt, decode_content=True
+        )  # what is there: `read` waits until it has all
 
 
 class GuardedRH(RequestsRH):
@@ -226,12 +229,12 @@ class GuardedRH(RequestsRH):
         self._visit = visit
 
     def _create_instance(self, cookiejar: Any, legacy_ssl_support: Any = None) -> requests.Session:
-        session = super()._create_instance(cookiejar, legacy_ssl_support)
+        session: Any = super()._create_instance(cookiejar, legacy_ssl_support)  # pyright: ignore
         adapter = _Adapter(
             self._visit,
             ssl_context=self._make_sslcontext(legacy_ssl_support=legacy_ssl_support),
             source_address=self.source_address,
-            max_retries=urllib3.util.retry.Retry(False),
+            max_retries=Retry(False),
         )
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -241,7 +244,8 @@ class GuardedRH(RequestsRH):
         try:
             return _Response(super()._send(request), self._visit)
         except HTTPError as error:
-            raise HTTPError(_Response(error.response, self._visit), redirect_loop=error.redirect_loop) from error
+            answer: Any = _Response(error.response, self._visit)
+            raise HTTPError(answer, redirect_loop=error.redirect_loop) from error
 
 
 class Downloader(YoutubeDL):
@@ -251,8 +255,9 @@ class Downloader(YoutubeDL):
         super().__init__(options)
         self._visit = visit
 
-    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        return super().build_request_director([functools.partial(GuardedRH, visit=self._visit)], ())
+    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:  # noqa: ARG002 - ours alone
+        ours: Any = [functools.partial(GuardedRH, visit=self._visit)]
+        return super().build_request_director(ours, ())
 
     def dl(self, name: str, info: Any, subtitle: bool = False, test: bool = False) -> Any:
         protocols = set(str(info.get("protocol") or "http").split("+"))
@@ -267,7 +272,7 @@ class Downloader(YoutubeDL):
 
     def _write_subtitles(self, info_dict: Any, filename: str) -> Any:
         try:
-            return super()._write_subtitles(info_dict, filename)
+            return super()._write_subtitles(info_dict, filename)  # pyright: ignore
         except DownloadError:  # a video without its subtitles is worth having
             return []
 
