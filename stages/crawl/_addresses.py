@@ -9,6 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 _SEARCH = re.compile(r"(bilisearch|ytsearch(?:date)?|nicosearch(?:date)?|gvsearch|yvsearch)(?:[1-9]\d*|all)?:\s*\S")
 _ITEM = re.compile(r"#kouxing-item=([1-9]\d*)$")
+_DOUYIN = re.compile(r"https?://(?:www\.)?(?:ies)?douyin\.com/(?:share/video/|[^?#]*\?(?:[^#]*&)?modal_id=)(\d+)")
+SHORT_HOSTS = ("v.douyin.com",)
+"""Hosts of share links whose target yt-dlp does not know as it is."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -37,6 +40,12 @@ def split_item(uri: str) -> tuple[str, int | None]:
     """The page of an address, and which of its videos is meant, counted from 1, if it says so."""
     item = _ITEM.search(uri)
     return (uri[: item.start()], int(item[1])) if item else (uri, None)
+
+
+def video_page(uri: str) -> str:
+    """The page that yt-dlp knows of a Douyin video shared or opened in another way; any other address as it is."""
+    shown = _DOUYIN.match(uri)
+    return f"https://www.douyin.com/video/{shown[1]}" if shown else uri
 
 
 def names_one_video(uri: str) -> bool:

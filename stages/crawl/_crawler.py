@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.records import TRANSIENT_REASONS, Dropped, DropReason, Row
-from stages.crawl._addresses import entry_addresses, host_of, is_remote, names_one_video, split_item
+from stages.crawl._addresses import (
+    SHORT_HOSTS,
+    entry_addresses,
+    host_of,
+    is_remote,
+    names_one_video,
+    split_item,
+    video_page,
+)
 from stages.crawl._config import CrawlConfig
 from stages.crawl._gate import Gate, HostGate
 from stages.crawl._store import MediaStore, local_facts
@@ -162,6 +170,10 @@ class Crawler:
     def _found(self, downloader: Downloader, uri: str) -> Info:
         """The one video behind an address, described, with its format chosen, and not too long to fetch."""
         page, item = split_item(uri)
+        if host_of(page) in SHORT_HOSTS:
+            with downloader.urlopen(page) as answer:
+                page = answer.url
+        page = video_page(page)
         info: Any = downloader.extract_info(page, download=False)
         if info is not None and info.get("_type") in ("playlist", "multi_video"):
             if item is None:
@@ -217,9 +229,9 @@ class Crawler:
     def _watch(self, visit: Visit, state: Info) -> None:
         """Called by yt-dlp as bytes come in."""
         visit.during()
-        if (state.get("downloaded_bytes") or 0) > self._config.max_bytes:
+        if (state.get("downloaded_bytes") or 0) > visit.limit_bytes:
             Path(state.get("tmpfilename") or state["filename"]).unlink(missing_ok=True)
-            raise Dropped(DropReason.TOO_LONG, f"more than {self._config.max_bytes} bytes")
+            raise Dropped(DropReason.TOO_LONG, f"more than {visit.limit_bytes} bytes")
 
     def _options(self, uri: str, format_id: str | None, partial: Path | None, visit: Visit) -> Any:
         import imageio_ffmpeg

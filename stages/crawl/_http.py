@@ -51,6 +51,7 @@ class Visit:
     lease: str
     sleep: Callable[[float], None] = time.sleep
     started_s: float = field(default_factory=time.monotonic)
+    limit_bytes: int = 0  # of the file that is coming in
     _renewed_s: float = field(default_factory=time.monotonic)
 
     def before(self, host: str) -> None:
@@ -263,6 +264,8 @@ class Downloader(YoutubeDL):
         protocols = set(str(info.get("protocol") or "http").split("+"))
         if not protocols <= PROTOCOLS:
             raise Dropped(DropReason.NOT_VIDEO, f"only to be had by {', '.join(sorted(protocols - PROTOCOLS))}")
+        config = self._visit.config
+        self._visit.limit_bytes = config.max_page_bytes if subtitle else config.max_bytes
         result = super().dl(name, info, subtitle, test)
         path = Path(name)
         if not subtitle and path.is_file() and (text := not_media(path)) is not None:
@@ -273,7 +276,7 @@ class Downloader(YoutubeDL):
     def _write_subtitles(self, info_dict: Any, filename: str) -> Any:
         try:
             return super()._write_subtitles(info_dict, filename)  # pyright: ignore
-        except DownloadError:  # a video without its subtitles is worth having
+        except (DownloadError, Dropped):  # a video without its subtitles is worth having
             return []
 
 

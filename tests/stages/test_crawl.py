@@ -139,6 +139,8 @@ def test_sound_and_pictures_that_come_apart_are_joined(tmp_path: Path, site: Sit
     row = Crawler(quick(), tmp_path / "media")({"uri": f"{address}/talk.mpd"})
     facts = probe_media(Path(row["media_path"]))
     assert (facts.video_codec, facts.audio_codec, row["format_id"]) == ("h264", "aac", "v+a")
+    again = Crawler(quick(), tmp_path / "other")({"uri": f"{address}/talk.mpd"})
+    assert (again["sha256"], again["media_path"] != row["media_path"]) == (row["sha256"], True)
 
 
 def test_the_finest_picture_within_the_limit_is_chosen(tmp_path: Path, site: Site) -> None:

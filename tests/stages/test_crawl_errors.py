@@ -11,7 +11,7 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, Unsu
 
 from pipeline.records import TRANSIENT_REASONS, DropReason
 from stages.crawl import host_of, is_remote
-from stages.crawl._addresses import entry_addresses, is_public, split_item
+from stages.crawl._addresses import entry_addresses, is_public, split_item, video_page
 from stages.crawl._crawler import cleaned, size_of
 from stages.crawl._errors import STATUS_REASON, causes_of, explain, may_pass
 from stages.crawl._http import opt_out, retry_after_s
@@ -174,6 +174,19 @@ def test_entries_are_addresses_of_their_own() -> None:
     assert entry_addresses({"entries": entries}, page) == [f"{part}1", f"{part}2", f"{page}#kouxing-item=7"]
     assert split_item(f"{page}#kouxing-item=7") == (page, 7)
     assert split_item(f"{part}2#a") == (f"{part}2#a", None)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://www.iesdouyin.com/share/video/7000000000000000001/?region=CN",
+        "https://www.douyin.com/user/MS4wLj?from=tab&modal_id=7000000000000000001",
+        "https://www.douyin.com/discover?modal_id=7000000000000000001#x",
+        "https://www.douyin.com/video/7000000000000000001",
+    ],
+)
+def test_douyin_videos_have_one_page(uri: str) -> None:
+    assert video_page(uri) == "https://www.douyin.com/video/7000000000000000001"
 
 
 def test_sizes_are_added_or_estimated() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 import shutil
@@ -199,6 +200,42 @@ def test_a_body_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> N
     assert not [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.stat().st_size > 10_000]
 
 
+def test_a_fragment_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> None:
+    (site.folder / "talk.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n")
+    site.routes["/a.ts"] = lambda handler, _: handler.pour("video/mp2t", b"G", 400_000_000)
+    dropped = drop_of(Crawler(quick(max_bytes=2_000_000), tmp_path / "media"), f"{site.address}/talk.m3u8")
+    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 2000000 bytes")
+    assert not [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.stat().st_size > 10_000]
+
+
+def test_a_subtitle_without_end_costs_the_subtitle_only(tmp_path: Path, site: Site) -> None:
+    (site.folder / "page.html").write_text(
+        '<html><title>T</title><body><video src="talk.mp4"><track srclang="zh" src="a.vtt"></video></body></html>'
+    )
+    site.routes["/a.vtt"] = lambda handler, _: handler.pour("text/vtt", b"WEBVTT", 400_000_000)
+    row = Crawler(quick(max_page_bytes=1_000_000), tmp_path / "media")({"uri": f"{site.address}/page.html"})
+    assert row["sha256"] == hash_of(site.folder / "talk.mp4")
+    assert not list((tmp_path / "media").rglob("*.vtt*"))
+
+
+def test_a_page_that_unpacks_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> None:
+    packed = gzip.compress(b"<!doctype html><html>" + b" " * 50_000_000)
+    headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
+    site.routes["/page.html"] = lambda handler, _: handler.answer(200, packed, headers)
+    dropped = drop_of(Crawler(quick(max_page_bytes=1_000_000), tmp_path / "media"), f"{site.address}/page.html")
+    assert (dropped.reason, "a page of more than" in dropped.detail) == (DropReason.TOO_LONG, True)
+
+
+def test_packed_pages_are_read(tmp_path: Path, site: Site) -> None:
+    packed = gzip.compress(
+        b'<html><title>T</title><body><video src="talk.mp4"></video>' + b" " * 3000 + b"</body></html>"
+    )
+    headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
+    site.routes["/page.html"] = lambda handler, _: handler.answer(200, packed, headers)
+    row = Crawler(quick(), tmp_path / "media")({"uri": f"{site.address}/page.html"})
+    assert row["sha256"] == hash_of(site.folder / "talk.mp4")
+
+
 def test_a_page_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> None:
     site.routes["/page.html"] = lambda handler, _: handler.pour("text/html", b"<!doctype html><html>", 400_000_000)
     dropped = drop_of(Crawler(quick(max_page_bytes=1_000_000), tmp_path / "media"), f"{site.address}/page.html")
@@ -251,6 +288,15 @@ def test_redirects_are_followed(tmp_path: Path, site: Site) -> None:
     assert row["sha256"] == hash_of(site.folder / "talk.mp4")
 
 
+def test_share_links_are_resolved_before_yt_dlp_judges_them(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.crawl._crawler.SHORT_HOSTS", ("127.0.0.1",))
+    site.routes["/s"] = lambda handler, _: handler.answer(302, headers={"Location": "/talk.mp4"})
+    row = Crawler(quick(), tmp_path / "media")({"uri": f"{site.address}/s"})
+    assert row["webpage_url"] == f"{site.address}/talk.mp4"
+
+
 def test_redirects_in_a_circle_end(tmp_path: Path, site: Site) -> None:
     site.routes["/a.mp4"] = lambda handler, _: handler.answer(302, headers={"Location": "/b.mp4"})
     site.routes["/b.mp4"] = lambda handler, _: handler.answer(302, headers={"Location": "/a.mp4"})
@@ -284,6 +330,16 @@ def test_an_answer_may_not_lead_into_the_private_network(
         dropped = drop_of(crawler, f"{site.address}/{name}")
         assert (dropped.reason, "127.0.0.2" in dropped.detail) == (DropReason.FORBIDDEN_ADDRESS, True)
     assert crawler({"uri": f"{site.address}/talk.mp4"})["num_bytes"]
+
+
+def test_a_proxy_may_be_near_but_not_what_it_is_asked_for(tmp_path: Path, site: Site) -> None:
+    site.routes["http://video.invalid/talk.mp4"] = lambda handler, _: handler.serve("/talk.mp4")
+    crawler = Crawler(quick(allow_private_addresses=False, proxy=site.address), tmp_path / "media")
+    assert crawler({"uri": "http://video.invalid/talk.mp4"})["sha256"] == hash_of(site.folder / "talk.mp4")
+    num_asked = len(site.asked)
+    for host in ("127.0.0.1", "localhost", "169.254.169.254"):
+        assert drop_of(crawler, f"http://{host}/talk.mp4").reason == DropReason.FORBIDDEN_ADDRESS
+    assert len(site.asked) == num_asked
 
 
 def test_programs_that_would_pass_by_our_connections_stay_off_the_network(tmp_path: Path, site: Site) -> None:
