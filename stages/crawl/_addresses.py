@@ -12,6 +12,7 @@ _ITEM = re.compile(r"#kouxing-item=([1-9]\d*)$")
 _DOUYIN = re.compile(r"https?://(?:www\.)?(?:ies)?douyin\.com/(?:share/video/|[^?#]*\?(?:[^#]*&)?modal_id=)(\d+)")
 SHORT_HOSTS = ("v.douyin.com",)
 """Hosts of share links whose target yt-dlp does not know as it is."""
+_MAX_CHARS = 4_096
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -50,7 +51,7 @@ def video_page(uri: str) -> str:
 
 def names_one_video(uri: str) -> bool:
     """Whether an address names a video and, beside it, the list it was watched in: YouTube's `watch?v=X&list=Y`."""
-    query = parse_qs(urlsplit(uri).query)
+    query = parse_qs(uri.partition("?")[2].partition("#")[0])
     return "v" in query and "list" in query
 
 
@@ -66,7 +67,7 @@ def entry_addresses(info: dict[str, Any], page: str) -> list[str]:
             continue
         own = entry.get("url") if entry.get("_type") in ("url", "url_transparent") else f"{page}#kouxing-item={number}"
         address = _unsmuggled(own) if isinstance(own, str) else ""
-        if re.match(r"https?://", address) and address != page:
+        if re.match(r"https?://", address) and address != page and len(address) <= _MAX_CHARS:
             found[address] = None
     return list(found)
 

@@ -37,6 +37,7 @@ _FORMATS = "bv*+ba/b/bv*"
 _COLUMNS = {"format_id": "format_id", "title": "title", "uploader": "uploader", "id": "site_id"}
 _COLUMNS |= {"webpage_url": "webpage_url", "upload_date": "upload_date"}
 """yt-dlp's names of what a site says, and ours."""
+_MAX_CHARS = 2_000
 _UNKEPT = frozenset(
     {
         *("url", "urls", "manifest_url", "fragments", "fragment_base_url", "http_headers", "cookies", "thumbnail"),
@@ -174,7 +175,10 @@ class Crawler:
             with downloader.urlopen(page) as answer:
                 page = answer.url
         page = video_page(page)
-        info: Any = downloader.extract_info(page, download=False)
+        try:
+            info: Any = downloader.extract_info(page, download=False)
+        except ValueError as error:  # an address that is none, the manifest's or the page's
+            raise Dropped(DropReason.UNAVAILABLE, f"cannot be read: {error}") from error
         if info is not None and info.get("_type") in ("playlist", "multi_video"):
             if item is None:
                 self._expand(info, uri)
@@ -258,7 +262,8 @@ class Crawler:
             "merge_output_format": "mp4/mkv",
             "noplaylist": names_one_video(uri),
             "noprogress": True,
-            "outtmpl": {"default": str((partial or Path()) / "media.%(ext)s")},
+            # Named by format too: what is left of one must not be continued with another.
+            "outtmpl": {"default": f"{partial or '.'}".replace("%", "%%") + "/media.%(format_id).40s.%(ext)s"},
             "playlist_items": str(item) if item else f"1:{config.max_entries + 1}",
             "progress_hooks": [lambda state: self._watch(visit, state)],
             "proxy": config.proxy or "",
@@ -286,7 +291,7 @@ def _cookies(path: str | None) -> io.StringIO | None:
 
 
 def _named(info: Info) -> Row:
-    columns = {column: str(info[name]) for name, column in _COLUMNS.items() if info.get(name)}
+    columns = {column: str(info[name])[:_MAX_CHARS] for name, column in _COLUMNS.items() if info.get(name)}
     return columns | {"extractor": str(info.get("extractor") or "generic").lower()}
 
 

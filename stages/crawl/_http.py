@@ -96,11 +96,11 @@ def retry_after_s(value: str | None, now_s: float | None = None) -> float | None
     """`Retry-After` in seconds, given as a number or as a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         until = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, until.timestamp() - (time.time() if now_s is None else now_s))
 

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_media_is_left_to_probe(tmp_path: Path) -> None:
 def test_a_url_is_fetched_once_and_named_by_its_hash(tmp_path: Path, video: Path, site: Site) -> None:
     address, folder = site.address, site.folder
     shutil.copy(video, folder / "talk.mp4")
-    media = tmp_path / "media"
+    media = tmp_path / "50%(title)s media"
     uri = f"{address}/talk.mp4"
     first = Crawler(quick(), media)({"uri": uri, "source_id": "t"})
     sha256 = hashlib.sha256(video.read_bytes()).hexdigest()

@@ -11,7 +11,7 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, Unsu
 
 from pipeline.records import TRANSIENT_REASONS, DropReason
 from stages.crawl import host_of, is_remote
-from stages.crawl._addresses import entry_addresses, is_public, split_item, video_page
+from stages.crawl._addresses import entry_addresses, is_public, names_one_video, split_item, video_page
 from stages.crawl._crawler import cleaned, size_of
 from stages.crawl._errors import STATUS_REASON, causes_of, explain, may_pass
 from stages.crawl._http import opt_out, retry_after_s
@@ -122,7 +122,8 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert retry_after_s("120") == 120
     assert retry_after_s("Sun, 06 Nov 1994 08:50:00 GMT", now_s=784111777.0) == pytest.approx(23)
     assert retry_after_s("Sun, 06 Nov 1994 08:00:00 GMT") == 0
-    assert retry_after_s("soon") is None
+    assert [retry_after_s(value) for value in ("soon", "", "-3", "²", "Sun, 06 Nov 99999 08:50:00 GMT")] == [None] * 5
+    assert retry_after_s("9" * 400) == float("inf")
     assert retry_after_s(None) is None
 
 
@@ -174,6 +175,16 @@ def test_entries_are_addresses_of_their_own() -> None:
     assert entry_addresses({"entries": entries}, page) == [f"{part}1", f"{part}2", f"{page}#kouxing-item=7"]
     assert split_item(f"{page}#kouxing-item=7") == (page, 7)
     assert split_item(f"{part}2#a") == (f"{part}2#a", None)
+
+
+def test_a_video_watched_in_a_list_is_one_video() -> None:
+    assert names_one_video("https://www.youtube.com/watch?v=abc&list=PL1")
+    uris = [
+        "https://www.youtube.com/playlist?list=PL1",
+        "https://www.bilibili.com/video/BV1?p=2",
+        "ytsearch5:v=1 list=2",
+    ]
+    assert not any(names_one_video(uri) for uri in uris)
 
 
 @pytest.mark.parametrize(

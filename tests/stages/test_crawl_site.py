@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,59 @@ def test_requests_keep_their_distance_whoever_sends_them(tmp_path: Path, site: S
     assert len(times_s) >= 6
     assert min(later - earlier for earlier, later in itertools.pairwise(times_s)) >= 0.15
     assert len(list((tmp_path / "media").glob("*.mp4"))) == 1
+
+
+def test_only_so_many_sources_of_a_host_at_a_time(tmp_path: Path, site: Site) -> None:
+    lock, under_way, most = threading.Lock(), 0, 0
+
+    def route(handler: Handler, number: int) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.1)
+        handler.serve("/talk.mp4")
+        with lock:
+            under_way -= 1
+
+    site.routes["/talk.mp4"] = route
+    config = quick(host_concurrency=2)
+    gate = HostGate(config)
+    rows = [{"uri": f"{site.address}/talk.mp4?{number}"} for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(Crawler(config, tmp_path / "media", gate), rows))
+    assert len(done) == 6
+    assert most == 2
+
+
+def test_what_is_left_of_one_format_is_not_continued_with_another(tmp_path: Path, site: Site) -> None:
+    other = write_media(site.folder / "b.mp4", steady(75), sound=tone(3.0))
+    half = (site.folder / "talk.mp4").stat().st_size // 2
+    page = '<html><title>T</title><body><video><source src="{}" label="{}"></video></body></html>'
+
+    def route(handler: Handler, number: int) -> None:
+        handler.answer(503) if site.asked[-1].first_byte else handler.serve("/talk.mp4", cut_at=half)
+
+    site.routes["/talk.mp4"] = route
+    (site.folder / "page.html").write_text(page.format("talk.mp4", "fine"))
+    crawler = Crawler(quick(), tmp_path / "media")
+    assert drop_of(crawler, f"{site.address}/page.html").reason == DropReason.UNAVAILABLE
+    (site.folder / "page.html").write_text(page.format("b.mp4", "coarse"))
+    assert crawler({"uri": f"{site.address}/page.html"})["sha256"] == hash_of(other)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://", "http://[", "http://[::1", "http:///a.mp4", "http://a b/c.mp4", "http://%00/", "https://:80/"),
+        *("http://" + "a" * 300 + ".example/", "http://127.0.0.1:99999/a.mp4", "http://127.0.0.1:x/", "http://user@/"),
+        *("http://../", "http://xn--/"),
+    ],
+)
+def test_addresses_that_are_none(tmp_path: Path, uri: str) -> None:
+    dropped = drop_of(Crawler(quick(retries=0), tmp_path / "media"), uri)
+    assert dropped.reason in (DropReason.UNAVAILABLE, DropReason.NOT_VIDEO, DropReason.FORBIDDEN_ADDRESS)
+    assert dropped.detail
 
 
 def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(tmp_path: Path, site: Site) -> None:
