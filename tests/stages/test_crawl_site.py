@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
+import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -464,3 +466,24 @@ def test_a_feed_becomes_its_entries_up_to_the_limit(tmp_path: Path, site: Site) 
     assert drop_of(Crawler(quick(), tmp_path / "media"), uri).measured["entries"] == links
     cut = drop_of(Crawler(quick(max_entries=3), tmp_path / "media"), uri)
     assert (cut.detail, cut.measured["entries"]) == ("expanded to 3 sources, the first of more", links[:3])
+
+
+def test_a_bilibili_video_of_several_parts_becomes_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """yt-dlp's own extractor, on what Bilibili's page and API answer; only the two requests are cut off."""
+    from yt_dlp.extractor.bilibili import BiliBiliIE
+
+    state = {"videoData": {"bvid": "BV1bK411W797", "title": "口型", "pages": [{"cid": 1}, {"cid": 2}]}}
+    page = f"<script>window.__INITIAL_STATE__={json.dumps(state)};</script>"
+    parts = {"data": [{"page": 1, "part": "一"}, {"page": 2, "part": "二"}]}
+    answer = SimpleNamespace(url="https://www.bilibili.com/video/BV1bK411W797/")
+    monkeypatch.setattr(BiliBiliIE, "_download_webpage_handle", lambda *_args, **_kwargs: (page, answer))
+    monkeypatch.setattr(BiliBiliIE, "_download_json", lambda *_args, **_kwargs: parts)
+    uri = "https://www.bilibili.com/video/BV1bK411W797"
+    dropped = drop_of(Crawler(quick(), tmp_path / "media"), uri)
+    assert (dropped.reason, dropped.measured["extractor"]) == (DropReason.LISTING, "bilibili")
+    assert dropped.measured["entries"] == [f"{uri}?p=1", f"{uri}?p=2"]
+    for code, reason in ((-404, DropReason.DELETED), (-403, DropReason.LOGIN_REQUIRED)):
+        page = f"<script>window.__INITIAL_STATE__={json.dumps({'error': {'trueCode': code}})};</script>"
+        assert drop_of(Crawler(quick(), tmp_path / "media"), uri).reason == reason
+    page = '<script>window._riskdata_={"v_voucher": "voucher_1"};</script>'
+    assert drop_of(Crawler(quick(), tmp_path / "media"), uri).reason == DropReason.RATE_LIMITED
