@@ -25,11 +25,11 @@ from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
 from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_parts, read_rows
-from pipeline.manifest import is_there
+from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
+from pipeline.records import CLIP_FPS, LEDGER, TRANSIENT_REASONS, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
@@ -161,13 +161,12 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
-    """Ids of the manifest's sources that need no more work, and of those to measure again.
+def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:
+    """Ids of the sources that need no more work, and of those to measure again.
 
     These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
-    unknown error, or a file that could not be had and now has another address or is there.
+    unknown error, a site that could not be reached, a file that now has another address or is there.
     """
-    parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
     listed = {source["source_id"]: source for source in sources}
     known = [row for row in rows if row["source_id"] in listed]
@@ -176,7 +175,11 @@ def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[s
 
 
 def _is_wanted(row: Row, source: Row, config: Config) -> bool:
-    return row["verdict"] == Verdict.PENDING or _allowed_since(row, source, config) or _may_be_gone(row, source["uri"])
+    return (
+        row["verdict"] == Verdict.PENDING
+        or _allowed_since(row, source, config)
+        or _may_be_gone(row, source["uri"], config)
+    )
 
 
 def _allowed_since(row: Row, source: Row, config: Config) -> bool:
@@ -187,11 +190,15 @@ def _allowed_since(row: Row, source: Row, config: Config) -> bool:
     return decide(source | {"last_stage": STAGE_NAMES[0]}, config.policy, STAGE_NAMES)["drop_reason"] not in refusals
 
 
-def _may_be_gone(row: Row, uri: str) -> bool:
+def _may_be_gone(row: Row, uri: str, config: Config) -> bool:
     fault = row.get("fault_reason")
-    if fault == DropReason.UNAVAILABLE:
+    if fault == DropReason.LISTING:
+        return config.run.list_again
+    if fault == DropReason.LOGIN_REQUIRED:
+        return config.crawl.cookies_file is not None
+    if fault == DropReason.UNAVAILABLE and not is_url(uri):
         return uri != row["uri"] or is_there(uri)
-    return fault in UNKNOWN_FAULTS
+    return fault in UNKNOWN_FAULTS or fault in TRANSIENT_REASONS
 
 
 def disk_trouble(error: OSError, out: Path | str) -> str:

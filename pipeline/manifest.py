@@ -30,6 +30,7 @@ from pipeline.storage import (
     read_text,
     walk_files,
 )
+from stages.crawl import is_remote as is_online
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
 PLATFORMS = {
@@ -85,12 +86,14 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def is_url(uri: str) -> bool:
-    return re.match(r"https?://", uri) is not None
+    """Whether a source is fetched: an http(s) address or a search such as `bilisearch10:口型`; else it is a path."""
+    return is_online(uri)
 
 
 def missing_files(sources: list[Row]) -> list[str]:
     """Local paths at which no file can be found; their sources will end in the ledger as unavailable."""
-    return [s["uri"] for s in sources if protocol_of(s["uri"]) is None and not is_there(s["uri"])]
+    paths = (s["uri"] for s in sources if not is_url(s["uri"]) and protocol_of(s["uri"]) is None)
+    return [path for path in paths if not is_there(path)]
 
 
 def is_there(uri: str) -> bool:
@@ -189,7 +192,7 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     if not is_url(uri):
         row["uri"] = _address(uri, base, where)
     row.setdefault("platform", platform_of(row["uri"]))
-    row.setdefault("source_id", _id_of(uri))
+    row.setdefault("source_id", id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     if spans is not None:
         try:
@@ -211,7 +214,8 @@ def _address(uri: str, base: Path, where: str) -> str:
         return str(path if path.is_absolute() else base / str(path))
     if protocol not in BUCKETS:
         raise ManifestError(
-            f"{where}: {uri}: media are read from http(s)://, a path or {', '.join(sorted(BUCKETS))}://"
+            f"{where}: {uri}: {protocol}:// is not supported; a source is http(s)://, a search, a path, or lies in a "
+            f"bucket ({', '.join(sorted(BUCKETS))})"
         )
     try:
         return str(as_path(uri))
@@ -231,7 +235,7 @@ def _text(value: Any, where: str) -> str:
     return text
 
 
-def _id_of(uri: str) -> str:
+def id_of(uri: str) -> str:
     """A readable name, made unique by the address: `clip-1f3a9c2e`."""
     stem = re.sub(r"[^\w]+", "-", Path(uri.split("?", maxsplit=1)[0]).stem).strip("-")[:60]
     return f"{stem}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"

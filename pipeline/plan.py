@@ -11,6 +11,7 @@ from pipeline.node_cache import NodeCache
 from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
+from stages.crawl import Gate
 
 StageFunction = Callable[[Row], Row | Iterator[Row]]
 
@@ -47,10 +48,10 @@ def node_cache(config: Config, weights: WeightStore) -> NodeCache:
     return NodeCache(weights.cache.parent / "objects", config.run.cache_bytes)
 
 
-def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+def _crawl(config: Config, weights: WeightStore, out: Path, gate: Gate | None = None) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Gatekeeper(Crawler(config.crawl, out / "media", node_cache(config, weights)), out)
+    return Gatekeeper(Crawler(config.crawl, out / "media", gate, node_cache(config, weights)), out)
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:

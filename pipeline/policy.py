@@ -28,6 +28,7 @@ class PolicyConfig:
     require_consent: bool = False  # of the person shown
     licences: tuple[str, ...] = ()  # allowed, as shell patterns in any case: CC-BY*; none means any
     consents: tuple[str, ...] = ()  # likewise: written*
+    require_same_bytes: bool = False  # drop sources whose hash is not the manifest's expect_sha256
     languages: tuple[str, ...] = ("zh",)  # ISO 639-1; the paper's set is Chinese
     min_height_px: int = 240  # shorter side; below it no face reaches min_face_px in a half-body shot
     min_fps: float = 15.0  # lips move at up to 7 Hz (syllables); Nyquist
@@ -102,6 +103,12 @@ def _granted(column: str, required: str, allowed: str) -> Callable[[Row, PolicyC
     return test
 
 
+def _changed(row: Row, policy: PolicyConfig) -> str | None:
+    if not policy.require_same_bytes or not row.get("bytes_changed"):
+        return None
+    return f"sha256 {row['sha256'][:12]}, expected {row['expect_sha256'][:12]}"
+
+
 def _resolution(row: Row, policy: PolicyConfig) -> str | None:
     side = min(row["width_px"], row["height_px"])
     return f"shorter side {side} px < {policy.min_height_px}" if side < policy.min_height_px else None
@@ -154,6 +161,7 @@ CHECKS: tuple[Check, ...] = (
     # What the manifest says: judged before anything is fetched.
     Check("crawl", DropReason.LICENCE, _granted("licence", "require_licence", "licences")),
     Check("crawl", DropReason.CONSENT, _granted("consent", "require_consent", "consents")),
+    Check("crawl", DropReason.CHANGED, _changed),
     Check("probe", DropReason.LOW_RESOLUTION, _resolution),
     Check("probe", DropReason.LOW_FPS, _fps),
     Check("probe", DropReason.TOO_SHORT, _source_length),

@@ -6,7 +6,15 @@ from pipeline.records import DropReason
 
 REASON_TEXT: dict[DropReason, str] = {
     DropReason.UNAVAILABLE: "the source could not be fetched",
-    DropReason.GEO_OR_LOGIN: "the site asks for another region or an account",
+    DropReason.RATE_LIMITED: "the site asked us to slow down, and still did after all tries",
+    DropReason.FORBIDDEN: "the site refused access (HTTP 403)",
+    DropReason.LOGIN_REQUIRED: "the site asks for an account or fresh cookies",
+    DropReason.GEO_BLOCKED: "the site refuses this region",
+    DropReason.DELETED: "the site says that the source is gone",
+    DropReason.OPTED_OUT: "the site's X-Robots-Tag forbids use for data sets",
+    DropReason.FORBIDDEN_ADDRESS: "an address of a private network, or not http(s)",
+    DropReason.LISTING: "a playlist, page or search; the videos it lists are sources of their own",
+    DropReason.CHANGED: "not the bytes that the manifest expects",
     DropReason.TOO_LONG: "the source is longer than the crawl allows",
     DropReason.NOT_VIDEO: "the file is not a media container",
     DropReason.DUPLICATE_SOURCE: "the same file came from another source already",

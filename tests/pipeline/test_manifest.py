@@ -131,3 +131,13 @@ def test_a_missing_list_and_an_empty_folder(tmp_path):
         read_manifest(tmp_path / "gone.yaml")
     with pytest.raises(ManifestError, match="holds no media file"):
         read_manifest(tmp_path)
+
+
+def test_searches_stay_as_they_are_and_other_schemes_are_named(tmp_path):
+    (tmp_path / "m.yaml").write_text("- bilisearch10:口型 教程\n")
+    (row,) = read_manifest(tmp_path / "m.yaml")
+    assert (row["uri"], row["platform"]) == ("bilisearch10:口型 教程", "web")
+    assert missing_files([row]) == []
+    (tmp_path / "m.yaml").write_text("- ftp://example.com/a.mp4\n")
+    with pytest.raises(ManifestError, match=r"source 1: ftp:// is not supported"):
+        read_manifest(tmp_path / "m.yaml")

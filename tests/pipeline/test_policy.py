@@ -105,7 +105,9 @@ def test_one_bad_measurement_drops_for_its_reason(stage, reason, change):
 
 
 def test_every_rule_is_tested_here():
-    assert [(check.stage, str(check.reason)) for check in CHECKS] == [(stage, reason) for stage, reason, _ in BAD]
+    asked_for = [("crawl", "changed")]  # rules that a policy switches on have tests of their own
+    tested = [*asked_for, *((stage, reason) for stage, reason, _ in BAD)]
+    assert [(check.stage, str(check.reason)) for check in CHECKS] == tested
 
 
 def test_every_rule_reads_declared_columns():
@@ -158,3 +160,11 @@ def test_licences_are_patterns_in_any_case(licence, policy, detail):
 
 def test_an_offset_counts_only_when_it_is_believed():
     assert decide(GOOD | {"av_offset_ms": 400.0, "sync_conf": 1.0}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+
+
+def test_changed_bytes_are_dropped_only_where_the_same_are_asked_for():
+    row = {"last_stage": "crawl", "bytes_changed": True, "sha256": "a" * 64, "expect_sha256": "b" * 64}
+    assert decide(row, PolicyConfig(), STAGES)["verdict"] == "pending"
+    verdict = decide(row, PolicyConfig(require_same_bytes=True), STAGES)
+    assert (verdict["drop_stage"], verdict["drop_reason"]) == ("crawl", "changed")
+    assert decide(row | {"bytes_changed": False}, PolicyConfig(require_same_bytes=True), STAGES)["verdict"] == "pending"
