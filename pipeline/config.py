@@ -7,6 +7,7 @@ Stage configs live in the stage files and are composed here. What changes result
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.policy import PolicyConfig
+from pipeline.storage import is_file, read_text
 from stages.crawl import CrawlConfig
 from stages.depth import DepthConfig
 from stages.features import FeaturesConfig
@@ -75,6 +77,7 @@ class RunConfig:
     object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
     block_bytes: int = 16_000_000  # rows handed on together: two or three clips
     max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
+    cache_bytes: int = 50_000_000_000  # on each node, of media that lie in a bucket
     strict: bool = False  # raise the first unknown error instead of writing it to the ledger
 
 
@@ -119,10 +122,10 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     """
     tree = OmegaConf.structured(Config)
     for file in files:
-        if not file.is_file():
+        if not is_file(file):
             raise ConfigError(f"no such config file: {file}")
         try:
-            tree = OmegaConf.merge(tree, OmegaConf.load(file))
+            tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
         except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise ConfigError(f"{file}: {_first_lines(error)}") from error
     for override in overrides:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.node_cache import NodeCache
 from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
@@ -38,10 +39,15 @@ class Stage:
         return (*(STAGE_COLUMNS[self.name].names if self.name in STAGE_COLUMNS else ()), *self.payload)
 
 
+def node_cache(config: Config, weights: WeightStore) -> NodeCache:
+    """Beside the model files, on the same disk."""
+    return NodeCache(weights.cache.parent / "objects", config.run.cache_bytes)
+
+
 def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Gatekeeper(Crawler(config.crawl, out / "media"), out)
+    return Gatekeeper(Crawler(config.crawl, out / "media", node_cache(config, weights)), out)
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:

@@ -6,13 +6,15 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.plan import STAGE_NAMES, Stage, StageFunction
+from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.policy import Verdict, decide
 from pipeline.records import Dropped, DropReason, Row, row_id
+from pipeline.storage import StorageError, as_path, protocol_of
 from pipeline.weights import MissingWeights, WeightStore
 
 
@@ -74,9 +76,11 @@ class Runner:
         try:
             if stage.name not in self._built:
                 self._built[stage.name] = stage.build(self.config, self.weights, self.out)
-            result = self._built[stage.name](row)
-            for last in result if isinstance(result, Iterator) else (result,):
-                yield last
+            with self._media_here(stage, row) as (seen, address):
+                result = self._built[stage.name](seen)
+                for given in result if isinstance(result, Iterator) else (result,):
+                    last = given | address
+                    yield last
             return
         except Dropped as dropped:
             fault = dropped.measured | {"fault_reason": str(dropped.reason), "fault_detail": dropped.detail}
@@ -91,6 +95,16 @@ class Runner:
         for missing in range(last[index] + 1, last[count]):
             yield row | {index: missing, count: last[count]} | fault
 
+    @contextmanager
+    def _media_here(self, stage: Stage, row: Row) -> Iterator[tuple[Row, Row]]:
+        """The row with its media on this node while the stage runs, and what gives it its address back."""
+        address = row.get("media_path", "")
+        if "media_path" not in stage.reads or protocol_of(address) is None:
+            yield row, {}
+            return
+        with node_cache(self.config, self.weights).local_copy(as_path(address)) as copy:
+            yield row | {"media_path": str(copy)}, {"media_path": address}
+
     def _judge(self, stage: Stage, row: Row) -> Row:
         row = row | {"last_stage": stage.name, "row_id": row_id(row)}
         verdict = decide(row, self.config.policy, STAGE_NAMES)
@@ -100,7 +114,9 @@ class Runner:
 def _is_machine_trouble(error: Exception) -> bool:
     """Trouble that every record would meet: the run stops, and a rerun goes on from there."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return isinstance(error, MemoryError | MissingWeights) or (isinstance(error, OSError) and error.errno in full)
+    return isinstance(error, MemoryError | MissingWeights | StorageError) or (
+        isinstance(error, OSError) and error.errno in full
+    )
 
 
 def hours_of(row: Row) -> float:

@@ -23,6 +23,7 @@ from pipeline.policy import PolicyConfig
 from pipeline.records import DropReason
 from pipeline.rows import rows_from_table
 from pipeline.step import Runner
+from pipeline.storage import list_files, read_table, read_text, upload
 from pipeline.tombstones import Tombstones, read_tombstones
 from pipeline.weights import WeightStore
 from tests.kept_rows import kept_clip, write_rows
@@ -269,6 +270,22 @@ def test_a_source_that_sounds_alike_is_named_and_stays(out, capsys):
     finalize(out, CONFIG)
     assert _forget(out, "--source", "di-1") == 0
     assert "zz-like-di-s0000-c000" in capsys.readouterr().out
+
+
+def test_a_data_set_in_a_bucket_is_left_in_the_same_way(out, remote):
+    for path in out.rglob("*"):
+        if path.is_file():
+            upload(path, remote / str(path.relative_to(out)))
+    assert _forget(out, "--source", "ada-1") == 0
+    assert _forget(remote, "--source", "ada-1") == 0
+    for folder in ("parts", "shards"):
+        there = [read_table(file, ["row_id"])["row_id"].to_pylist() for file in list_files(remote / folder, "*")]
+        assert {row_id for ids in there for row_id in ids} == _ids(out, f"{folder}/*")
+    assert json.loads(read_text(remote / "stats.json")) == json.loads((out / "stats.json").read_text())
+    assert [file.name for file in list_files(remote / "media", "*.*")] == [f"{'0' * 64}.mp4"]
+    assert not list_files(remote / "media" / "fetched", "*")
+    url = "https://video.test/ada-1"
+    assert _crawl(remote, source_id="again", uri=url)["drop_reason"] == DropReason.FORGOTTEN
 
 
 def test_licence_and_consent_stand_in_every_shard(out):
