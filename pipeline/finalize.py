@@ -12,7 +12,7 @@ import argparse
 import errno
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from pipeline.config import Config, ConfigError, config_hash, load_config, to_ya
 from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
-from pipeline.ledger import Address, BrokenPart, read_parts, read_rows
+from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_parts, read_rows
 from pipeline.manifest import is_there
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
+from pipeline.progress import UNKNOWN_FAULTS
 from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
@@ -47,11 +48,16 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     Raises:
         FileNotFoundError: DIR has no parts.
         BrokenPart: one of them cannot be read.
+        Busy: another process is finalizing DIR. A run may go on meanwhile: its complete sources are in.
     """
-    scrub_parts(out, read_tombstones(out))
-    parts = read_parts(out)
-    if not parts.ledger.num_rows and not parts.incomplete:
+    if not part_files(out):
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
+    with alone(out, "finalize"):
+        scrub_parts(out, read_tombstones(out))
+        return _write_all(out, config, read_parts(out))
+
+
+def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
     rows = decide_all(rows_from_table(parts.ledger), config)
     rows = _drop_copies(rows)
     kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
@@ -84,15 +90,14 @@ def decide_all(rows: list[Row], config: Config) -> list[Row]:
 
 
 def _drop_copies(rows: list[Row]) -> list[Row]:
-    """Of sources with the very same bytes only the first, by id, stays; what was dropped keeps its own reason."""
+    """Of wanted sources with the very same bytes only the first, by id, stays."""
+    wanted = [row for row in rows if row["verdict"] != Verdict.DROP and "sha256" in row]
     first: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["source_id"]):
-        if "sha256" in row:
-            first.setdefault(row["sha256"], row["source_id"])
+    for row in sorted(wanted, key=lambda row: row["source_id"]):
+        first.setdefault(row["sha256"], row["source_id"])
     return [
-        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {original}")
-        if row["verdict"] != Verdict.DROP
-        and (original := first.get(row.get("sha256", ""), row["source_id"])) != row["source_id"]
+        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {first[row['sha256']]}")
+        if row["verdict"] != Verdict.DROP and first.get(row.get("sha256", "")) not in (None, row["source_id"])
         else row
         for row in rows
     ]
@@ -156,34 +161,39 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def wanted_sources(out: Path, config: Config, sources: Iterable[Row] = ()) -> tuple[set[str], set[str]]:
-    """Sources that need no more work, and those to measure again.
+def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
+    """Ids of the manifest's sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that was missing.
-
-    Args:
-        sources: of the manifest as it is now; licence and consent may have been given since.
+    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that could not be
+    had and now has another address or is there, or a licence or consent that the manifest named only since.
     """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
-    again = {row["source_id"] for row in rows if row["verdict"] == Verdict.PENDING or _may_be_gone(row)}
     listed = {source["source_id"]: source for source in sources}
-    again |= {row["source_id"] for row in rows if _allowed_since(row, listed.get(row["source_id"]), config)}
-    complete = {row["source_id"] for row in rows}
-    return complete - again, again
+    known = [row for row in rows if row["source_id"] in listed]
+    again = {
+        row["source_id"]
+        for row in known
+        if row["verdict"] == Verdict.PENDING
+        or _may_be_gone(row, listed[row["source_id"]]["uri"])
+        or _allowed_since(row, listed[row["source_id"]], config)
+    }
+    return {row["source_id"] for row in known} - again, again
 
 
-def _allowed_since(row: Row, source: Row | None, config: Config) -> bool:
+def _allowed_since(row: Row, source: Row, config: Config) -> bool:
     """Whether a row was refused for its licence or consent, and the manifest now names one that will do."""
     refusals = (DropReason.LICENCE, DropReason.CONSENT)
-    if source is None or row["drop_reason"] not in refusals:
+    if row["drop_reason"] not in refusals:
         return False
     return decide(source | {"last_stage": STAGE_NAMES[0]}, config.policy, STAGE_NAMES)["drop_reason"] not in refusals
 
 
-def _may_be_gone(row: Row) -> bool:
+def _may_be_gone(row: Row, uri: str) -> bool:
     fault = row.get("fault_reason")
-    return fault == DropReason.ERROR or (fault == DropReason.UNAVAILABLE and is_there(row["uri"]))
+    if fault == DropReason.UNAVAILABLE:
+        return uri != row["uri"] or is_there(uri)
+    return fault in UNKNOWN_FAULTS
 
 
 def disk_trouble(error: OSError, out: Path | str) -> str:
@@ -207,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
         config = load_config([stored] if is_file(stored) else [], args.overrides)
         stats = finalize(out, config)
-    except (ConfigError, FileNotFoundError, BrokenPart, UnknownStorage) as error:
+    except (ConfigError, FileNotFoundError, BrokenPart, Busy, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

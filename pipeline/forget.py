@@ -4,8 +4,7 @@
 
 takes sources, or everybody who looks like one identity, out of shards, parts, ledger, statistics, card, report and
 media store. Only files that hold something of them are rewritten, each as a whole, and `DIR/tombstones.jsonl` keeps a
-later crawl from bringing them back. What dies on the way is finished by the same command. Not to be used while a run
-works on DIR.
+later crawl from bringing them back. What dies on the way is finished by the same command.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.console import make_console
 from pipeline.finalize import FINAL_LEDGER, SAME_SOUND, decide_all, write_accounts
-from pipeline.ledger import BrokenPart, part_files
+from pipeline.ledger import BrokenPart, Busy, alone, part_files
 from pipeline.records import DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import (
@@ -38,6 +38,7 @@ from pipeline.storage import (
     read_table,
     read_text,
     remove,
+    size_of,
     write_whole,
 )
 from pipeline.tombstones import (
@@ -243,11 +244,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         out = as_path(args.out)
         config = load_config([out / "config.yaml"])
-        removal = plan_removal(out, config, args.source, args.identity)
-        media = [path for path in removal.files if is_file(path)]
-        num_bytes = sum(path.stat().st_size for path in media)
-        touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
-    except (ConfigError, UnknownId, UnknownStorage, BrokenPart) as error:
+        with ExitStack() as locks:
+            for work in () if args.dry_run else ("run", "finalize"):
+                locks.enter_context(alone(out, work))
+            removal = plan_removal(out, config, args.source, args.identity)
+            media = [path for path in removal.files if is_file(path)]
+            num_bytes = sum(map(size_of, media))
+            touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
+    except (ConfigError, UnknownId, UnknownStorage, BrokenPart, Busy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -23,10 +23,10 @@ from rich.console import Console
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.console import make_console
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, next_generation
+from pipeline.ledger import BrokenPart, Busy, alone, next_generation
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.progress import Progress, StageCount, num_errors
+from pipeline.progress import Progress
 from pipeline.records import Row
 from pipeline.stats import print_funnel
 from pipeline.storage import UnknownStorage, as_path, is_file, write_text
@@ -37,7 +37,7 @@ MIN_ERRORS = 3
 
 
 class TooManyErrors(Exception):
-    """More records failed for unknown reasons than `run.max_error_ratio` allows."""
+    """More sources failed for unknown reasons than `run.max_error_ratio` allows."""
 
 
 def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, console: Console) -> None:
@@ -48,7 +48,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     """
     from pipeline.stream import Stream
 
-    done, reopened = wanted_sources(out, config, sources)
+    done, reopened = wanted_sources(sources, out, config)
     todo = [source for source in sources if source["source_id"] not in done]
     if done:
         again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""
@@ -59,16 +59,15 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
         Stream(out, config, weights, next_generation(out)) as stream,
         Progress(console, len(todo), len(done)) as progress,
     ):
-        for num_done, counts in stream.measure(todo):
-            progress.show(counts, num_done)
-            _stop_on_errors(counts, len(todo), config)
+        for num_done, tally in stream.measure(todo):
+            progress.show(tally.counts, num_done)
+            _stop_on_errors(len(tally.failed_sources), len(sources), config)
 
 
-def _stop_on_errors(counts: dict[str, StageCount], num_sources: int, config: Config) -> None:
-    errors = num_errors(counts)
-    if errors > max(MIN_ERRORS, config.run.max_error_ratio * num_sources):
+def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:
+    if num_failed > max(MIN_ERRORS, config.run.max_error_ratio * num_sources):
         raise TooManyErrors(
-            f"{errors} records of {num_sources} sources failed for unknown reasons "
+            f"{num_failed} of {num_sources} sources failed for unknown reasons "
             f"(run.max_error_ratio={config.run.max_error_ratio:g}). Their tracebacks stand in the parts, column "
             "fault_detail; run.strict=true raises the first."
         )
@@ -118,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         sources = read_manifest(as_path(args.manifest))
         config = prepare(out, args.config, args.overrides)
         store = WeightStore.from_environment()
-        for name in sorted({name for stage in STAGES for name in stage.weights}):
+        for name in sorted({name for stage in STAGES for name in stage.weights(config)}):
             store.path(name)
         absent = missing_files(sources)
         if absent:
@@ -128,9 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
-        run(sources, out, config, store, console)
-        stats = finalize(out, config)
-    except (ManifestError, ConfigError, MissingWeights, BrokenPart, UnknownStorage) as error:
+        with alone(out, "run"):
+            run(sources, out, config, store, console)
+            stats = finalize(out, config)
+    except (ManifestError, ConfigError, MissingWeights, BrokenPart, Busy, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -129,6 +129,11 @@ def is_dir(path: Path) -> bool:
     return (facts_of(path) or {}).get("type") == "directory" if is_remote(path) else path.is_dir()
 
 
+def size_of(file: Path) -> int:
+    """Bytes of a file that is there."""
+    return (facts_of(file) or {})["size"] if is_remote(file) else file.stat().st_size
+
+
 def list_files(folder: Path, pattern: str) -> list[Path]:
     """What lies directly in a folder under names that match, sorted; nothing if there is no such folder."""
     if not is_remote(folder):

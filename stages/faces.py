@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.weights import WeightStore
+from stages.quiet import quiet_loading
 
 
 class FaceFinder:
@@ -20,9 +21,10 @@ class FaceFinder:
 
     def __init__(self, weights: WeightStore, max_side_px: int = 480, min_score: float = 0.6) -> None:
         self.max_side_px = max_side_px
-        self._detector = cv2.FaceDetectorYN.create(
-            str(weights.path("yunet")), "", (max_side_px, max_side_px), min_score
-        )
+        with quiet_loading():
+            self._detector = cv2.FaceDetectorYN.create(
+                str(weights.path("yunet")), "", (max_side_px, max_side_px), min_score
+            )
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Boxes of faces.

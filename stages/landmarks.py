@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.weights import WeightStore
 from stages.faces import FaceFinder
+from stages.quiet import quiet_loading
 
 STEP_MS = 1_000_000
 """Time between frames as MediaPipe is told it.
@@ -92,10 +93,12 @@ class LandmarkDetector:
         )
         self.finder = finder or FaceFinder(weights)
         self._mediapipe = mediapipe
-        self._landmarker = vision.FaceLandmarker.create_from_options(options)
         self._step = 0
         self._last_s: float | None = None
         self._window: _Window | None = None
+        with quiet_loading():
+            self._landmarker = vision.FaceLandmarker.create_from_options(options)
+            self._detect(np.zeros((64, 64, 3), np.uint8))
 
     def __call__(self, rgb: np.ndarray, time_s: float) -> FaceLandmarks | None:
         """Landmarks of the face that is followed, or else of the largest; None where there is no face.

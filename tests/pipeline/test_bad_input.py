@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
 from pipeline.config import Config
-from pipeline.ledger import write_part
+from pipeline.ledger import alone, write_part
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.records import DropReason, Row, row_id
-from pipeline.rows import table_from_rows
+from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import write_text
 from pipeline.stream import _unwrapped
 from pipeline.weights import MissingWeights
@@ -142,7 +143,7 @@ def test_a_full_disk_leaves_the_old_data_set_whole_and_the_same_command_goes_on(
     assert finalize.main(["--out", str(out), "policy.min_face_px=1"]) == 1
     assert "the disk is full; free some space for" in capsys.readouterr().err
     assert (out / "ledger.parquet").read_bytes() == before
-    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".") and path.suffix != ".lock"]
     assert finalize.main(["--out", str(out), "policy.min_face_px=1"]) == 0
 
 
@@ -187,7 +188,21 @@ def test_faults_that_may_be_gone_are_tried_again(tmp_path):
         _dropped("bug", DropReason.ERROR, "crawl"),
         _dropped("silent", DropReason.NO_AUDIO, "probe"),
     )
-    assert finalize.wanted_sources(out, Config()) == ({"gone", "silent"}, {"came", "bug"})
+    sources = rows_from_table(pq.read_table(out / "parts", columns=["source_id", "uri"]))
+    assert finalize.wanted_sources(sources, out, Config()) == ({"gone", "silent"}, {"came", "bug"})
+
+
+def test_a_corrected_path_is_tried_and_a_source_that_left_the_list_is_not(tmp_path):
+    out = _measured(tmp_path, *(_dropped(name, DropReason.UNAVAILABLE, "crawl") for name in ("moved", "left")))
+    sources = [{"source_id": "moved", "uri": "elsewhere.mp4"}, {"source_id": "new", "uri": "new.mp4"}]
+    assert finalize.wanted_sources(sources, out, Config()) == (set(), {"moved"})
+
+
+def test_two_runs_on_one_folder_do_not_meet(tmp_path, out, capsys):
+    (tmp_path / "m.yaml").write_text("- a.mp4")
+    with alone(out, "run"):
+        assert run.main(["--manifest", str(tmp_path / "m.yaml"), "--out", str(out)]) == 2
+    assert f"another process is at run on {out}" in capsys.readouterr().err
 
 
 def test_a_copy_that_was_dropped_keeps_its_own_reason(tmp_path):

@@ -12,13 +12,16 @@ from pathlib import Path
 import fsspec
 import pandas as pd
 import pytest
+import ray
 
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
+from pipeline.config import Config
 from pipeline.ledger import part_files
 from pipeline.node_cache import NodeCache
 from pipeline.records import Dropped, DropReason
 from pipeline.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
+from pipeline.stream import _start_ray
 from stages.crawl import CrawlConfig, Crawler
 from tests.media_files import steady, tone, write_media
 from tests.object_store import BUCKET, READER
@@ -49,7 +52,15 @@ def _command(media: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def out(media) -> Path:
+def cluster(store) -> Iterator[None]:
+    """One Ray for all runs of this file; its workers find the store as this process does."""
+    _start_ray(Config())
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def out(media, cluster) -> Path:
     folder = as_path(f"s3://{BUCKET}/set")
     assert run.main(_command(media, folder, "run.strict=true")) == 0
     return folder
