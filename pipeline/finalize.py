@@ -164,21 +164,19 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
 def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
     """Ids of the manifest's sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, a file that could not be
-    had and now has another address or is there, or a licence or consent that the manifest named only since.
+    These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
+    unknown error, or a file that could not be had and now has another address or is there.
     """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
     listed = {source["source_id"]: source for source in sources}
     known = [row for row in rows if row["source_id"] in listed]
-    again = {
-        row["source_id"]
-        for row in known
-        if row["verdict"] == Verdict.PENDING
-        or _may_be_gone(row, listed[row["source_id"]]["uri"])
-        or _allowed_since(row, listed[row["source_id"]], config)
-    }
+    again = {row["source_id"] for row in known if _is_wanted(row, listed[row["source_id"]], config)}
     return {row["source_id"] for row in known} - again, again
+
+
+def _is_wanted(row: Row, source: Row, config: Config) -> bool:
+    return row["verdict"] == Verdict.PENDING or _allowed_since(row, source, config) or _may_be_gone(row, source["uri"])
 
 
 def _allowed_since(row: Row, source: Row, config: Config) -> bool:

@@ -148,7 +148,7 @@ def _read_list(path: Path) -> list[Any]:
 def _read_addresses(path: Path) -> list[Any]:
     """One address a line, alone or within the text that an app shares; each counts once."""
     addresses: dict[str, None] = {}
-    for number, line in enumerate(read_text(path, "utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         found = _URL.search(line)
@@ -158,11 +158,11 @@ def _read_addresses(path: Path) -> list[Any]:
     return list(addresses)
 
 
-def platform_of(uri: str) -> str | None:
-    """The site that a URL belongs to, by its domain; None for what is no URL."""
+def platform_of(uri: str) -> str:
+    """The site that a URL belongs to, by its domain."""
     host = re.match(r"https?://(?:[^/?#@]*@)?([^/?#:]*)", uri)
     if host is None:
-        return None
+        return "local"
     name = f".{host.group(1).lower()}"
     return next((site for domain, site in PLATFORMS.items() if name.endswith(f".{domain}")), "web")
 
@@ -188,7 +188,7 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     uri = row["uri"]
     if not is_url(uri):
         row["uri"] = _address(uri, base, where)
-    row.setdefault("platform", platform_of(uri) or protocol_of(row["uri"]) or "local")
+    row.setdefault("platform", platform_of(row["uri"]))
     row.setdefault("source_id", _id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     if spans is not None:
