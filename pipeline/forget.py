@@ -4,8 +4,7 @@
 
 takes sources, or everybody who looks like one identity, out of shards, parts, ledger, statistics, card, report and
 media store. Only files that hold something of them are rewritten, each as a whole, and `DIR/tombstones.jsonl` keeps a
-later crawl from bringing them back. What dies on the way is finished by the same command. Refused while a run works on
-DIR.
+later crawl from bringing them back. What dies on the way is finished by the same command.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -28,13 +29,16 @@ from pipeline.ledger import BrokenPart, Busy, alone, part_files
 from pipeline.records import DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import (
+    UnknownStorage,
     as_path,
     is_file,
+    is_remote,
     list_files,
     open_parquet,
     read_table,
     read_text,
     remove,
+    size_of,
     write_whole,
 )
 from pipeline.tombstones import (
@@ -96,9 +100,7 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
     for name, rows in known.items():
         if rows and any(planned.by_name(row) or planned.by_address(row) for row in rows):
             removal.sources[name] = rows
-    removal.files = sorted(
-        {path for rows in removal.sources.values() for row in rows for path in media_of(out / "media", row)}
-    )
+    removal.files = media_of(out / "media", [row for rows in removal.sources.values() for row in rows])
     going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
     twins = [{row["row_id"], row["drop_detail"].removeprefix(SAME_SOUND)} for row in ledger if _is_copy(row)]
     removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})
@@ -123,13 +125,14 @@ def forget(out: Path, config: Config, request: str, removal: Removal) -> list[st
     touched += scrub_parts(out, tombstones)
     if is_file(out / "ledger.parquet"):
         _scrub_accounts(out, config, tombstones)
-    return [str(file.relative_to(out)) for file in touched]
+    return [f"{file.parent.name}/{file.name}" for file in touched]
 
 
 def _known_sources(out: Path) -> dict[str, list[Row]]:
     """Where each source came from and lies, as its rows tell; incomplete ones as well, forgotten ones without a row."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
-    for file in [*part_files(out), *list_files(out, "ledger.parquet")]:
+    ledger = out / "ledger.parquet"
+    for file in [*part_files(out), *([ledger] if is_file(ledger) else [])]:
         try:
             with open_parquet(file) as table:
                 names = [name for name in _SOURCE_KEYS if name in table.schema_arrow.names]
@@ -145,7 +148,7 @@ def _known_sources(out: Path) -> dict[str, list[Row]]:
 
 def _read_ledger(out: Path) -> list[Row]:
     path = out / "ledger.parquet"
-    return rows_from_table(read_table(path, list(_LEDGER_KEYS))) if is_file(path) else []
+    return rows_from_table(read_table(path, columns=list(_LEDGER_KEYS))) if is_file(path) else []
 
 
 def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple[list[str], set[str]]:
@@ -181,15 +184,9 @@ def _unit(rows: list[Row]) -> np.ndarray:
 def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
     """Rewrite a shard without what is forgotten, a row group at a time; an empty one goes. False: it held nothing."""
     with open_parquet(file) as shard:
-        keys = shard.read(columns=["row_id", "source_id", "sha256"])
-        marked = gone(keys, tombstones)
-        if not any(marked):
-            return False
-        if not all(marked):
-            with (
-                write_whole(file) as target,
-                pq.ParquetWriter(target, shard.schema_arrow, compression="zstd", compression_level=3) as writer,
-            ):
+        marked = gone(shard.read(columns=["row_id", "source_id", "sha256"]), tombstones)
+        if any(marked) and not all(marked):
+            with write_whole(file) as target, _writer(target, shard.schema_arrow) as writer:
                 first = 0
                 for number in range(shard.num_row_groups):
                     group = shard.read_row_group(number)
@@ -197,9 +194,13 @@ def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
                     first += group.num_rows
                     if any(stay):
                         writer.write_table(group.filter(pa.array(stay)), row_group_size=group.num_rows)
-            return True
-    remove(file)
-    return True
+    if marked and all(marked):
+        remove(file)
+    return any(marked)
+
+
+def _writer(target: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(target, schema, compression="zstd", compression_level=3)
 
 
 def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
@@ -217,10 +218,14 @@ def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
 
 def _remove_leftovers(out: Path) -> None:
     """Half-written files of processes that died: they may hold anybody."""
-    folders = [out / ".shards.new", out / ".shards.old"]
-    remove_files(path for folder in folders if folder.is_dir() for path in [*folder.rglob("*"), folder])
-    remove_files(path for folder in (out, out / "parts", out / "shards") for path in folder.glob(".*.parquet.*"))
-    remove_files(out.glob(".report.html.*"))
+    for folder in (out / ".shards.new", out / ".shards.old"):
+        if is_remote(folder):
+            remove_files(list_files(folder, "*"))
+        elif folder.is_dir():
+            remove_files([*folder.rglob("*"), folder])
+    for folder in (out, out / "parts", out / "shards"):
+        remove_files(list_files(folder, ".*.parquet.*"))
+    remove_files(list_files(out, ".report.html.*"))
 
 
 def _request(sources: list[str], identity: str | None) -> str:
@@ -229,7 +234,7 @@ def _request(sources: list[str], identity: str | None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.forget", description="Remove a person from a data set.")
-    parser.add_argument("--out", type=as_path, required=True, help="folder of a run")
+    parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--source", action="append", default=[], metavar="ID", help="source_id; may be given again")
     whom.add_argument("--identity", metavar="ID", help="identity_id of ledger and shards")
@@ -237,15 +242,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = make_console()
     try:
-        config = load_config([args.out / "config.yaml"])
-        removal = plan_removal(args.out, config, args.source, args.identity)
-        media = [path for path in removal.files if is_file(path)]
-        num_bytes = sum(path.stat().st_size for path in media)
-        touched = []
-        if not args.dry_run:
-            with alone(args.out, "run"), alone(args.out, "finalize"):
-                touched = forget(args.out, config, _request(args.source, args.identity), removal)
-    except (ConfigError, UnknownId, BrokenPart, Busy) as error:
+        out = as_path(args.out)
+        config = load_config([out / "config.yaml"])
+        with ExitStack() as locks:
+            for work in () if args.dry_run else ("run", "finalize"):
+                locks.enter_context(alone(out, work))
+            removal = plan_removal(out, config, args.source, args.identity)
+            media = [path for path in removal.files if is_file(path)]
+            num_bytes = sum(map(size_of, media))
+            touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
+    except (ConfigError, UnknownId, UnknownStorage, BrokenPart, Busy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

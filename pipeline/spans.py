@@ -52,15 +52,15 @@ def _pair(item: Any) -> tuple[float, float]:
 
 
 def _seconds(time: Any) -> float:
-    clock = _CLOCK.fullmatch(str(time).strip())
-    if clock is not None:
-        hours, minutes, seconds = clock.groups("0")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if isinstance(time, bool):
+    if isinstance(time, bool) or not isinstance(time, str | int | float):
         raise ValueError(f"not a time: {time!r}")
+    clock = _CLOCK.fullmatch(str(time).strip())
     try:
+        if clock is not None:
+            hours, minutes, seconds = map(float, clock.groups("0"))
+            return 3600 * hours + 60 * minutes + seconds
         return float(time)
-    except (TypeError, ValueError) as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"not a time: {time!r}") from error
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.ledger import BrokenPart, part_files
 from pipeline.records import CRAWL, PROBE, SOURCE, Dropped, DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.storage import is_file, list_files, read_table, read_text, remove, write_parquet, write_text
+from pipeline.storage import is_file, is_remote, list_files, read_table, read_text, remove, write_parquet, write_text
 
 FILE = "tombstones.jsonl"
 PARTS_ROW_GROUP = 8
@@ -130,9 +130,7 @@ def _plain(uri: str) -> str:
 
 def read_tombstones(out: Path) -> Tombstones:
     path = out / FILE
-    if not is_file(path):
-        return Tombstones()
-    lines = read_text(path).splitlines()
+    lines = read_text(path).splitlines() if is_file(path) else []
     return Tombstones(Tombstone(**json.loads(line)) for line in lines if line.strip())
 
 
@@ -176,7 +174,7 @@ def scrub_parts(out: Path, tombstones: Tombstones) -> list[Path]:
     touched = []
     for file in part_files(out) if tombstones else ():
         try:
-            marked = gone(read_table(file, list(KEYS)), tombstones)
+            marked = gone(read_table(file, columns=list(KEYS)), tombstones)
             table = read_table(file) if any(marked) else None
         except (pa.ArrowException, KeyError) as error:
             raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
@@ -194,23 +192,29 @@ def _small(table: pa.Table) -> list[str]:
     return [name for name in table.column_names if name in _KEPT_OF_SOURCE | _KEPT_OF_CLIP]
 
 
-def media_of(media: Path, row: Row) -> list[Path]:
-    """Files of the media store that were made for a source: its media and what lies beside them, receipts, partials."""
-    found: list[Path] = []
-    if row.get("sha256"):
-        found += list_files(media, f"{row['sha256']}.*")
-    uri, format_id = row.get("uri") or "", row.get("expect_format_id") or row.get("format_id")
-    for address in (uri, f"{uri}\n{format_id}"):
-        key = hashlib.sha256(address.encode()).hexdigest()[:32]
-        found += [media / "fetched" / f"{key}.json", media / "partial" / f"{key}.lock"]
-        found += [*(media / "partial" / key).rglob("*"), media / "partial" / key]
-    return [path for path in found if path.exists()]
+def media_of(media: Path, rows: list[Row]) -> list[Path]:
+    """Files of the media store that were made for sources: media and what lies beside them, receipts, partials."""
+    hashes = {row["sha256"] for row in rows if row.get("sha256")}
+    found = [file for file in list_files(media, "*") if file.name.split(".")[0] in hashes] if hashes else []
+    for key in {key for row in rows for key in _fetch_keys(row)}:
+        receipt, partial = media / "fetched" / f"{key}.json", media / "partial" / key
+        found += [receipt] if is_file(receipt) else []
+        if not is_remote(media):  # unfinished downloads are on the disk of a node
+            found += [path for path in (*partial.rglob("*"), partial, partial.with_suffix(".lock")) if path.exists()]
+    return sorted(found)
+
+
+def _fetch_keys(row: Row) -> set[str]:
+    """Names under which the crawl may have filed the address of a source."""
+    uri = row.get("uri") or ""
+    addresses = [uri, *(f"{uri}\n{row[name]}" for name in ("format_id", "expect_format_id") if row.get(name))]
+    return {hashlib.sha256(address.encode()).hexdigest()[:32] for address in addresses}
 
 
 def remove_files(paths: Iterable[Path]) -> None:
     """Remove files and then the folders that held them; all of a folder has to be among the paths."""
     for path in sorted(paths, reverse=True):
-        if path.is_dir() and not path.is_symlink():
+        if not is_remote(path) and path.is_dir() and not path.is_symlink():
             path.rmdir()
         else:
             remove(path)
@@ -240,7 +244,7 @@ class Gatekeeper:
         try:
             self._refuse(found)
         except Dropped:
-            remove_files(media_of(self._media, found))
+            remove_files(media_of(self._media, [found]))
             raise
         return found
 

@@ -18,11 +18,13 @@ import pytest
 from pipeline import forget
 from pipeline.config import Config, FinalizeConfig
 from pipeline.finalize import finalize, wanted_sources
+from pipeline.ledger import alone
 from pipeline.plan import STAGES
 from pipeline.policy import PolicyConfig
 from pipeline.records import DropReason
 from pipeline.rows import rows_from_table
 from pipeline.step import Runner
+from pipeline.storage import list_files, read_table, read_text, upload
 from pipeline.tombstones import Tombstones, read_tombstones
 from pipeline.weights import WeightStore
 from tests.kept_rows import kept_clip, write_rows
@@ -156,7 +158,7 @@ def test_whatever_dies_on_the_way_the_same_command_finishes(out, tmp_path, monke
             pq.read_table(file)
         assert _forget(copy, f"--{whom}", name) == 0
         assert _state(copy) == _state(clean)
-        assert not list(copy.rglob(".*"))
+        assert {path.name for path in copy.rglob(".*")} <= {".run.lock", ".finalize.lock"}
         shutil.rmtree(copy)
 
 
@@ -205,7 +207,7 @@ def test_finalize_shows_nothing_forgotten_even_if_a_straggler_wrote_it_again(out
 
 def test_what_is_forgotten_is_done_and_not_measured_again(out):
     assert _forget(out, "--source", "ada-1") == 0
-    done, again = wanted_sources(out, CONFIG, [{"source_id": "ada-1", "licence": "CC0"}])
+    done, again = wanted_sources([{"source_id": "ada-1", "uri": "https://video.test/ada-1"}], out, CONFIG)
     assert "ada-1" in done and not again
 
 
@@ -271,6 +273,22 @@ def test_a_source_that_sounds_alike_is_named_and_stays(out, capsys):
     assert "zz-like-di-s0000-c000" in capsys.readouterr().out
 
 
+def test_a_data_set_in_a_bucket_is_left_in_the_same_way(out, remote):
+    for path in out.rglob("*"):
+        if path.is_file():
+            upload(path, remote / str(path.relative_to(out)))
+    assert _forget(out, "--source", "ada-1") == 0
+    assert _forget(remote, "--source", "ada-1") == 0
+    for folder in ("parts", "shards"):
+        there = [read_table(file, ["row_id"])["row_id"].to_pylist() for file in list_files(remote / folder, "*")]
+        assert {row_id for ids in there for row_id in ids} == _ids(out, f"{folder}/*")
+    assert json.loads(read_text(remote / "stats.json")) == json.loads((out / "stats.json").read_text())
+    assert [file.name for file in list_files(remote / "media", "*.*")] == [f"{'0' * 64}.mp4"]
+    assert not list_files(remote / "media" / "fetched", "*")
+    url = "https://video.test/ada-1"
+    assert _crawl(remote, source_id="again", uri=url)["drop_reason"] == DropReason.FORGOTTEN
+
+
 def test_licence_and_consent_stand_in_every_shard(out):
     for file in out.glob("shards/*.parquet"):
         rows = pq.read_table(file, columns=["source_id", "licence", "consent"]).to_pylist()
@@ -285,8 +303,8 @@ def test_a_policy_that_requires_consent_needs_no_video_and_forgives_when_it_is_g
     stats = finalize(out, strict)
     assert _ids(out, "shards/*") == {"ada-1-s0000-c000", "ada-1-s0001-c000"}
     assert stats["reasons"]["licence"]["num"] > 0
-    given = [{"source_id": "di-1", "licence": "CC-BY-4.0", "consent": "written"}, {"source_id": "bo-1"}]
-    assert wanted_sources(out, strict, given)[1] == {"di-1"}
+    given = [{"source_id": "di-1", "uri": "d", "licence": "CC-BY-4.0", "consent": "written"}]
+    assert wanted_sources([*given, {"source_id": "bo-1", "uri": "b"}], out, strict) == ({"bo-1"}, {"di-1"})
 
 
 def test_a_dry_run_changes_nothing(out, capsys):
@@ -297,11 +315,22 @@ def test_a_dry_run_changes_nothing(out, capsys):
     assert "would forget: 1 sources" in told and "5 files of the media store" in told
 
 
+def test_nobody_is_forgotten_under_the_feet_of_a_run(out, capsys):
+    before = _hashes(out)
+    with alone(out, "run"):
+        assert _forget(out, "--source", "ada-1") == 2
+    assert "another process is at run" in capsys.readouterr().err
+    assert {name: digest for name, digest in _hashes(out).items() if not name.endswith(".lock")} == {
+        name: digest for name, digest in before.items() if not name.endswith(".lock")
+    }
+
+
 @pytest.mark.parametrize("arguments", [("--source", "nobody"), ("--identity", "id-nobody")])
 def test_an_unknown_name_is_an_error_and_changes_nothing(out, capsys, arguments):
     before = _hashes(out)
+    assert _forget(out, *arguments, "--dry-run") == 2 and _hashes(out) == before
     assert _forget(out, *arguments) == 2
-    assert "nobody" in capsys.readouterr().err and _hashes(out) == before
+    assert "nobody" in capsys.readouterr().err and not (out / "tombstones.jsonl").exists()
 
 
 def test_forgetting_twice_is_fine_and_is_written_down_once(out):

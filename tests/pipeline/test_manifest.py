@@ -115,6 +115,8 @@ def test_files_that_do_not_exist_are_named(tmp_path):
         ("m.yaml", "- {uri: a.mp4, spans: [[0, .inf]]}", "a span ends after it starts"),
         ("m.yaml", "- {uri: a.mp4, spans: [0, 10]}", "expected a span like 0:05-4:40, got 0"),
         ("m.yaml", "- {uri: a.mp4, spans: soon-later}", "not a time: 'soon'"),
+        ("m.yaml", f"- {{uri: a.mp4, spans: [[0, 1{'0' * 400}]]}}", "not a time"),
+        ("m.yaml", "- {uri: a.mp4, spans: [[[0], true]]}", "not a time"),
         ("m.yaml", "- {uri: a.mp4, spans: 7}", "expected spans like 0:05-4:40, got 7"),
         ("m.yaml", "- {uri: a.mp4, spans: 0:05-0:10, span_names: a;b}", "1 spans need as many different names"),
         ("m.yaml", "- {uri: a.mp4, span_names: a}", "span_names without spans"),
