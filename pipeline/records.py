@@ -28,6 +28,7 @@ class DropReason(StrEnum):
     UNAVAILABLE = "unavailable"
     GEO_OR_LOGIN = "geo_or_login"
     TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
     NOT_VIDEO = "not_video"
     DUPLICATE_SOURCE = "duplicate_source"
     CORRUPT = "corrupt"
