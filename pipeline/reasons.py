@@ -8,7 +8,7 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.UNAVAILABLE: "the source could not be fetched",
     DropReason.GEO_OR_LOGIN: "the site asks for another region or an account",
     DropReason.TOO_LONG: "the source is longer than the crawl allows",
-    DropReason.TOO_LARGE: "its frames, or its index, would take too much memory",
+    DropReason.TOO_LARGE: "the file or its frames are larger than is safe to open",
     DropReason.NOT_VIDEO: "the file is not a media container",
     DropReason.DUPLICATE_SOURCE: "the same file came from another source already",
     DropReason.CORRUPT: "the file cannot be decoded",

@@ -94,7 +94,7 @@ def raise_if_cut_short(path: Path) -> None:
         raise Dropped(DropReason.TRUNCATED, f"{path.name} has {num_bytes} of {end} bytes")
 
 
-def explain_unreadable(path: Path, error: Exception) -> Dropped:
+def explain_unreadable(path: Path, error: str) -> Dropped:
     """Why a file that FFmpeg rejected cannot be used: NOT_VIDEO, TRUNCATED or CORRUPT."""
     num_bytes, kind = path.stat().st_size, _container_kind(path)
     if num_bytes == 0:

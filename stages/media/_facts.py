@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 
 from pipeline.records import Dropped, DropReason
 from stages.media._containers import raise_if_cut_short, raise_if_no_file
-from stages.media._file import OPTIONS, MediaFile, frame_rate, video_of
+from stages.media._file import MAX_LENGTH_S, OPTIONS, MediaFile, frame_rate, video_of
 from stages.media._first_look import raise_if_harmful
 from stages.media._video import MAX_FPS, frames_from
 
@@ -95,6 +95,8 @@ def _checked_duration_s(media: MediaFile, max_missing_s: float, max_missing_rati
     for packet in media.packets(*streams):
         if packet.pts is not None and packet.size:
             found_s = max(found_s, media.time_s(packet.pts + max(0, packet.duration or 0), packet.stream))
+        if found_s > MAX_LENGTH_S:
+            break
     if declared_s is None or found_s - declared_s > max_missing_s:
         return found_s
     if declared_s - found_s > max(max_missing_s, max_missing_ratio * declared_s):

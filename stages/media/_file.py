@@ -64,7 +64,7 @@ class MediaFile:
             self.container: InputContainer = av.open(str(path), "r", metadata_errors="replace", options=OPTIONS)
         except av.error.FFmpegError as error:
             if is_about_content(error):
-                raise explain_unreadable(path, error) from error
+                raise explain_unreadable(path, error.strerror) from error
             raise
         if not self.container.streams:
             self.container.close()

@@ -18,7 +18,7 @@ CPU_S = 10
 """An ordinary file takes 0.1 s, one of four hours 1 s."""
 WALL_S = 120.0
 """For disks that keep it waiting."""
-ASKS_TOO_MUCH = 3
+ASKS_TOO_MUCH, UNREADABLE = 3, 4
 
 
 def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
@@ -27,9 +27,11 @@ def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
     Args:
         options: of FFmpeg, those the file will be opened with.
     Raises:
-        Dropped: CORRUPT where the file crashes or hangs the reader, TOO_LARGE where it asks for too much memory.
+        Dropped: CORRUPT where the file crashes or hangs the reader, TOO_LARGE where it asks for too much memory;
+            NOT_VIDEO, TRUNCATED or CORRUPT where it cannot be read.
     """
     from pipeline.records import Dropped, DropReason
+    from stages.media._containers import explain_unreadable
 
     command = [sys.executable, "-I", __file__, str(path), json.dumps(options)]
     try:
@@ -38,6 +40,8 @@ def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
         raise Dropped(DropReason.CORRUPT, f"{path.name} keeps its reader waiting for {WALL_S:g} s") from error
     if done.returncode == ASKS_TOO_MUCH:
         raise Dropped(DropReason.TOO_LARGE, f"{path.name} {done.stdout.decode()}")
+    if done.returncode == UNREADABLE:
+        raise explain_unreadable(path, done.stdout.decode())
     if done.returncode < 0:
         detail = f"{path.name} kills its reader by signal {-done.returncode} (it may take {CPU_S} s)"
         raise Dropped(DropReason.CORRUPT, detail)
@@ -66,8 +70,11 @@ def main(path: str, options: dict[str, str]) -> int:
         streams = options["max_streams"]
         print(f"asks for over {MEMORY_BYTES >> 20} MB, or {streams} streams, to be opened", end="")
         return ASKS_TOO_MUCH
-    except (av.error.FFmpegError, ValueError):  # told by whoever opens the file next
-        return 0
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):  # of the disk: for whoever opens the file next
+            return 0
+        print(error.strerror, end="")
+        return UNREADABLE
     if width_px * height_px > max_pixels:
         print(f"has frames of {width_px}x{height_px} px; at most {max_pixels} px are decoded", end="")
         return ASKS_TOO_MUCH

@@ -37,8 +37,8 @@ def headers(width_px: int, height_px: int) -> bytes:
     return sequence + picture
 
 
-def key_frame(idr_id: int = 0) -> bytes:
-    """An intra picture: its first macroblocks flat, the rest missing, for the decoder to conceal."""
+def key_frame(idr_id: int = 0, num_macroblocks: int = 60) -> bytes:
+    """A flat grey intra picture; of a larger one the decoder has to conceal the macroblocks that are missing."""
     header = _exp_golomb(0) + _exp_golomb(7) + _exp_golomb(0) + "0000" + _exp_golomb(idr_id) + "00" + _exp_golomb(0)
-    flat = (_exp_golomb(3) + _exp_golomb(0) + _exp_golomb(0) + "1") * 4
-    return _unit(0x65, header, flat)
+    flat = _exp_golomb(3) + _exp_golomb(0) + _exp_golomb(0) + "1"
+    return _unit(0x65, header, flat * num_macroblocks)

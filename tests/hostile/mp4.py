@@ -73,10 +73,6 @@ def jpeg_entry(width_px: int = 160, height_px: int = 96) -> bytes:
     return box("jpeg", bytes(6), struct.pack(">H", 1), bytes(16), struct.pack(">HH", width_px, height_px), bytes(50))
 
 
-def pcm_entry(rate_hz: int = 16_000) -> bytes:
-    return box("sowt", bytes(6), struct.pack(">H", 1), bytes(8), struct.pack(">HHIHH", 1, 16, 0, rate_hz, 0))
-
-
 def write_mp4(
     path: Path,
     pictures: Sequence[bytes],
