@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,11 +44,18 @@ OPTIONS = {
     "max_pixels": str(MAX_PIXELS),
 }
 LAST_TICK = 2**63 - 1
+PIECE_BYTES = 1 << 20
 
 
-def is_about_content(error: av.error.FFmpegError) -> bool:
-    """Whether FFmpeg complains of what is in a file, not of the disk it lies on."""
-    return not isinstance(error, OSError)
+def can_be_read(path: Path) -> bool:
+    """Whether the disk gives a file out, to its end."""
+    try:
+        with path.open("rb") as file:
+            while file.read(PIECE_BYTES):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 class MediaFile:
@@ -63,9 +71,9 @@ class MediaFile:
         try:
             self.container: InputContainer = av.open(str(path), "r", metadata_errors="replace", options=OPTIONS)
         except av.error.FFmpegError as error:
-            if is_about_content(error):
-                raise explain_unreadable(path, error.strerror) from error
-            raise
+            if isinstance(error, OSError) and not can_be_read(path):
+                raise
+            raise explain_unreadable(path, error.strerror) from error
         if not self.container.streams:
             self.container.close()
             raise Dropped(DropReason.CORRUPT, f"the header of {path.name} lists no stream")
@@ -106,18 +114,43 @@ class MediaFile:
         return end_s if end_s > 0 else None
 
     def seek(self, time_s: float, stream: VideoStream | AudioStream) -> None:
-        """To a key frame at or before this time, as far as the container knows; to the beginning below 0."""
+        """To a key frame at or before this time, as far as the container knows; to the beginning below 0.
+
+        Raises:
+            Dropped: CORRUPT where neither this time nor the beginning is found.
+        """
         ticks = int((Fraction(time_s) + self.origin) / (stream.time_base or Fraction(1)))
-        self.container.seek(max(-LAST_TICK, min(ticks, LAST_TICK)), stream=stream, backward=True)
+        ticks = max(-LAST_TICK, min(ticks, LAST_TICK))
+        for target in (ticks, min(ticks, stream.start_time or 0), -LAST_TICK):
+            try:
+                return self.container.seek(target, stream=stream, backward=True)
+            except av.error.FFmpegError as error:
+                problem = error
+        raise self._corrupt("cannot be searched", problem)
 
     def packets(self, *streams: VideoStream | AudioStream) -> Iterator[Packet]:
         try:
             yield from self.container.demux(*streams)
         except av.error.FFmpegError as error:
-            if is_about_content(error):
-                detail = f"{self.path.name} cannot be read on: {error.strerror}"
-                raise Dropped(DropReason.CORRUPT, detail) from error
-            raise
+            raise self._corrupt("cannot be read on", error) from error
+        except IndexError:  # PyAV, at the end of a file with more streams than its header announced
+            return
+
+    def is_about_content(self, error: av.error.FFmpegError) -> bool:
+        """Whether FFmpeg complains of what is in the file, not of the disk it lies on.
+
+        Of broken content, too, some demuxers and decoders say that it is not permitted, or cannot be read.
+        """
+        return not isinstance(error, OSError) or self._disk_reads
+
+    @cached_property
+    def _disk_reads(self) -> bool:
+        return can_be_read(self.path)
+
+    def _corrupt(self, what: str, error: av.error.FFmpegError) -> Exception:
+        if not self.is_about_content(error):
+            return error
+        return Dropped(DropReason.CORRUPT, f"{self.path.name} {what}: {error.strerror}")
 
     def decode(self, stream: VideoStream | AudioStream) -> Iterator[av.VideoFrame | av.AudioFrame]:
         """Frames of one stream from where the container stands; isolated broken packets are left out.
@@ -131,7 +164,7 @@ class MediaFile:
             try:
                 frames, num_bad = [frame for frame in packet.decode() if not frame.is_corrupt], 0
             except av.error.FFmpegError as error:
-                if not is_about_content(error):
+                if not self.is_about_content(error):
                     raise
                 frames, num_bad, problem = [], num_bad + 1, error.strerror
             num_idle = 0 if frames else num_idle + 1

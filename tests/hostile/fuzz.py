@@ -1,6 +1,6 @@
 """Broken media by the thousand: `python -m tests.hostile.fuzz --minutes 10 [--seed N] [--keep DIR]`, or `make fuzz`.
 
-What kills the reader, makes it hang or raise is kept, with the reader's last words beside it. Exits with 1 if there is any.
+What kills the reader, makes it hang or raise is kept, with the reader's last words; exits with 1 if there is any.
 """
 
 from __future__ import annotations

@@ -68,11 +68,10 @@ def seeds(folder: Path) -> dict[str, bytes]:
         "a.avi": old,
         "a.flv": {},
         "a.ts": {},
-        "a.webm": {"video_codec": "libvpx", "audio_codec": "libvorbis"},
+        "a.webm": {"video_codec": "libvpx", "audio_codec": "libopus", "sound_rate_hz": 48_000},
         "a.mov": {"video_codec": "mjpeg", "audio_codec": "pcm_s16le", "pixel_format": "yuvj420p"},
         "b.mp4": {"video_codec": "libx265"},
-        "a.mpg": {"video_codec": "mpeg2video", "audio_codec": "mp2"},
-        "a.wmv": {"video_codec": "wmv2", "audio_codec": "wmav2"},
+        "a.wmv": old,
     }
     for name, options in wanted.items():
         rate_hz = options.get("sound_rate_hz", 44_100)
