@@ -48,6 +48,7 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.UNAVAILABLE: ("crawl", "HTTP 404 after 3 tries"),
     DropReason.GEO_OR_LOGIN: ("crawl", "only for members"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
+    DropReason.TOO_LARGE: ("probe", "frames of 16000x16000 px"),
     DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
     DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),
     DropReason.CORRUPT: ("probe", "Invalid data found when processing input"),
