@@ -24,6 +24,8 @@ MAX_BYTES = 2_000_000_000
 """Of a list; a million sources with all columns take 300 MB."""
 MAX_SOURCES = 10_000_000
 """Of a list; a million take 1 GB of memory. Longer lists are for several runs."""
+MAX_YAML_BYTES = 50_000_000
+"""Of YAML: half a million sources, which take 2 GB and a minute; JSONL takes a quarter of either."""
 MAX_YAML_DEPTH = 20
 _COLUMNS = frozenset(SOURCE.names)
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
@@ -109,6 +111,8 @@ def _read_yaml(text: str) -> Any:
 
     A few aliases, one within the other, stand for billions of entries; deep nesting overflows the fast parser's stack.
     """
+    if len(text) > MAX_YAML_BYTES:
+        raise yaml.YAMLError(f"over {MAX_YAML_BYTES} characters; write so long a list as JSONL or Parquet")
     loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
     for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -73,7 +73,7 @@ class MediaFile:
         except av.error.FFmpegError as error:
             if isinstance(error, OSError) and not can_be_read(path):
                 raise
-            raise explain_unreadable(path, error.strerror) from error
+            raise explain_unreadable(path, error.strerror or str(error)) from error
         if not self.container.streams:
             self.container.close()
             raise Dropped(DropReason.CORRUPT, f"the header of {path.name} lists no stream")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_the_card_keeps_its_own_shape(payload: str, rows: list[Row], tmp_path: P
         out = write_out(tmp_path / folder / "out", _poisoned(rows, text))
         write_card(out, json.loads((out / "stats.json").read_text()), Config())
         lines = (out / "README.md").read_text(encoding="utf-8").splitlines()
-        assert not [line for line in lines if "<script" in line or "<img" in line or "](javascript" in line]
+        assert not [line for line in lines if re.search(r"<script|<img|(?<!\\)\]\(javascript", line)]
         return [line for line in lines if line.startswith(("#", "---", "```", "license:"))]
 
     assert shape(payload, "poisoned") == shape(None, "harmless")
