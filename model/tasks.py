@@ -21,6 +21,7 @@ from model.data import ClipTable, EditorDataset, MotionDataset
 from model.editor import Editor, editor_loss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.vae import TinyVae, build_vae
+from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 
 Batch = dict[str, Tensor]
@@ -82,7 +83,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """A published U-Net: safetensors, or a torch file of plain tensors; a `unet.` or `module.` prefix is taken off."""
     from safetensors.torch import load_file
 
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     if all(name.startswith(("unet.", "module.")) for name in state):
         state = {name.split(".", 1)[1]: value for name, value in state.items()}
     return state

@@ -200,7 +200,9 @@ class Stream:
 
     def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
         return tuple(
-            replace(stage, build=partial(cast(Any, stage.build), gate=self._gate)) if stage.name == STAGES[0].name else stage
+            replace(stage, build=partial(cast(Any, stage.build), gate=self._gate))
+            if stage.name == STAGES[0].name
+            else stage
             for stage in self._stages
             if stage.name in pool.stages
         )
