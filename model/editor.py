@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model.config import ConfigError, LossConfig, UnetConfig
+from model.config import LossConfig, UnetConfig
 from model.unet import UNet
 from model.vae import PATCH, Vae
+from pipeline.config import ConfigError
 from pipeline.records import CROP_PX
 
 

@@ -22,13 +22,14 @@ from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.table import Table
 
-from model.config import ConfigError, TrainConfig
+from model.config import TrainConfig
 from model.data import Clip, ClipTable, DataError
 from model.editor import Editor, to_bytes
 from model.metrics import FID_UNAVAILABLE, cosine, lip_distance, psnr_db, ssim
 from model.progress import Progress
 from model.tasks import DataFacts, load_trained
 from model.views import audio_window
+from pipeline.config import ConfigError
 from pipeline.records import CLIP_FPS, CROP_PX
 from pipeline.weights import MissingWeights, WeightStore
 from stages.faces import FaceFinder

@@ -23,13 +23,14 @@ from jaxtyping import UInt8
 
 from model.a2m import A2m
 from model.compose import compose
-from model.config import ConfigError, TrainConfig
+from model.config import TrainConfig
 from model.editor import Editor, to_bytes
 from model.motion import FaceMotion
 from model.progress import Progress
 from model.sound import Sound, encoder_named
 from model.tasks import DataFacts, load_trained
 from model.track import FaceTrack, follow_face
+from pipeline.config import ConfigError
 from pipeline.records import Dropped
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import crop_face
