@@ -132,7 +132,6 @@ class Trainer:
         self.task.module.requires_grad_(False)
         phase.trained.requires_grad_(True)
         trained = [(n, p) for n, p in self.task.module.named_parameters() if p.requires_grad]
-        average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
         optimizer = torch.optim.AdamW(
             [p for _, p in trained],
             lr=optim.lr,
@@ -140,12 +139,14 @@ class Trainer:
             eps=optim.eps,
             weight_decay=optim.weight_decay,
         )
+        module = torch.compile(phase.network) if self.config.compile else phase.network
+        module, ready = self.accelerator.prepare(module, optimizer)
+        # Only now have all processes the first one's weights.
+        average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
         if self._resumed is not None and self.state.phase_step > 0:
             load_moments(optimizer, self._resumed.folder)
             for mean, name in zip(average.values, average.names, strict=True):
                 mean.copy_(self._resumed.average[name])
-        module = torch.compile(phase.network) if self.config.compile else phase.network
-        module, ready = self.accelerator.prepare(module, optimizer)
         self._loop(phase, module, ready, average)
         average.settle()
         last = index == len(self.task.phases) - 1
