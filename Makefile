@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin/python
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
-	@echo "make test-cluster  the same job through ray job submit"
+	@echo "make test-cluster  the same job through ray job submit, training on two processes"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch every model file that can be had"
 
@@ -19,7 +19,7 @@ test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile tests
 
 test-cluster: $(VENV)/ready
-	$(RUN) -m pytest -m cluster tests/pipeline/test_job.py
+	$(RUN) -m pytest -m cluster tests
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -64,10 +64,10 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
 
     Args:
         published: start from the published weights that the configuration names; False where a checkpoint follows.
+    Raises:
+        ConfigError: the configuration does not fit the shards' features.
+        MissingWeights: the published auto-encoder is nowhere to be had.
     """
-    path = None
-    if config.vae.kind == "sd":
-        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
     layers = config.loader.audio_layers
     if facts.whisper_dim % layers:
         raise ConfigError(
@@ -75,6 +75,15 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
             "does not divide"
         )
     tokens, width = config.loader.audio_steps * layers, facts.whisper_dim // layers
+    if config.unet.cross_attention_dim not in (None, width):
+        raise ConfigError(
+            f"unet.cross_attention_dim is {config.unet.cross_attention_dim}, the audio tokens of these shards "
+            f"({facts.whisper_model}) have {width}. Set unet.cross_attention_dim={width}, or make shards that fit: 384 "
+            "is features.model=tiny features.max_abs=null, whose model file `python -m pipeline.weights --all` fetches"
+        )
+    path = None
+    if config.vae.kind == "sd":
+        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
     editor = Editor(config.unet, build_vae(config.vae, path), config.vae.latent_channels, width, tokens)
     if published and config.unet.path is not None:
         editor.unet.load_state_dict(_read_state(Path(config.unet.path)))

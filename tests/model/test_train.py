@@ -193,9 +193,14 @@ def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: Weight
         load_trained(run, "editor", store)
 
 
-def test_attention_must_fit_the_features(shards: Path, tmp_path: Path, store: WeightStore):
-    with pytest.raises(ConfigError, match=r"cross_attention_dim is 384, the shards' audio tokens have 8"):
-        train(config(shards, tmp_path / "run", "unet.cross_attention_dim=384"), store)
+def test_joygen_on_shards_of_other_features_says_how_to_make_them(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = ["--data", str(shards), "--config", "model/configs/joygen.yaml", "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "cross_attention_dim is 384, the audio tokens of these shards (counting) have 8" in said
+    assert "features.model=tiny features.max_abs=null" in said and "python -m pipeline.weights --all" in said
 
 
 def test_joygen_without_its_weights_says_where_to_get_them(
@@ -203,7 +208,7 @@ def test_joygen_without_its_weights_says_where_to_get_them(
 ):
     monkeypatch.setattr(WeightStore, "from_environment", staticmethod(lambda: WeightStore(tmp_path, fetch=False)))
     given = ["--data", str(shards), "--config", "model/configs/joygen.yaml", "--out", str(tmp_path / "run")]
-    assert main(given) == 2
+    assert main([*given, "unet.cross_attention_dim=8"]) == 2
     assert "sd-vae-ft-mse.safetensors" in capsys.readouterr().err
 
 
