@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin/python
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
-	@echo "make test-cluster  the same job through ray job submit"
+	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch every model file that can be had"
@@ -20,7 +20,7 @@ test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile tests
 
 test-cluster: $(VENV)/ready
-	$(RUN) -m pytest -m cluster tests/pipeline
+	$(RUN) -m pytest -m cluster tests
 
 test-hostile: $(VENV)/ready
 	$(RUN) -m pytest -m "hostile or not cluster" tests/hostile

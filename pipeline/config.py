@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -33,6 +33,7 @@ from stages.speech import SpeechConfig
 from stages.sync import SyncConfig
 from stages.track import TrackConfig
 
+T = TypeVar("T")
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
 """Of stages: on what they run, and in pieces of which size."""
@@ -123,12 +124,19 @@ class Config:
 
 
 def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a pipeline run, as `load_as` reads it."""
+    return load_as(Config, files, overrides)
+
+
+def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:
     """Defaults, then each YAML file, then each `a.b=value`.
 
+    Args:
+        kind: the dataclass of the whole tree.
     Raises:
-        ConfigError: a missing file, an unknown key or a value of the wrong type, by name.
+        ConfigError: a missing or broken file, an unknown key or a value of the wrong type, by name.
     """
-    tree = OmegaConf.structured(Config)
+    tree = OmegaConf.structured(kind)
     for file in files:
         if not is_file(file):
             raise ConfigError(f"no such config file: {file}")
@@ -145,7 +153,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
     try:
-        return cast(Config, OmegaConf.to_object(tree))
+        return cast(T, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(error)) from error
 
