@@ -48,7 +48,6 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.UNAVAILABLE: ("crawl", "HTTP 404 after 3 tries"),
     DropReason.GEO_OR_LOGIN: ("crawl", "only for members"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
-    DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
     DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),
     DropReason.CORRUPT: ("probe", "Invalid data found when processing input"),
     DropReason.TRUNCATED: ("probe", "declares 62.0 s, holds 17.4 s"),
@@ -86,7 +85,12 @@ def make_rows(num_good_sources: int = 36, num_bad_sources: int = 1, seed: int = 
     wanted += [reason for reason in DropReason for _ in range(num_bad_sources)]
     rows: list[Row] = []
     for i, reason in enumerate(wanted):
-        rows += _rows_of_source(i, reason, rng)
+        found = list(_rows_of_source(i, reason, rng))
+        if reason == DropReason.DUPLICATE_SOURCE:
+            for row in found:
+                row.update(verdict="drop", drop_stage="finalize", drop_reason=str(reason))
+                row["drop_detail"] = "same file as src-000"
+        rows += found
     kept = [row for row in rows if row["verdict"] == "keep"]
     for i, row in enumerate(kept):
         identity = int(row["source_id"][4:]) // 2
