@@ -17,6 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
 from stages.crawl import CrawlConfig
 from stages.depth import DepthConfig
@@ -115,7 +116,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     """Defaults, then each YAML file, then each `a.b=value`.
 
     Raises:
-        ConfigError: a missing file, an unknown key or a value of the wrong type, by name.
+        ConfigError: a missing file, an unknown key, or a value of the wrong type or out of range, by name.
     """
     tree = OmegaConf.structured(Config)
     for file in files:
@@ -134,9 +135,13 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
     try:
-        return cast(Config, OmegaConf.to_object(tree))
+        config = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(error)) from error
+    faults = find_faults(asdict(config))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return config
 
 
 def _first_lines(error: Exception) -> str:
