@@ -15,6 +15,16 @@ from typing import Any
 from stages.face_model import EMBEDDED
 
 ABOVE_ZERO = math.ulp(0.0)
+_AT_LEAST_ONE = """
+    *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames *.cut_window_frames *.max_actors *_bytes scan.*_px
+    track.look_side_px *.clips_per_row_group crawl.max_height_px sync.*_ms geometry.max_*
+"""
+_ABOVE_ZERO = """
+    crawl.max_duration_s crawl.timeout_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red sync.low_hz
+    speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma* geometry.identity_frames
+    features.window_s features.max_abs
+"""
+"""What is divided by, stepped by, or holds nothing at zero."""
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("geometry.expression_m??", -math.inf, math.inf),
     ("mouth.teeth_red", -128, 127),  # CIELAB
@@ -36,30 +46,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("*_ratio", 0, 1),
     ("finalize.duplicate_bit_error", 0, 1),
     ("finalize.duplicate_min_overlap", 0, 1),
-    # What is divided by, stepped by, or holds nothing at zero.
-    *(
-        (pattern, 1, math.inf)
-        for pattern in (
-            *("*.num_*", "*.max_looks", "*every_frames", "*.block_frames", "*.chunk_frames", "*.cut_window_frames"),
-            *("*.max_actors", "*.clips_per_row_group", "scan.*_px", "geometry.max_*"),
-            *("*_bytes", "crawl.max_height_px", "sync.*_ms"),
-        )
-    ),
-    *(
-        (pattern, ABOVE_ZERO, math.inf)
-        for pattern in (
-            *("crawl.max_duration_s", "crawl.timeout_s", "hear.piece_s", "hear.look_s", "scan.look_fps"),
-            *(
-                "mouth.dark",
-                "mouth.red",
-                "speech.quality_hop_s",
-                "sync.low_hz",
-                "features.window_s",
-                "features.max_abs",
-            ),
-            *("depth.precision_mm", "geometry.*_px", "geometry.*sigma*", "geometry.identity_frames"),
-        )
-    ),
+    *((pattern, 1, math.inf) for pattern in _AT_LEAST_ONE.split()),
+    *((pattern, ABOVE_ZERO, math.inf) for pattern in _ABOVE_ZERO.split()),
     ("*", 0, math.inf),
 )
 CHOICES: dict[str, tuple[str, ...]] = {
