@@ -1,7 +1,7 @@
 """The configuration of a run: one frozen dataclass tree, defaults <- YAML files <- `a.b=value`.
 
-Stage configs live in the stage files and are composed here. What changes results (all but `policy`, `run` and
-`finalize`) enters the config hash; `policy` and `finalize` may change at any time, `run` only changes speed.
+Stage configs live in the stage files and are composed here. What changes measurements enters the config hash; `policy`,
+`finalize`, `run`, and what in a stage changes only its speed or its access to a site may change at any time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from stages.speech import SpeechConfig
 from stages.sync import SyncConfig
 from stages.track import TrackConfig
 
-NOT_HASHED = ("policy", "run", "finalize")
+NOT_MEASURING = ("policy", "run", "finalize")
+SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
+"""Of stages: on what they run, and in pieces of which size."""
+CRAWL_KEYS = ("max_height_px",)
+"""Of the crawl: the only one that changes what a fetched video looks like."""
 
 
 class ConfigError(Exception):
@@ -47,7 +51,7 @@ class PoolConfig:
         stages: names, in the plan's order.
         cpus: CPUs an actor claims; None shares the cluster out evenly.
         gpus: GPUs an actor claims; a fraction lets actors share one.
-        max_actors: None lets Ray scale the pool with the cluster.
+        max_actors: None lets Ray scale the pool with the cluster, also while it grows.
     """
 
     stages: tuple[str, ...] = ()
@@ -72,9 +76,13 @@ class RunConfig:
     """What changes only speed or the way a run behaves."""
 
     pools: dict[str, PoolConfig] = field(default_factory=_default_pools)
-    ray_address: str | None = None  # None: a running Ray if there is one, else a local one of our own
+    ray_address: str | None = None  # None: that of the job or of RAY_ADDRESS, else a local Ray of our own
     object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
     block_bytes: int = 16_000_000  # rows handed on together: two or three clips
+    wave_sources: int = 2000  # handed to Ray at once: bounds the driver's memory; the workers load anew for each wave
+    record_limit_s: float = 1800.0  # wall time of one record in one stage ...
+    record_limit_ratio: float = 10.0  # ... plus this much of its video's length; scanning takes a tenth of it
+    max_tries: int = 3  # workers that may die of one record before it is set aside
     max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
     strict: bool = False  # raise the first unknown error instead of writing it to the ledger
 
@@ -154,8 +162,21 @@ def to_yaml(config: Config) -> str:
 
 
 def measuring(config: Config) -> dict[str, Any]:
-    """The part of the configuration that changes what is measured."""
-    return {key: value for key, value in asdict(config).items() if key not in NOT_HASHED}
+    """The part of the configuration that changes what is measured, by `stage.key`."""
+    stages = {key: value for key, value in asdict(config).items() if key not in NOT_MEASURING}
+    flat = _flat(stages, "")
+    return {
+        key: value
+        for key, value in flat.items()
+        if key.rsplit(".", 1)[1] not in SPEED_KEYS and (not key.startswith("crawl.") or key.split(".")[1] in CRAWL_KEYS)
+    }
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def config_hash(config: Config) -> str:
@@ -165,9 +186,4 @@ def config_hash(config: Config) -> str:
 def differing_keys(a: Config, b: Config) -> list[str]:
     """`stage.key: old -> new` of every measuring key in which two configurations differ."""
     old, new = measuring(a), measuring(b)
-    return [
-        f"{stage}.{key}: {value} -> {new[stage][key]}"
-        for stage, keys in old.items()
-        for key, value in keys.items()
-        if value != new[stage][key]
-    ]
+    return [f"{key}: {value} -> {new[key]}" for key, value in old.items() if value != new[key]]

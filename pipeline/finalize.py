@@ -29,6 +29,7 @@ from pipeline.identities import assign_splits, cluster_identities
 from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, read_parts, read_rows, write_parquet, write_text
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
+from pipeline.progress import UNKNOWN_FAULTS
 from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
@@ -100,15 +101,14 @@ def decide_all(rows: list[Row], config: Config) -> list[Row]:
 
 
 def _drop_copies(rows: list[Row]) -> list[Row]:
-    """Of sources with the very same bytes only the first, by id, stays; what was dropped keeps its own reason."""
+    """Of wanted sources with the very same bytes only the first, by id, stays."""
+    wanted = [row for row in rows if row["verdict"] != Verdict.DROP and "sha256" in row]
     first: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["source_id"]):
-        if "sha256" in row:
-            first.setdefault(row["sha256"], row["source_id"])
+    for row in sorted(wanted, key=lambda row: row["source_id"]):
+        first.setdefault(row["sha256"], row["source_id"])
     return [
-        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {original}")
-        if row["verdict"] != Verdict.DROP
-        and (original := first.get(row.get("sha256", ""), row["source_id"])) != row["source_id"]
+        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {first[row['sha256']]}")
+        if row["verdict"] != Verdict.DROP and first.get(row.get("sha256", "")) not in (None, row["source_id"])
         else row
         for row in rows
     ]
@@ -184,8 +184,8 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
 def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
     """Ids of the manifest's sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, another address than they had, or a fault that may be gone: an unknown
-    error, a file that was missing.
+    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, or a file that could not
+    be had and now has another address or is there.
     """
     parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
@@ -194,14 +194,16 @@ def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[s
     again = {
         row["source_id"]
         for row in known
-        if row["verdict"] == Verdict.PENDING or row["uri"] != address[row["source_id"]] or _may_be_gone(row)
+        if row["verdict"] == Verdict.PENDING or _may_be_gone(row, address[row["source_id"]])
     }
     return {row["source_id"] for row in known} - again, again
 
 
-def _may_be_gone(row: Row) -> bool:
+def _may_be_gone(row: Row, uri: str) -> bool:
     fault = row.get("fault_reason")
-    return fault == DropReason.ERROR or (fault == DropReason.UNAVAILABLE and os.path.isfile(row["uri"]))  # noqa: PTH113
+    if fault == DropReason.UNAVAILABLE:
+        return uri != row["uri"] or os.path.isfile(uri)  # noqa: PTH113 - never raises
+    return fault in UNKNOWN_FAULTS
 
 
 def disk_trouble(error: OSError, out: Path) -> str:

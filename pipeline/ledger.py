@@ -1,8 +1,9 @@
 """The parts: append-only Parquet files that are the memory of a run, and what they say of its progress.
 
-A run's parts carry its generation in their name. A later generation's row supersedes an earlier one's with the same
-id, and finer rows supersede coarser ones: once a source has shots, its row as a whole no longer counts. A source is
-complete when every shot, and every clip of every tracked shot, is there; readers see only complete sources.
+A run's parts carry its generation in their name. A run measures a source from its beginning, so the rows of one
+generation stand for themselves: a source is complete in it when every shot, and every clip of every tracked shot, is
+there, and its newest complete generation is the one that counts. Finer rows supersede coarser ones: once a source has
+shots, its row as a whole no longer counts. Readers see only complete sources.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ from filelock import FileLock, Timeout
 from pipeline.records import LEDGER, ROW
 
 _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"]
+
+
+SMALL_PART_BYTES = 1_000_000
+"""Parts below this are joined: rows that were dropped before they had pictures, 10 to 30 kB each."""
+MAX_JOINED = 200
+ROW_GROUP_BYTES = 64_000_000
+"""Read at once when rows are copied into shards: eight clips, or thousands of rows without pictures."""
 
 
 class BrokenPart(Exception):
@@ -57,15 +65,39 @@ def part_files(out: Path) -> list[Path]:
 
 
 def next_generation(out: Path) -> int:
-    return max((int(file.name.split("-")[1][1:]) for file in part_files(out)), default=0) + 1
+    return max(map(_generation, part_files(out)), default=0) + 1
+
+
+def _generation(part: Path) -> int:
+    return int(part.name.split("-")[1].removeprefix("g"))
 
 
 def write_part(table: pa.Table, out: Path, generation: int) -> Path:
     """Write rows once and for all, under a name that a repeated task would choose again."""
     name = hashlib.sha256("\n".join(table["row_id"].to_pylist()).encode()).hexdigest()[:16]
     target = out / "parts" / f"part-g{generation:05d}-{name}.parquet"
-    write_parquet(table, target, row_group_size=8)
+    rows_per_group = ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1)
+    write_parquet(table, target, row_group_size=max(1, rows_per_group))
     return target
+
+
+def compact(out: Path) -> None:
+    """Join the small parts of each generation, so that their number follows the data and not the sources.
+
+    The joined part is there before the small ones go; what dies in between leaves rows twice, which count once.
+    """
+    by_generation: dict[int, list[Path]] = defaultdict(list)
+    for file in part_files(out):
+        if file.stat().st_size < SMALL_PART_BYTES:
+            by_generation[_generation(file)].append(file)
+    for generation, files in by_generation.items():
+        for first in range(0, len(files), MAX_JOINED):
+            some = files[first : first + MAX_JOINED]
+            if len(some) > 1:
+                table = pa.concat_tables(pq.read_table(file) for file in some)
+                joined = write_part(table, out, generation)
+                for file in set(some) - {joined}:
+                    file.unlink()
 
 
 def write_parquet(table: pa.Table, target: Path, row_group_size: int | None = None) -> None:
@@ -109,12 +141,12 @@ class Address:
 
 @dataclass(frozen=True)
 class Parts:
-    """The rows that count: complete sources, each row in its newest version.
+    """The rows that count: each source as its newest complete generation has it.
 
     Args:
         ledger: their ledger columns.
         addresses: where each of them lies, in the ledger's order.
-        incomplete: sources that have rows but not all of them.
+        incomplete: sources that have rows, but of no generation all of them.
     """
 
     ledger: pa.Table
@@ -139,14 +171,14 @@ def read_parts(out: Path) -> Parts:
     if not tables:
         return Parts(LEDGER.empty_table(), [], [])
     everything = pa.concat_tables(tables)
-    by_source: dict[str, list[int]] = defaultdict(list)
     keys = everything.select(_KEYS).to_pylist()
-    newest = {key["row_id"]: idx for idx, key in enumerate(keys)}
-    for idx in newest.values():
-        by_source[keys[idx]["source_id"]].append(idx)
+    sources: dict[str, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for idx, (key, address) in enumerate(zip(keys, origin, strict=True)):
+        sources[key["source_id"]][_generation(address.part)][key["row_id"]] = idx
     chosen, incomplete = [], []
-    for source_id, indices in by_source.items():
-        counted = _finest(indices, keys)
+    for source_id, generations in sources.items():
+        newest_first = (list(generations[number].values()) for number in sorted(generations, reverse=True))
+        counted = next((rows for indices in newest_first if (rows := _finest(indices, keys))), None)
         if counted is None:
             incomplete.append(source_id)
         else:
@@ -156,7 +188,7 @@ def read_parts(out: Path) -> Parts:
 
 
 def _finest(indices: list[int], keys: list[dict]) -> list[int] | None:
-    """The rows of one source that count, or None while some are missing."""
+    """The rows of one source and generation that count, or None while some are missing."""
     shots: dict[int, list[int]] = defaultdict(list)
     for idx in indices:
         if keys[idx]["shot_idx"] is not None:

@@ -21,7 +21,7 @@ class Stage:
         build: loads what the stage needs and returns its entry; called once per worker process.
         reads: columns that an earlier stage or the manifest has written.
         payload: columns it writes beside its own of `STAGE_COLUMNS`.
-        weights: model files it opens.
+        weights_of: model files it opens; a function where the settings choose them.
         splits: for a 1:N stage, the index and count columns of the rows it makes.
     """
 
@@ -29,12 +29,15 @@ class Stage:
     build: Callable[[Config, WeightStore, Path], StageFunction]
     reads: tuple[str, ...]
     payload: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
+    weights_of: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
     splits: tuple[str, str] | None = None
 
     @property
     def writes(self) -> tuple[str, ...]:
         return (*(STAGE_COLUMNS[self.name].names if self.name in STAGE_COLUMNS else ()), *self.payload)
+
+    def weights(self, config: Config) -> tuple[str, ...]:
+        return self.weights_of(config) if callable(self.weights_of) else self.weights_of
 
 
 def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -111,17 +114,22 @@ def _features(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 
 _WHISPER = ("whisper_base", "whisper_base_config", "whisper_base_tokenizer", "whisper_base_vocabulary")
 
+
+def _encoder(config: Config) -> tuple[str, ...]:
+    return (f"whisper_{config.features.model}",)
+
+
 STAGES: tuple[Stage, ...] = (
     # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
     Stage("crawl", _crawl, reads=("source_id", "uri")),
     Stage("probe", _probe, reads=("media_path",)),
-    Stage("hear", _hear, reads=("media_path", "duration_s"), weights=("dnsmos", *_WHISPER)),
+    Stage("hear", _hear, reads=("media_path", "duration_s"), weights_of=("dnsmos", *_WHISPER)),
     Stage(
         "scan",
         _scan,
         reads=("media_path", "width_px", "height_px"),
         payload=("thumb_jpeg",),
-        weights=("yunet",),
+        weights_of=("yunet",),
         splits=("shot_idx", "num_shots"),
     ),
     Stage(
@@ -137,21 +145,21 @@ STAGES: tuple[Stage, ...] = (
             "bbox_xyxy_px",
             "audio_pcm16",
         ),
-        weights=("face_landmarker", "yunet"),
+        weights_of=("face_landmarker", "yunet"),
         splits=("clip_idx", "num_clips"),
     ),
     Stage(
         "identity",
         _identity,
         reads=("face_jpeg", "landmarks", "crop_box_xyxy_px"),
-        weights=("scrfd_500m", "arcface_mbf", "gender", "age"),
+        weights_of=("scrfd_500m", "arcface_mbf", "gender", "age"),
     ),
     Stage("mouth", _mouth, reads=("face_jpeg", "landmarks", "crop_box_xyxy_px")),
     Stage(
         "speech",
         _speech,
         reads=("audio_pcm16",),
-        weights=("pyannote_segmentation", "campplus", "dnsmos", *_WHISPER),
+        weights_of=("pyannote_segmentation", "campplus", "dnsmos", *_WHISPER),
     ),
     Stage("sync", _sync, reads=("landmarks", "audio_pcm16")),
     Stage(
@@ -161,11 +169,7 @@ STAGES: tuple[Stage, ...] = (
         payload=("pose", "id_coeff", "exp_coeff"),
     ),
     Stage("depth", _depth, reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"), payload=("depth",)),
-    Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights=_WHISPER),
+    Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights_of=_encoder),
 )
 
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
-
-
-def stages_of_pool(names: tuple[str, ...]) -> tuple[Stage, ...]:
-    return tuple(stage for stage in STAGES if stage.name in names)

@@ -15,6 +15,8 @@ from pipeline.records import DropReason
 from pipeline.step import Event
 
 PLAIN_INTERVAL_S = 10.0
+UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)
+"""Not facts about a record: each may be gone in another run."""
 
 
 @dataclass
@@ -30,14 +32,19 @@ class StageCount:
 
 
 class Tally:
-    """Sums events; lives in an actor of its own that all workers tell."""
+    """Sums events.
+
+    Args:
+        stages: names in the plan's order.
+    """
 
     def __init__(self, stages: Iterable[str]) -> None:
-        self._counts = {name: StageCount() for name in stages}
+        self.counts = {name: StageCount() for name in stages}
+        self.failed_sources: set[str] = set()  # with a record that failed for an unknown reason
 
     def add(self, events: list[Event]) -> None:
         for event in events:
-            count = self._counts[event.stage]
+            count = self.counts[event.stage]
             count.num_entered += event.num_entered
             count.num_left += 1
             count.busy_s += event.busy_s
@@ -46,13 +53,8 @@ class Tally:
             else:
                 count.num_dropped += 1
                 count.reasons[event.dropped] += 1
-
-    def snapshot(self) -> dict[str, StageCount]:
-        return self._counts
-
-
-def num_errors(counts: dict[str, StageCount]) -> int:
-    return sum(count.reasons[DropReason.ERROR] for count in counts.values())
+            if event.dropped in UNKNOWN_FAULTS:
+                self.failed_sources.add(event.source_id)
 
 
 @dataclass

@@ -33,5 +33,7 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.OUT_OF_SYNC: "sound and lips do not run together",
     DropReason.FIT_ERROR: "the face model does not fit the landmarks",
     DropReason.DUPLICATE_CLIP: "the same clip is in the set already",
+    DropReason.CRASHED: "every worker that took it up died: a poison record, or a machine short of memory",
+    DropReason.TIME_LIMIT: "a stage did not come to an end with it",
     DropReason.ERROR: "a stage failed on this record; its ledger row holds the traceback",
 }

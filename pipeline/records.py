@@ -53,6 +53,8 @@ class DropReason(StrEnum):
     OUT_OF_SYNC = "out_of_sync"
     FIT_ERROR = "fit_error"
     DUPLICATE_CLIP = "duplicate_clip"
+    CRASHED = "crashed"
+    TIME_LIMIT = "time_limit"
     ERROR = "error"
 
 

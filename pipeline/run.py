@@ -26,7 +26,7 @@ from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_source
 from pipeline.ledger import BrokenPart, Busy, alone, next_generation, write_text
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.progress import Progress, StageCount, num_errors
+from pipeline.progress import Progress
 from pipeline.records import Row
 from pipeline.stats import print_funnel
 from pipeline.weights import MissingWeights, WeightStore
@@ -36,7 +36,7 @@ MIN_ERRORS = 3
 
 
 class TooManyErrors(Exception):
-    """More records failed for unknown reasons than `run.max_error_ratio` allows."""
+    """More sources failed for unknown reasons than `run.max_error_ratio` allows."""
 
 
 def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, console: Console) -> None:
@@ -58,16 +58,15 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
         Stream(out, config, weights, next_generation(out)) as stream,
         Progress(console, len(todo), len(done)) as progress,
     ):
-        for num_done, counts in stream.measure(todo):
-            progress.show(counts, num_done)
-            _stop_on_errors(counts, len(todo), config)
+        for num_done, tally in stream.measure(todo):
+            progress.show(tally.counts, num_done)
+            _stop_on_errors(len(tally.failed_sources), len(sources), config)
 
 
-def _stop_on_errors(counts: dict[str, StageCount], num_sources: int, config: Config) -> None:
-    errors = num_errors(counts)
-    if errors > max(MIN_ERRORS, config.run.max_error_ratio * num_sources):
+def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:
+    if num_failed > max(MIN_ERRORS, config.run.max_error_ratio * num_sources):
         raise TooManyErrors(
-            f"{errors} records of {num_sources} sources failed for unknown reasons "
+            f"{num_failed} of {num_sources} sources failed for unknown reasons "
             f"(run.max_error_ratio={config.run.max_error_ratio:g}). Their tracebacks stand in the parts, column "
             "fault_detail; run.strict=true raises the first."
         )
@@ -116,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         sources = read_manifest(args.manifest)
         config = prepare(out, args.config, args.overrides)
         store = WeightStore.from_environment()
-        for name in sorted({name for stage in STAGES for name in stage.weights}):
+        for name in sorted({name for stage in STAGES for name in stage.weights(config)}):
             store.path(name)
         absent = missing_files(sources)
         if absent:

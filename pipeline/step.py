@@ -7,9 +7,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import Config, RunConfig
+from pipeline.guard import Guard
 from pipeline.plan import STAGE_NAMES, Stage, StageFunction
 from pipeline.policy import Verdict, decide
 from pipeline.records import Dropped, DropReason, Row, row_id
@@ -20,6 +22,7 @@ from pipeline.weights import MissingWeights, WeightStore
 class Event:
     """One row leaving one stage, for progress and metrics."""
 
+    source_id: str
     stage: str
     num_entered: int  # 1 for the first row that leaves, 0 for the further rows of a 1:N stage
     dropped: str | None
@@ -34,6 +37,7 @@ class Runner:
     Args:
         stages: consecutive lines of the plan; their models load on first use and stay.
         listen: called with an `Event` for every row that leaves a stage.
+        guard: bounds what a record may cost.
     """
 
     stages: tuple[Stage, ...]
@@ -41,6 +45,7 @@ class Runner:
     weights: WeightStore
     out: Path
     listen: Callable[[Event], None]
+    guard: Guard = field(default_factory=lambda: Guard(RunConfig()))
     _built: dict[str, StageFunction] = field(default_factory=dict)
 
     def run(self, row: Row) -> Iterator[Row]:
@@ -59,24 +64,24 @@ class Runner:
         for num_before, result in enumerate(self._attempt(stage, row)):
             annotated = self._judge(stage, result)
             busy_s, start_s = time.process_time() - start_s, time.process_time()
-            self.listen(
-                Event(stage.name, int(num_before == 0), annotated.get("drop_reason"), hours_of(annotated), busy_s)
-            )
+            first, reason = int(num_before == 0), annotated.get("drop_reason")
+            self.listen(Event(row["source_id"], stage.name, first, reason, hours_of(annotated), busy_s))
             yield annotated
             start_s = time.process_time()
 
     def _attempt(self, stage: Stage, row: Row) -> Iterator[Row]:
         """The stage's rows; if it fails part-way, the rows it had announced and not delivered carry the fault."""
+        if stage.name not in self._built:  # what is wrong with a stage is wrong for every record: it stops the run
+            self._built[stage.name] = stage.build(self.config, self.weights, self.out)
         last: Row = {}
         try:
-            if stage.name not in self._built:
-                self._built[stage.name] = stage.build(self.config, self.weights, self.out)
-            result = self._built[stage.name](row)
-            for last in result if isinstance(result, Iterator) else (result,):
+            for last in self._results(stage, row):
                 yield last
             return
         except Dropped as dropped:
             fault = dropped.measured | {"fault_reason": str(dropped.reason), "fault_detail": dropped.detail}
+            if dropped.reason == DropReason.TIME_LIMIT:
+                self._built.pop(stage.name, None)  # it was left in the middle of something
         except Exception as error:  # one record's unknown error must not cost the others
             if self.config.run.strict or _is_machine_trouble(error):
                 raise
@@ -87,6 +92,19 @@ class Runner:
         index, count = stage.splits
         for missing in range(last[index] + 1, last[count]):
             yield row | {index: missing, count: last[count]} | fault
+
+    def _results(self, stage: Stage, row: Row) -> Iterator[Row]:
+        with self.guard(stage.name, row):
+            result = self._built[stage.name](row)
+        if not isinstance(result, Iterator):
+            yield result
+            return
+        for result_idx in count():
+            with self.guard(stage.name, row, result_idx):
+                item = next(result, None)
+            if item is None:
+                return
+            yield item
 
     def _judge(self, stage: Stage, row: Row) -> Row:
         row = row | {"last_stage": stage.name, "row_id": row_id(row)}

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,13 +21,16 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from pipeline.config import Config, config_hash
-from pipeline.ledger import write_part
-from pipeline.plan import STAGE_NAMES, stages_of_pool
-from pipeline.progress import StageCount, Tally
+from pipeline.config import Config, PoolConfig, config_hash
+from pipeline.coordinator import RemoteAttempts, start_coordinator
+from pipeline.guard import Guard
+from pipeline.ledger import compact, write_part
+from pipeline.plan import STAGE_NAMES, STAGES, Stage
+from pipeline.progress import Tally
 from pipeline.records import Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.step import Event, Runner
+from pipeline.version import code_version
 from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,11 +40,12 @@ REFRESH_S = 1.0
 class Pool:
     """An actor that runs some consecutive stages on every row of a block; their models load once."""
 
-    def __init__(self, names: tuple[str, ...], config: Config, weights: WeightStore, out: Path, tally: Any) -> None:
+    def __init__(self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, office: Any) -> None:
         cv2.setNumThreads(1)  # parallelism is across actors
         self._events: list[Event] = []
-        self._tally = tally
-        self._runner = Runner(stages_of_pool(names), config, weights, out, self._events.append)
+        self._office = office
+        guard = Guard(config.run, RemoteAttempts(office))
+        self._runner = Runner(stages, config, weights, out, self._events.append, guard)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         for row in rows_from_table(block):
@@ -50,18 +55,18 @@ class Pool:
 
     def _tell(self) -> None:
         if self._events:
-            self._tally.add.remote(list(self._events))
+            self._office.tell.remote(list(self._events))
             self._events.clear()
 
 
 class PartWriter:
     """The terminal write: a block becomes a part, and one small row per source remains."""
 
-    def __init__(self, out: Path, generation: int, versions: str) -> None:
+    def __init__(self, out: Path, generation: int, versions: dict[str, str]) -> None:
         self._out, self._generation, self._versions = out, generation, versions
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        versions = pa.array([self._versions] * block.num_rows, pa.string())
+        versions = pa.array([self._versions[stage] for stage in block["last_stage"].to_pylist()], pa.string())
         block = block.set_column(block.schema.get_field_index("versions"), "versions", versions)
         block = table_from_rows(rows_from_table(block))
         write_part(block, self._out, self._generation)
@@ -73,16 +78,25 @@ class Stream:
 
     Args:
         generation: number of this run on `out`, stamped on its parts.
+        stages: the plan.
     """
 
-    def __init__(self, out: Path, config: Config, weights: WeightStore, generation: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        config: Config,
+        weights: WeightStore,
+        generation: int,
+        stages: tuple[Stage, ...] = STAGES,
+    ) -> None:
         self._out, self._config, self._weights, self._generation = out, config, weights, generation
+        self._stages = stages
 
     def __enter__(self) -> Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             _start_ray(self._config)
-        self._tally = ray.remote(num_cpus=0)(Tally).remote(STAGE_NAMES)
+        self._office = start_coordinator(STAGE_NAMES)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -90,31 +104,45 @@ class Stream:
             with _undisturbed():
                 ray.shutdown()
 
-    def counts(self) -> dict[str, StageCount]:
-        return ray.get(self._tally.snapshot.remote())
-
-    def measure(self, sources: list[Row]) -> Iterator[tuple[int, dict[str, StageCount]]]:
-        """Run all stages; yields (sources done, counts) about once a second, and once at the end.
+    def measure(self, sources: list[Row]) -> Iterator[tuple[int, Tally]]:
+        """Run all stages; yields (sources done, counts so far) about once a second, and once at the end.
 
         Raises:
             OSError, MemoryError, MissingWeights: trouble of the machine, as a worker met it.
             ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
         """
-        done, written = _Completion(), queue.Queue[pa.Table | Exception | None]()
+        done = _Completion()
+        size = self._config.run.wave_sources
+        for first in range(0, len(sources), size):
+            for block in self._written(sources[first : first + size]):
+                for row in block.to_pylist() if block is not None else ():
+                    done.add(row)
+                if block is None:
+                    yield done.num_sources, self._counts()
+            compact(self._out)
+        yield done.num_sources, self._counts()
+
+    def _counts(self) -> Tally:
+        return ray.get(self._office.tally.remote())
+
+    def _written(self, sources: list[Row]) -> Iterator[pa.Table | None]:
+        """What `PartWriter` leaves of each block, and None about once a second."""
+        written = queue.Queue[pa.Table | Exception | None]()
         threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True).start()
+        told_s = time.monotonic()
         while True:
+            if time.monotonic() - told_s >= REFRESH_S:
+                told_s = time.monotonic()
+                yield None
             try:
                 block = written.get(timeout=REFRESH_S)
             except queue.Empty:
-                yield done.num_sources, self.counts()
                 continue
             if isinstance(block, Exception):
                 raise block if self._config.run.strict else _unwrapped(block)
             if block is None:
-                yield done.num_sources, self.counts()
                 return
-            for row in block.to_pylist():
-                done.add(row)
+            yield block
 
     def _dataset(self, sources: list[Row]) -> Dataset:
         context = DataContext.get_current()
@@ -127,14 +155,14 @@ class Stream:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
         blocks = [table_from_rows([source]) for source in sources]
         dataset = ray.data.from_arrow(blocks)
-        share, spare = _cpu_share(len(self._config.run.pools) + 1)
+        share, most = _cpu_share(len(self._config.run.pools) + 1, self._own_ray)
         for pool in self._config.run.pools.values():
             dataset = dataset.map_batches(
                 Pool,
-                fn_constructor_args=(pool.stages, self._config, self._weights, self._out, self._tally),
+                fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._office),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ActorPoolStrategy(min_size=1, max_size=max(1, pool.max_actors or spare)),
+                compute=ActorPoolStrategy(min_size=1, max_size=pool.max_actors or most),
                 num_cpus=pool.cpus if pool.cpus is not None else share,
                 num_gpus=pool.gpus,
             )
@@ -147,11 +175,19 @@ class Stream:
             num_cpus=share / 2,
         )
 
-    def _versions(self) -> str:
-        stages = [stage for pool in self._config.run.pools.values() for stage in stages_of_pool(pool.stages)]
-        weights = {name: (WEIGHTS[name].sha256 or "")[:12] for stage in stages for name in stage.weights}
+    def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self._stages if stage.name in pool.stages)
+
+    def _versions(self) -> dict[str, str]:
+        """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""
         packages = {name: version(name) for name in ("av", "mediapipe", "insightface", "ctranslate2", "torch")}
-        return json.dumps({"config": config_hash(self._config), "weights": weights, "packages": packages})
+        common = {"code": code_version(), "config": config_hash(self._config), "packages": packages}
+        weights: dict[str, str] = {}
+        versions = {}
+        for stage in self._stages:
+            weights = weights | {name: (WEIGHTS[name].sha256 or "")[:12] for name in stage.weights(self._config)}
+            versions[stage.name] = json.dumps(common | {"weights": weights})
+        return versions
 
 
 def _consume(dataset: Dataset, written: queue.Queue[pa.Table | Exception | None]) -> None:
@@ -187,16 +223,17 @@ class _Completion:
             self.num_sources += self._shots[source] == 0
 
 
-def _cpu_share(num_pools: int) -> tuple[float, int]:
-    """CPUs an actor claims so that every pool gets one, and how far a pool may grow.
+def _cpu_share(num_pools: int, own_ray: bool) -> tuple[float, int | None]:
+    """CPUs an actor claims so that every pool gets one, and how many actors a pool may have.
 
-    Fewer CPUs than pools: each claims an equal fraction, since most wait for the slowest most of the time. More: whole
-    CPUs, and Ray gives the spare ones to the pool that holds the others up.
+    Fewer CPUs than pools: each claims an equal fraction, since most wait for the slowest most of the time. Else whole
+    CPUs, and Ray gives the spare ones to the pool that holds the others up. A cluster that others started may begin
+    with no CPU at all and grow, so there only `max_actors` bounds a pool.
     """
-    cpus = ray.cluster_resources().get("CPU", 1.0)
-    if cpus <= num_pools:
-        return math.floor(cpus / num_pools * 100) / 100, 1
-    return 1.0, int(cpus) - num_pools + 1
+    cpus = ray.cluster_resources().get("CPU", 0.0)
+    if 0 < cpus <= num_pools:
+        return math.floor(cpus / num_pools * 100) / 100, 1 if own_ray else None
+    return 1.0, int(cpus) - num_pools + 1 if own_ray else None
 
 
 def _start_ray(config: Config) -> None:

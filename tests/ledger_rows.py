@@ -53,6 +53,8 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.TRUNCATED: ("probe", "declares 62.0 s, holds 17.4 s"),
     DropReason.NO_VIDEO: ("probe", "audio only"),
     DropReason.NO_AUDIO: ("probe", "no audio stream"),
+    DropReason.CRASHED: ("track", "3 workers died in track of this record"),
+    DropReason.TIME_LIMIT: ("hear", "not done after 1800 s"),
     DropReason.ERROR: ("mouth", "ValueError: zero-size array"),
 }
 # A measurement that the default policy drops, by the stage that measures it.

@@ -101,4 +101,8 @@ def test_only_what_changes_measurements_is_hashed():
     longer = load_config([], ["track.max_clip_s=4"])
     assert config_hash(thresholds) == config_hash(config) != config_hash(longer)
     assert differing_keys(config, longer) == [f"track.max_clip_s: {config.track.max_clip_s} -> 4.0"]
-    assert measuring(config).keys().isdisjoint({"policy", "run", "finalize"})
+    faster = load_config(
+        [], ["speech.num_threads=4", "features.device=cpu", "crawl.retries=9", "hear.vad.block_frames=9"]
+    )
+    assert measuring(faster) == measuring(config)
+    assert "hear.vad.enter_prob" in measuring(config) and "crawl.max_height_px" in measuring(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import next_generation, part_files, read_parts, read_rows, write_part
+from pipeline.ledger import compact, next_generation, part_files, read_parts, read_rows, write_part
 from pipeline.records import Row, row_id
 from pipeline.rows import table_from_rows
 
@@ -42,18 +42,50 @@ def test_a_source_waits_for_all_its_shots_and_clips(tmp_path):
     assert _ids(tmp_path) == ["a-s0000", "a-s0001-c000", "a-s0001-c001"]
 
 
-def test_a_later_generation_supersedes_by_id(tmp_path):
-    _write(tmp_path, 2, _row("a", 0, 0, num_shots=1, num_clips=1, title="new"))
+def test_the_newest_complete_generation_counts(tmp_path):
     _write(tmp_path, 1, _row("a", 0, 0, num_shots=1, num_clips=1, title="old"))
+    _write(tmp_path, 3, _row("a", 0, 0, num_shots=1, num_clips=2, title="cut short"))
+    _write(tmp_path, 2, _row("a", 0, 0, num_shots=1, num_clips=1, title="new"))
     assert read_parts(tmp_path).ledger["title"].to_pylist() == ["new"]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [_row("a", fault_reason="speech")],
+        [_row("a", 0, num_shots=1)],
+        [_row("a", 0, 0, num_shots=2, num_clips=1), _row("a", 1, num_shots=2)],
+    ],
+)
+def test_a_source_measured_again_may_have_fewer_rows_or_more(tmp_path, later):
+    """A crash in the first run left it incomplete, or its file is another now."""
+    _write(tmp_path, 1, _row("a", 0, num_shots=3))
+    _write(tmp_path, 2, _row("a", 0, 0, num_shots=1, num_clips=3), _row("a", 0, 1, num_shots=1, num_clips=3))
+    assert read_parts(tmp_path).incomplete == ["a"]
+    _write(tmp_path, 3, *later)
+    assert _ids(tmp_path) == [row["row_id"] for row in later]
 
 
 def test_finer_rows_supersede_coarser_ones(tmp_path):
     _write(tmp_path, 1, _row("a", fault_reason="speech"))
-    _write(tmp_path, 2, _row("a", 0, num_shots=1))
+    _write(tmp_path, 1, _row("a", 0, num_shots=1))
     assert _ids(tmp_path) == ["a-s0000"]
-    _write(tmp_path, 3, _row("a", 0, 0, num_shots=1, num_clips=1))
+    _write(tmp_path, 1, _row("a", 0, 0, num_shots=1, num_clips=1))
     assert _ids(tmp_path) == ["a-s0000-c000"]
+
+
+def test_small_parts_are_joined_by_generation_and_say_the_same(tmp_path):
+    for name in "abc":
+        _write(tmp_path, 1, _row(name, title="old"))
+    _write(tmp_path, 2, _row("a", title="new"))
+    _write(tmp_path, 2, _row("d", 0, num_shots=2))
+    before = read_parts(tmp_path)
+    compact(tmp_path)
+    after = read_parts(tmp_path)
+    assert len(part_files(tmp_path)) == 2
+    assert after.ledger.equals(before.ledger) and after.incomplete == before.incomplete == ["d"]
+    compact(tmp_path)
+    assert read_parts(tmp_path).addresses == after.addresses
 
 
 def test_a_repeated_task_writes_the_same_file(tmp_path):

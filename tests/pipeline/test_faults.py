@@ -1,0 +1,72 @@
+"""Faults injected into a real stream: dying workers, a poison record, a stage that hangs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from pipeline import finalize
+from pipeline.config import Config, RunConfig
+from pipeline.ledger import part_files
+from pipeline.records import Row
+from pipeline.stream import Stream
+from tests.faulty_stages import FAULTY_STAGES
+
+
+@pytest.fixture(scope="module")
+def out(weights, tmp_path_factory) -> Path:
+    """A run over five files that are no videos, three of them with a fault beside."""
+    folder = tmp_path_factory.mktemp("faults")
+    names = ("good", "poison", "hanging", "unlucky", "late")
+    for name in names:
+        (folder / f"{name}.mp4").write_text(f"{name}: no video at all")
+    sources: list[Row] = [{"source_id": n, "uri": str(folder / f"{n}.mp4"), "tags": []} for n in names]
+    config = Config(run=RunConfig(record_limit_s=3.0, max_tries=2, wave_sources=4))
+    with Stream(folder / "out", config, weights, 1, FAULTY_STAGES) as stream:
+        (folder / "out").mkdir()
+        *_, (num_done, tally) = stream.measure(sources)
+    assert num_done == tally.counts["crawl"].num_left == 5
+    assert tally.failed_sources == {"poison", "hanging"}
+    finalize.finalize(folder / "out", config)
+    return folder / "out"
+
+
+def _ledger(out: Path) -> dict[str, Row]:
+    return {row["source_id"]: row for row in pq.read_table(out / "ledger.parquet").to_pylist()}
+
+
+def test_each_record_ends_for_its_own_reason(out):
+    reasons = {name: (row["drop_stage"], row["drop_reason"]) for name, row in _ledger(out).items()}
+    assert reasons == {
+        "good": ("probe", "not_video"),
+        "late": ("probe", "not_video"),
+        "unlucky": ("probe", "not_video"),
+        "poison": ("probe", "crashed"),
+        "hanging": ("probe", "time_limit"),
+    }
+
+
+def test_the_report_names_the_poison_record(out):
+    assert _ledger(out)["poison"]["drop_detail"] == "2 workers died in probe of this record"
+    assert "poison" in (out / "report.html").read_text()
+
+
+def test_a_hanging_record_says_where_it_hung(out):
+    assert "time.sleep(600)" in _ledger(out)["hanging"]["drop_detail"]
+
+
+def test_what_was_set_aside_is_tried_again_by_the_next_run(out, tmp_path):
+    sources = [{"source_id": name, "uri": row["uri"]} for name, row in _ledger(out).items()]
+    done, again = finalize.wanted_sources(sources, out, Config())
+    assert (done, again) == ({"good", "late", "unlucky"}, {"poison", "hanging"})
+
+
+def test_small_parts_are_joined(out):
+    assert len(part_files(out)) == 1
+
+
+def test_ray_is_gone(out):
+    assert not ray.is_initialized()
