@@ -146,7 +146,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         config = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(error)) from error
-    faults = find_faults(asdict(config))
+    faults = find_faults(_flat(asdict(config), ""))
     if faults:
         raise ConfigError("; ".join(faults))
     return config

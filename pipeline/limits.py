@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,12 +17,12 @@ from stages.face_model import EMBEDDED
 ABOVE_ZERO = math.ulp(0.0)
 _AT_LEAST_ONE = """
     *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames *.cut_window_frames *.max_actors *_bytes scan.*_px
-    track.look_side_px *.clips_per_row_group crawl.max_height_px sync.*_ms geometry.max_*
+    track.look_side_px run.wave_sources run.max_tries *.clips_per_row_group crawl.max_height_px sync.*_ms geometry.max_*
 """
 _ABOVE_ZERO = """
     crawl.max_duration_s crawl.timeout_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red sync.low_hz
     speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma* geometry.identity_frames
-    features.window_s features.max_abs
+    features.window_s features.max_abs run.record_limit_s
 """
 """What is divided by, stepped by, or holds nothing at zero."""
 RANGES: tuple[tuple[str, float, float], ...] = (
@@ -43,6 +43,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("*_conf", 0, 1),
     ("*_margin", 0, 1),
     ("*_prob", 0, 1),
+    ("run.record_limit_ratio", 0, math.inf),
     ("*_ratio", 0, 1),
     ("finalize.duplicate_bit_error", 0, 1),
     ("finalize.duplicate_min_overlap", 0, 1),
@@ -71,13 +72,12 @@ ORDERED: tuple[tuple[str, str], ...] = (
 """The first of two settings may not be above the second."""
 
 
-def find_faults(settings: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a configuration, by key.
+def find_faults(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a configuration.
 
     Args:
-        settings: the configuration as nested mappings.
+        values: of all settings, by `stage.key`.
     """
-    values = dict(_leaves(settings))
     faults = [f"{key}={value} {want}" for key, value in values.items() if (want := _want(key, value))]
     faults += [
         f"{low}={values[low]} is above {high}={values[high]}" for low, high in ORDERED if values[low] > values[high]
@@ -93,14 +93,6 @@ def find_faults(settings: Mapping[str, Any]) -> list[str]:
     if not languages or not all(re.fullmatch("[a-z]{2,3}", language) for language in languages):
         faults.append(f"policy.languages={list(languages)} must be ISO 639 codes, such as zh, and one at least")
     return faults
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _want(key: str, value: Any) -> str | None:

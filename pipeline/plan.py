@@ -123,11 +123,11 @@ STAGES: tuple[Stage, ...] = (
     # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
     Stage("crawl", _crawl, reads=("source_id", "uri")),
     Stage("probe", _probe, reads=("media_path",)),
-    Stage("hear", _hear, reads=("media_path", "duration_s"), weights_of=("dnsmos", *_WHISPER)),
+    Stage("hear", _hear, reads=("media_path", "duration_s", "audio_codec"), weights_of=("dnsmos", *_WHISPER)),
     Stage(
         "scan",
         _scan,
-        reads=("media_path", "width_px", "height_px"),
+        reads=("media_path",),
         payload=("thumb_jpeg",),
         weights_of=("yunet",),
         splits=("shot_idx", "num_shots"),
@@ -168,7 +168,12 @@ STAGES: tuple[Stage, ...] = (
         reads=("landmarks", "crop_box_xyxy_px"),
         payload=("pose", "id_coeff", "exp_coeff"),
     ),
-    Stage("depth", _depth, reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"), payload=("depth",)),
+    Stage(
+        "depth",
+        _depth,
+        reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px", "geometry_model"),
+        payload=("depth",),
+    ),
     Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights_of=_encoder),
 )
 
