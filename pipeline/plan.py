@@ -152,7 +152,7 @@ STAGES: tuple[Stage, ...] = (
         "identity",
         _identity,
         reads=("face_jpeg", "landmarks", "crop_box_xyxy_px"),
-        weights_of=("scrfd_500m", "arcface_mbf", "gender", "age"),
+        weights_of=("arcface_mbf", "gender", "age"),
     ),
     Stage("mouth", _mouth, reads=("face_jpeg", "landmarks", "crop_box_xyxy_px")),
     Stage(
