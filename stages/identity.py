@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,7 +127,7 @@ class IdentityChecker:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         providers = [config.provider]
         self.config = config
-        self._arcface = get_model(str(weights.path("arcface_mbf")), providers=providers, sess_options=options)
+        self._arcface: Any = get_model(str(weights.path("arcface_mbf")), providers=providers, sess_options=options)
         self._gender = onnxruntime.InferenceSession(str(weights.path("gender")), options, providers=providers)
         self._age = onnxruntime.InferenceSession(str(weights.path("age")), options, providers=providers)
 
