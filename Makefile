@@ -19,7 +19,7 @@ test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile tests
 
 test-cluster: $(VENV)/ready
-	$(RUN) -m pytest -m cluster tests/pipeline/test_job.py
+	$(RUN) -m pytest -m cluster tests/pipeline
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

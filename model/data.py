@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pyarrow import fs
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.config import AugmentConfig, LoaderConfig
 from model.views import STEPS_PER_FRAME, Views, audio_window, augment, depth_view, lip_mask, reference_frame
 from pipeline.records import NUM_LANDMARKS
+from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.depth import decode_depth
 
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
@@ -116,7 +116,7 @@ class ClipTable:
     """The clips of one split, addressable one by one.
 
     Args:
-        root: folder of `{split}-*.parquet` files, local or a URI that Arrow opens (`s3://bucket/shards`).
+        root: folder of `{split}-*.parquet` files, local or in a bucket (`s3://bucket/shards`).
         min_frames: shorter clips are left out, and counted in `num_too_short`.
     Raises:
         DataError: no such shards, or none of their clips is long enough.
@@ -124,16 +124,16 @@ class ClipTable:
 
     def __init__(self, root: str, split: str, columns: tuple[str, ...], min_frames: int, cache_clips: int = 8) -> None:
         self.root, self.columns, self._cache_clips = root, list(columns), cache_clips
-        self._files, base = _list_shards(root, split)
+        self._files = _list_shards(root, split)
         self._open: dict[int, pq.ParquetFile] = {}
         self._cache: OrderedDict[int, Clip] = OrderedDict()
         if not self._files:
-            raise DataError(f"no {split}-*.parquet in {base}: give the shards folder of a finished pipeline run")
+            raise DataError(f"no {split}-*.parquet in {root}: give the shards folder of a finished pipeline run")
         every = [ref for file_idx in range(len(self._files)) for ref in self._refs(file_idx)]
         self.clips = [ref for ref in every if ref.num_frames >= min_frames]
         self.num_too_short = len(every) - len(self.clips)
         if not self.clips:
-            raise DataError(f"none of the {len(every)} {split} clips in {base} has {min_frames} frames")
+            raise DataError(f"none of the {len(every)} {split} clips in {root} has {min_frames} frames")
         schema = self._file(0).schema_arrow
         self.whisper_dim = schema.field("whisper").type.value_type.list_size
         self.exp_dim = schema.field("exp_coeff").type.value_type.list_size
@@ -170,8 +170,7 @@ class ClipTable:
 
     def _file(self, idx: int) -> pq.ParquetFile:
         if idx not in self._open:
-            filesystem, path = self._files[idx]
-            self._open[idx] = pq.ParquetFile(filesystem.open_input_file(path))
+            self._open[idx] = open_parquet(self._files[idx])
         return self._open[idx]
 
     def _forget_handles(self) -> None:
@@ -182,15 +181,11 @@ class ClipTable:
         return {**self.__dict__, "_open": {}, "_cache": OrderedDict()}
 
 
-def _list_shards(root: str, split: str) -> tuple[list[tuple[fs.FileSystem, str]], str]:
-    if "://" in root:
-        filesystem, base = fs.FileSystem.from_uri(root)
-    else:
-        filesystem, base = fs.LocalFileSystem(), str(Path(root).expanduser().absolute())
-    selector = fs.FileSelector(base, allow_not_found=True)
-    names = sorted(info.path for info in filesystem.get_file_info(selector))
-    chosen = [n for n in names if Path(n).name.startswith(f"{split}-") and n.endswith(".parquet")]
-    return [(filesystem, name) for name in chosen], base
+def _list_shards(root: str, split: str) -> list[Path]:
+    try:
+        return list_files(as_path(root).expanduser(), f"{split}-*.parquet")
+    except (StorageError, UnknownStorage) as error:
+        raise DataError(str(error)) from error
 
 
 class Plan:

@@ -30,6 +30,7 @@ from model.progress import Progress
 from model.tasks import DataFacts, load_trained
 from model.views import audio_window
 from pipeline.records import CLIP_FPS, CROP_PX
+from pipeline.storage import as_path, write_text
 from pipeline.weights import MissingWeights, WeightStore
 from stages.faces import FaceFinder
 from stages.identity import IdentityChecker, IdentityConfig
@@ -213,9 +214,9 @@ def print_table(result: dict[str, Any], console: Console) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor on a split.")
     parser.add_argument("--run", type=Path, required=True, help="a run of python -m model.train")
-    parser.add_argument("--data", required=True, help="shards folder")
+    parser.add_argument("--data", required=True, help="shards folder, or s3://bucket/folder/shards")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--out", type=Path, required=True, help="the .json to write")
+    parser.add_argument("--out", type=as_path, required=True, help="the .json to write")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--max-clips", type=int, default=EvaluateConfig.max_clips)
     parser.add_argument("--max-frames", type=int, default=EvaluateConfig.max_frames, help="of a clip")
@@ -232,8 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DataError, MissingWeights) as error:
         print(f"model.evaluate: {error}", file=sys.stderr)
         return 2
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1))
+    write_text(given.out, json.dumps(result, indent=1))
     print_table(result, Console())
     return 0
 

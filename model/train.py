@@ -30,6 +30,7 @@ from model.config import ConfigError, OptimConfig, TrainConfig, as_dict, load_co
 from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
+from pipeline.storage import local_folder
 from pipeline.weights import MissingWeights, WeightStore
 
 FREE_KEYS = {"data", "out", "device", "num_threads", "log_every_steps", "grid_every_steps", "checkpoint_every_steps"}
@@ -271,9 +272,11 @@ def train(config: TrainConfig, weights: WeightStore) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train on Parquet shards.")
-    parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
+    parser.add_argument("--data", required=True, help="shards folder of a pipeline run, or s3://bucket/folder/shards")
     parser.add_argument("--config", type=Path, required=True, help="one of model/configs/*.yaml")
-    parser.add_argument("--out", required=True, help="the run's folder; an existing run is taken up again")
+    parser.add_argument(
+        "--out", type=local_folder, required=True, help="the run's folder; an existing run is taken up again"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.max_steps=500")
     given = parser.parse_args(arguments)
     try:

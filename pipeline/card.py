@@ -11,7 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 import yaml
 
 from pipeline.policy import PolicyConfig
@@ -19,6 +18,7 @@ from pipeline.reasons import REASON_TEXT
 from pipeline.records import SCHEMA_VERSION
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
+from pipeline.storage import list_files, open_parquet, title_of, write_text
 from pipeline.weight_files import WEIGHTS, Weight
 
 if TYPE_CHECKING:
@@ -36,16 +36,15 @@ def write_card(out: Path, stats: dict[str, Any], config: Config) -> Path:
         stats: what `compute_stats` gives.
         config: of the run; its thresholds are listed.
     """
-    target, staged = out / "README.md", out / ".README.md.new"
-    staged.write_text(render_card(out, stats, config.policy), encoding="utf-8")
-    staged.replace(target)
+    target = out / "README.md"
+    write_text(target, render_card(out, stats, config.policy))
     return target
 
 
 def render_card(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     """The card's text; sections in the order in which a person asks."""
-    present = [split for split in SPLITS if any((out / "shards").glob(f"{split}-*.parquet"))]
-    name = out.resolve().name
+    present = [split for split in SPLITS if list_files(out / "shards", f"{split}-*.parquet")]
+    name = title_of(out)
     sections = [
         f"---\n{_front_matter(name, stats, present)}---",
         f"# {name}",
@@ -179,8 +178,8 @@ def _plain(value: object) -> str:
 def _columns(out: Path, present: list[str]) -> str:
     if not present:
         return "There are no shards; the columns they would have are described in kouxing's `docs/schema.md`."
-    file = min((out / "shards").glob(f"{present[0]}-*.parquet"))
-    return f"Schema version {SCHEMA_VERSION}. One row a clip.\n\n{column_table(pq.read_schema(file))}"
+    with open_parquet(list_files(out / "shards", f"{present[0]}-*.parquet")[0]) as file:
+        return f"Schema version {SCHEMA_VERSION}. One row a clip.\n\n{column_table(file.schema_arrow)}"
 
 
 def _weights(stats: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ Stage configs live in the stage files and are composed here. What changes measur
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
+from pipeline.storage import is_file, read_text
 from stages.crawl import CrawlConfig
 from stages.depth import DepthConfig
 from stages.features import FeaturesConfig
@@ -84,6 +86,7 @@ class RunConfig:
     record_limit_ratio: float = 10.0  # ... plus this much of its video's length; scanning takes a tenth of it
     max_tries: int = 3  # workers that may die of one record before it is set aside
     max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
+    cache_bytes: int = 50_000_000_000  # on each node, of media that lie in a bucket
     strict: bool = False  # raise the first unknown error instead of writing it to the ledger
 
 
@@ -128,10 +131,10 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     """
     tree = OmegaConf.structured(Config)
     for file in files:
-        if not file.is_file():
+        if not is_file(file):
             raise ConfigError(f"no such config file: {file}")
         try:
-            tree = OmegaConf.merge(tree, OmegaConf.load(file))
+            tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
         except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise ConfigError(f"{file}: {_first_lines(error)}") from error
     for override in overrides:

@@ -207,6 +207,22 @@ def check_disk(name: str, folder: Path, need_bytes: int) -> Finding:
     return Finding(name, State.OK, found)
 
 
+def check_output(out: str) -> Finding:
+    """Whether a run can be written where it is meant to be: on a disk, or in a bucket."""
+    if "://" not in out:
+        return check_disk("disk: output", Path(out), MIN_OUT_BYTES)
+    from pipeline.storage import StorageError, UnknownStorage, as_path, remove, write_text
+
+    try:
+        probe = as_path(out) / ".doctor"
+        write_text(probe, "written and removed")
+        remove(probe)
+    except (StorageError, UnknownStorage) as error:
+        remedy = "make the bucket; name endpoint and credentials as docs/storage.md says"
+        return Finding("bucket: output", State.MISSING, str(error), "nothing can be stored", remedy)
+    return Finding("bucket: output", State.OK, f"{out} can be written")
+
+
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108 - looked at, not written
     """Where Ray keeps blocks in flight."""
     if not folder.is_dir():
@@ -289,7 +305,7 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
-def examine(out: Path, store: WeightStore, environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine(out: str, store: WeightStore, environment: Mapping[str, str]) -> Iterator[Finding]:
     """All findings, the quick ones first."""
     yield check_python()
     yield check_packages(LOCK.read_text(encoding="utf-8"))
@@ -299,7 +315,7 @@ def examine(out: Path, store: WeightStore, environment: Mapping[str, str]) -> It
 
         yield check_memory(memory_limit_bytes(psutil.virtual_memory().total))
     yield check_shared_memory()
-    yield check_disk("disk: output", out, MIN_OUT_BYTES)
+    yield check_output(out)
     yield check_disk("disk: cache", store.cache, MIN_CACHE_BYTES)
     network = check_network()
     yield network
@@ -327,7 +343,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.doctor", description="What is here and what is missing.")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="where runs will be written")
+    parser.add_argument("--out", default="out", help="where runs will be written")
     args = parser.parse_args(arguments)
 
     from pipeline.console import make_console

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +24,8 @@ from pipeline.config import Config, ConfigError, config_hash, load_config, to_ya
 from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
-from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, read_parts, read_rows, write_parquet, write_text
+from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_parts, read_rows
+from pipeline.manifest import is_there
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
@@ -34,6 +33,8 @@ from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
+from pipeline.storage import UnknownStorage, as_path, is_file, read_table, write_parquet, write_text
+from pipeline.swap import swap_files
 
 INTERRUPTED = 130
 SPLIT_RATIOS = b"split_ratios"
@@ -49,11 +50,10 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
         BrokenPart: one of them cannot be read.
         Busy: another process is finalizing DIR. A run may go on meanwhile: its complete sources are in.
     """
-    parts = read_parts(out)
-    if not parts.ledger.num_rows and not parts.incomplete:
+    if not part_files(out):
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
     with alone(out, "finalize"):
-        return _write_all(out, config, parts)
+        return _write_all(out, config, read_parts(out))
 
 
 def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
@@ -82,9 +82,9 @@ def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
 
 def _known(out: Path, config: Config) -> tuple[dict[str, str], dict[str, str]]:
     """Names by `row_id` and splits by name, as the last ledger has them; no splits where the ratios have changed."""
-    if not (out / "ledger.parquet").is_file():
+    if not is_file(out / "ledger.parquet"):
         return {}, {}
-    ledger = pq.read_table(out / "ledger.parquet", columns=["row_id", "identity_id", "split"])
+    ledger = read_table(out / "ledger.parquet", columns=["row_id", "identity_id", "split"])
     people = [row for row in ledger.to_pylist() if row["identity_id"] is not None]
     same_ratios = (ledger.schema.metadata or {}).get(SPLIT_RATIOS) == _ratios(config)
     splits = {row["identity_id"]: row["split"] for row in people} if same_ratios else {}
@@ -125,21 +125,12 @@ def _dropped(reason: DropReason, detail: str) -> Row:
 
 def _write_shards(out: Path, config: Config, kept: list[tuple[Row, Address]]) -> None:
     """Replace `shards/` as a whole once all new files are written."""
-    staged, target, old = out / ".shards.new", out / "shards", out / ".shards.old"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    try:
+    with swap_files(out / "shards") as open_file:
         for split in ("train", "val", "test"):
             chosen = [(row, address) for row, address in kept if row["split"] == split]
             for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
-                _write_shard(staged / f"{split}-{number:05d}.parquet", clips, config)
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        staged.rename(target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+                with open_file(f"{split}-{number:05d}.parquet") as path:
+                    _write_shard(path, clips, config)
 
 
 def _files_of(clips: list[tuple[Row, Address]], limit_bytes: int) -> Iterator[list[tuple[Row, Address]]]:
@@ -202,11 +193,11 @@ def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[s
 def _may_be_gone(row: Row, uri: str) -> bool:
     fault = row.get("fault_reason")
     if fault == DropReason.UNAVAILABLE:
-        return uri != row["uri"] or os.path.isfile(uri)  # noqa: PTH113 - never raises
+        return uri != row["uri"] or is_there(uri)
     return fault in UNKNOWN_FAULTS
 
 
-def disk_trouble(error: OSError, out: Path) -> str:
+def disk_trouble(error: OSError, out: Path | str) -> str:
     """What the machine refused; for a full disk, which one."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full; free some space for {error.filename or out}"
@@ -215,18 +206,19 @@ def disk_trouble(error: OSError, out: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value")
     args = parser.parse_args(arguments)
     console = make_console()
-    stored = args.out / "config.yaml"
     try:
+        out = as_path(args.out)
+        stored = out / "config.yaml"
         for override in args.overrides:
             if not override.startswith(("policy.", "finalize.")):
                 raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
-        config = load_config([stored] if stored.is_file() else [], args.overrides)
-        stats = finalize(args.out, config)
-    except (ConfigError, FileNotFoundError, BrokenPart, Busy) as error:
+        config = load_config([stored] if is_file(stored) else [], args.overrides)
+        stats = finalize(out, config)
+    except (ConfigError, FileNotFoundError, BrokenPart, Busy, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

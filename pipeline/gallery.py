@@ -11,13 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from pipeline.policy import PolicyConfig, Verdict
 from pipeline.reasons import REASON_TEXT
 from pipeline.records import Row
 from pipeline.rows import rows_from_table
+from pipeline.storage import named, open_parquet, read_table
 
 MAX_KEPT = 24
 MAX_PER_REASON = 6
@@ -117,7 +116,7 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
     Returns:
         What was kept, and one group a drop reason, the most frequent first.
     """
-    keys = pq.read_table(ledger, columns=["row_id", "source_id", "verdict", "drop_reason"]).to_pylist()
+    keys = read_table(ledger, ["row_id", "source_id", "verdict", "drop_reason"]).to_pylist()
     kept = [key for key in keys if key["verdict"] == Verdict.KEEP]
     by_reason: dict[str, list[Row]] = defaultdict(list)
     for key in keys:
@@ -147,10 +146,12 @@ def _spread_out(rows: list[Row], limit: int) -> list[str]:
 
 
 def _read_rows(ledger: Path, ids: list[str]) -> dict[str, Row]:
-    dataset = ds.dataset(ledger)
-    columns = [name for name in dataset.schema.names if name not in _HEAVY]
-    table = dataset.to_table(columns=columns, filter=pc.field("row_id").isin(pa.array(ids, pa.string())))
-    return {row["row_id"]: row for row in rows_from_table(table)}
+    wanted = pa.array(ids, pa.string())
+    with named(ledger, "read"), open_parquet(ledger) as file:
+        columns = [name for name in file.schema_arrow.names if name not in _HEAVY]
+        batches = file.iter_batches(columns=columns)
+        found = [pa.Table.from_batches([batch]).filter(pc.field("row_id").isin(wanted)) for batch in batches]
+    return {row["row_id"]: row for table in found for row in rows_from_table(table)}
 
 
 def make_card(row: Row, policy: PolicyConfig) -> Card:

@@ -9,21 +9,31 @@ shots, its row as a whole no longer counts. Readers see only complete sources.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from pipeline.records import LEDGER, ROW
+from pipeline.storage import (
+    is_remote,
+    list_files,
+    named,
+    open_parquet,
+    read_table,
+    remove,
+    size_of,
+    write_parquet,
+)
 
 _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"]
+_READERS = 16
+"""Parts read at a time: small files, so that a store answers slower than it sends."""
 
 
 SMALL_PART_BYTES = 1_000_000
@@ -45,9 +55,14 @@ class Busy(Exception):
 def alone(out: Path, work: str) -> Iterator[None]:
     """Keeps a second process from the same work on `out`; the lock goes with its process, however that ends.
 
+    In a bucket there is nothing to lock: two runs there do the same work twice, and the later finalize counts.
+
     Raises:
         Busy: at once, if another process is at it.
     """
+    if is_remote(out):
+        yield
+        return
     lock = FileLock(out / f".{work}.lock", blocking=False)
     try:
         lock.acquire()
@@ -61,7 +76,7 @@ def alone(out: Path, work: str) -> Iterator[None]:
 
 def part_files(out: Path) -> list[Path]:
     """Parts in the order in which they supersede each other."""
-    return sorted((out / "parts").glob("part-*.parquet"))
+    return list_files(out / "parts", "part-*.parquet")
 
 
 def next_generation(out: Path) -> int:
@@ -84,51 +99,29 @@ def write_part(table: pa.Table, out: Path, generation: int) -> Path:
 def compact(out: Path) -> None:
     """Join the small parts of each generation, so that their number follows the data and not the sources.
 
-    The joined part is there before the small ones go; what dies in between leaves rows twice, which count once.
+    The joined part is there before the small ones go; what dies in between leaves rows twice, which count once. While
+    another process finalizes, and reads the parts as they are, nothing happens.
     """
+    try:
+        with alone(out, "finalize"):
+            _join_small_parts(out)
+    except Busy:
+        return
+
+
+def _join_small_parts(out: Path) -> None:
     by_generation: dict[int, list[Path]] = defaultdict(list)
     for file in part_files(out):
-        if file.stat().st_size < SMALL_PART_BYTES:
+        if size_of(file) < SMALL_PART_BYTES:
             by_generation[_generation(file)].append(file)
     for generation, files in by_generation.items():
         for first in range(0, len(files), MAX_JOINED):
             some = files[first : first + MAX_JOINED]
             if len(some) > 1:
-                table = pa.concat_tables(pq.read_table(file) for file in some)
-                joined = write_part(table, out, generation)
-                for file in set(some) - {joined}:
-                    file.unlink()
-
-
-def write_parquet(table: pa.Table, target: Path, row_group_size: int | None = None) -> None:
-    """Write to a temporary name, then rename: nobody ever sees half a file, and a failure leaves nothing behind."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with staged.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", compression_level=3, row_group_size=row_group_size)
-            _settle(file)
-        staged.replace(target)
-    finally:
-        staged.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file as a whole, or leave it as it was."""
-    staged = path.with_name(f".{path.name}.new")
-    try:
-        with staged.open("w", encoding="utf-8") as file:
-            file.write(text)
-            _settle(file)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
-
-
-def _settle(file: IO[Any]) -> None:
-    """Onto the disk itself, so that a machine that loses power keeps either nothing of a file or all of it."""
-    file.flush()
-    os.fsync(file.fileno())
+                joined = write_part(pa.concat_tables(read_table(file) for file in some), out, generation)
+                for file in some:
+                    if file != joined:
+                        remove(file)
 
 
 @dataclass(frozen=True)
@@ -160,14 +153,10 @@ def read_parts(out: Path) -> Parts:
     Raises:
         BrokenPart: a part is no Parquet file, or not one of this schema.
     """
-    tables, origin = [], []
-    for file in part_files(out):
-        try:
-            table = pq.read_table(file, columns=LEDGER.names).select(LEDGER.names).cast(LEDGER)
-        except (pa.ArrowException, KeyError) as error:
-            raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
-        tables.append(table)
-        origin += [Address(file, idx) for idx in range(table.num_rows)]
+    files = part_files(out)
+    with ThreadPoolExecutor(_READERS) as pool:
+        tables = list(pool.map(_read_part, files))
+    origin = [Address(file, idx) for file, table in zip(files, tables, strict=True) for idx in range(table.num_rows)]
     if not tables:
         return Parts(LEDGER.empty_table(), [], [])
     everything = pa.concat_tables(tables)
@@ -185,6 +174,13 @@ def read_parts(out: Path) -> Parts:
             chosen += counted
     chosen.sort(key=lambda idx: keys[idx]["row_id"])
     return Parts(everything.take(pa.array(chosen, pa.int64())), [origin[idx] for idx in chosen], incomplete)
+
+
+def _read_part(file: Path) -> pa.Table:
+    try:
+        return read_table(file, LEDGER.names).select(LEDGER.names).cast(LEDGER)
+    except (pa.ArrowException, KeyError) as error:
+        raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
 
 
 def _finest(indices: list[int], keys: list[dict]) -> list[int] | None:
@@ -212,7 +208,7 @@ def read_rows(addresses: Iterable[Address], columns: list[str] | None = None) ->
     for address in addresses:
         by_part[address.part].append(address.row_idx)
     for part, row_indices in by_part.items():
-        with pq.ParquetFile(part) as file:
+        with named(part, "read"), open_parquet(part) as file:
             first = 0
             for group in range(file.num_row_groups):
                 size = file.metadata.row_group(group).num_rows

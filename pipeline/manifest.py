@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,11 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
 from pipeline.records import SOURCE, Row
+from pipeline.storage import (
+    BUCKETS,
+    Forbidden,
+    UnknownStorage,
+    as_path,
+    is_dir,
+    is_file,
+    is_remote,
+    protocol_of,
+    read_table,
+    read_text,
+    walk_files,
+)
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
@@ -26,20 +39,20 @@ class ManifestError(Exception):
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Source rows, with absolute local paths and a unique `source_id` each.
+    """Source rows, with absolute local paths or addresses and a unique `source_id` each.
 
     Raises:
         ManifestError: no such file, unknown format or column, a row without `uri`, a repeated id, or no source at all.
     """
-    if path.is_dir():
+    if is_dir(path):
         rows = _read_folder(path)
-    elif path.is_file():
+    elif is_file(path):
         rows = _read_list(path)
     else:
         raise ManifestError(f"no such manifest: {path}")
     if not rows:
         raise ManifestError(f"{path} lists no source")
-    base = (path if path.is_dir() else path.parent).resolve()
+    base = (path if is_dir(path) else path.parent).resolve()
     sources = [_source(row, base, f"{path}, source {number}") for number, row in enumerate(rows, start=1)]
     seen: dict[str, str] = {}
     for source in sources:
@@ -56,37 +69,52 @@ def is_url(uri: str) -> bool:
 
 def missing_files(sources: list[Row]) -> list[str]:
     """Local paths at which no file can be found; their sources will end in the ledger as unavailable."""
-    return [s["uri"] for s in sources if not is_url(s["uri"]) and not os.path.isfile(s["uri"])]  # noqa: PTH113 - never raises
+    return [s["uri"] for s in sources if protocol_of(s["uri"]) is None and not is_there(s["uri"])]
+
+
+def is_there(uri: str) -> bool:
+    """Whether a file lies at a path or in a bucket; a URL has to be tried."""
+    protocol = protocol_of(uri)
+    if protocol is None:
+        return os.path.isfile(uri)  # noqa: PTH113 - never raises
+    try:
+        return protocol in BUCKETS and is_file(as_path(uri))
+    except Forbidden:
+        return False
 
 
 def _read_folder(folder: Path) -> list[Any]:
     def stop(error: OSError) -> None:
         raise ManifestError(f"folder {folder} cannot be read: {error}") from error
 
-    files = sorted(Path(parent, name) for parent, _, names in os.walk(folder, onerror=stop) for name in names)
+    if is_remote(folder):
+        files = [Path(name) for name in walk_files(folder)]
+    else:
+        walk = os.walk(folder, onerror=stop)
+        files = sorted(Path(parent, name).relative_to(folder) for parent, _, names in walk for name in names)
     media = [p for p in files if p.suffix.lower().removeprefix(".") in MEDIA_SUFFIXES]
     if not media:
         raise ManifestError(f"folder {folder} holds no media file (of {len(files)} files)")
-    return [{"uri": str(p.relative_to(folder)), "platform": "local"} for p in media]
+    return [{"uri": str(p)} for p in media]
 
 
 def _read_list(path: Path) -> list[Any]:
     try:
         match path.suffix.lower():
             case ".yaml" | ".yml":
-                content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+                content = yaml.safe_load(read_text(path, "utf-8-sig"))
                 rows = content["sources"] if isinstance(content, dict) and "sources" in content else content
                 if rows is not None and not isinstance(rows, list):
                     raise ManifestError(f"{path} must hold a list of sources, or a mapping with the key 'sources'")
                 return rows or []
             case ".csv":
-                with path.open(newline="", encoding="utf-8-sig") as file:
-                    return list(csv.DictReader(file, restkey="(cells without a heading)"))
+                text = io.StringIO(read_text(path, "utf-8-sig"), newline="")
+                return list(csv.DictReader(text, restkey="(cells without a heading)"))
             case ".jsonl":
-                lines = path.read_text(encoding="utf-8-sig").split("\n")
+                lines = read_text(path, "utf-8-sig").split("\n")
                 return [json.loads(line) for line in lines if line.strip()]
             case ".parquet":
-                return pq.read_table(path).to_pylist()
+                return read_table(path).to_pylist()
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from error
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
@@ -113,11 +141,27 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     row["tags"] = [_text(tag, f"{where}: tags") for tag in tags]
     uri = row["uri"]
     if not is_url(uri):
-        row["uri"] = str(base / uri.removeprefix("file://"))
-    row.setdefault("platform", "web" if is_url(uri) else "local")
+        row["uri"] = _address(uri, base, where)
+    row.setdefault("platform", "web" if is_url(uri) else protocol_of(row["uri"]) or "local")
     row.setdefault("source_id", _id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     return row
+
+
+def _address(uri: str, base: Path, where: str) -> str:
+    """An absolute path, or the address of an object in a bucket."""
+    protocol = protocol_of(uri)
+    if protocol is None:
+        path = as_path(uri)
+        return str(path if path.is_absolute() else base / str(path))
+    if protocol not in BUCKETS:
+        raise ManifestError(
+            f"{where}: {uri}: media are read from http(s)://, a path or {', '.join(sorted(BUCKETS))}://"
+        )
+    try:
+        return str(as_path(uri))
+    except UnknownStorage as error:
+        raise ManifestError(f"{where}: {error}") from error
 
 
 def _text(value: Any, where: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.node_cache import NodeCache
 from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.weights import WeightStore
 
@@ -40,10 +41,15 @@ class Stage:
         return self.weights_of(config) if callable(self.weights_of) else self.weights_of
 
 
+def node_cache(config: Config, weights: WeightStore) -> NodeCache:
+    """Beside the model files, on the same disk."""
+    return NodeCache(weights.cache.parent / "objects", config.run.cache_bytes)
+
+
 def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Crawler(config.crawl, out / "media")
+    return Crawler(config.crawl, out / "media", node_cache(config, weights))
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:

@@ -27,6 +27,7 @@ from pipeline.gallery import printable, read_gallery
 from pipeline.policy import PolicyConfig
 from pipeline.reasons import REASON_TEXT
 from pipeline.stats import duration_text
+from pipeline.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
 
 TEMPLATE = "report_template.html.j2"
 SCRIPT = "report.js"
@@ -41,18 +42,17 @@ def write_report(out: Path) -> Path:
         FileNotFoundError: one of the three is missing; the message says which.
     """
     for name in ("ledger.parquet", "stats.json", "config.yaml"):
-        if not (out / name).is_file():
+        if not is_file(out / name):
             raise FileNotFoundError(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
-    stats = json.loads((out / "stats.json").read_text(encoding="utf-8"))
+    stats = json.loads(read_text(out / "stats.json"))
     policy = _read_policy(out / "config.yaml")
-    target, staged = out / "report.html", out / ".report.html.new"
-    staged.write_text(_render(out, stats, policy), encoding="utf-8")
-    staged.replace(target)
+    target = out / "report.html"
+    write_text(target, _render(out, stats, policy))
     return target
 
 
 def _read_policy(config: Path) -> PolicyConfig:
-    stored = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    stored = yaml.safe_load(read_text(config)) or {}
     merged = OmegaConf.merge(OmegaConf.structured(PolicyConfig), stored.get("policy", {}))
     return cast(PolicyConfig, OmegaConf.to_object(merged))
 
@@ -72,7 +72,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     kept, dropped = read_gallery(out / "ledger.parquet", policy)
     own_script, plotly_script = (here / SCRIPT).read_text(encoding="utf-8"), get_plotlyjs()
     return environment.get_template(TEMPLATE).render(
-        name=printable(out.resolve().name),
+        name=printable(title_of(out)),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         stats=stats,
         totals=stats["totals"],
@@ -110,11 +110,11 @@ def _shown(policy: PolicyConfig, name: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="Write DIR/report.html.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     args = parser.parse_args(arguments)
     try:
-        print(write_report(args.out))
-    except FileNotFoundError as error:
+        print(write_report(as_path(args.out)))
+    except (FileNotFoundError, StorageError, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

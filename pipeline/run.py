@@ -23,12 +23,13 @@ from rich.console import Console
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.console import make_console
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, Busy, alone, next_generation, write_text
+from pipeline.ledger import BrokenPart, Busy, alone, next_generation
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.progress import Progress
 from pipeline.records import Row
 from pipeline.stats import print_funnel
+from pipeline.storage import UnknownStorage, as_path, is_file, write_text
 from pipeline.weights import MissingWeights, WeightStore
 
 MIN_ERRORS = 3
@@ -79,7 +80,7 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
         ConfigError: an unusable key, or a measuring key that differs from what DIR was made with.
     """
     stored = out / "config.yaml"
-    earlier = [stored] if stored.is_file() else []
+    earlier = [stored] if is_file(stored) else []
     config = load_config([*earlier, *([args_config] if args_config else [])], overrides)
     _check_pools(config)
     if earlier:
@@ -87,9 +88,8 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
         if differing:
             changes = "\n  ".join(differing)
             raise ConfigError(f"{out} was measured with other settings; use a new --out, or undo:\n  {changes}")
-    if out.exists() and not out.is_dir():
+    if is_file(out):
         raise ConfigError(f"--out {out} is a file; name a folder")
-    out.mkdir(parents=True, exist_ok=True)
     write_text(stored, to_yaml(config))
     return config
 
@@ -102,17 +102,19 @@ def _check_pools(config: Config) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
-    parser.add_argument("--manifest", type=Path, required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set; resumed if it exists")
+    parser.add_argument("--manifest", required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
+    parser.add_argument(
+        "--out", required=True, help="folder of the data set, or s3://bucket/folder; resumed if it exists"
+    )
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of DIR/config.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. policy.languages=[zh,en]")
     args = parser.parse_args(arguments)
     console = make_console()
-    out = args.out.resolve()
     plain: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # paths as they are
     again = "Nothing that was done is lost: run the same command again to go on."
     try:
-        sources = read_manifest(args.manifest)
+        out = as_path(args.out).resolve()
+        sources = read_manifest(as_path(args.manifest))
         config = prepare(out, args.config, args.overrides)
         store = WeightStore.from_environment()
         for name in sorted({name for stage in STAGES for name in stage.weights(config)}):
@@ -128,14 +130,14 @@ def main(arguments: list[str] | None = None) -> int:
         with alone(out, "run"):
             run(sources, out, config, store, console)
             stats = finalize(out, config)
-    except (ManifestError, ConfigError, MissingWeights, BrokenPart, Busy) as error:
+    except (ManifestError, ConfigError, MissingWeights, BrokenPart, Busy, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nStopped. {again}", file=sys.stderr)
         return INTERRUPTED
     except (TooManyErrors, MemoryError, OSError) as error:
-        trouble = disk_trouble(error, out) if isinstance(error, OSError) else error or "out of memory"
+        trouble = disk_trouble(error, args.out) if isinstance(error, OSError) else error or "out of memory"
         print(f"error: {trouble}\n{again}", file=sys.stderr)
         return 1
     print_funnel(stats, console)

@@ -6,15 +6,17 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 from pipeline.config import Config, RunConfig
 from pipeline.guard import Guard
-from pipeline.plan import STAGE_NAMES, Stage, StageFunction
+from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.policy import Verdict, decide
 from pipeline.records import Dropped, DropReason, Row, row_id
+from pipeline.storage import StorageError, as_path, protocol_of
 from pipeline.weights import MissingWeights, WeightStore
 
 
@@ -94,17 +96,28 @@ class Runner:
             yield row | {index: missing, count: last[count]} | fault
 
     def _results(self, stage: Stage, row: Row) -> Iterator[Row]:
-        with self.guard(stage.name, row):
-            result = self._built[stage.name](row)
-        if not isinstance(result, Iterator):
-            yield result
-            return
-        for result_idx in count():
-            with self.guard(stage.name, row, result_idx):
-                item = next(result, None)
-            if item is None:
+        with self._media_here(stage, row) as (seen, address):
+            with self.guard(stage.name, row):
+                result = self._built[stage.name](seen)
+            if not isinstance(result, Iterator):
+                yield result | address
                 return
-            yield item
+            for result_idx in count():
+                with self.guard(stage.name, row, result_idx):
+                    item = next(result, None)
+                if item is None:
+                    return
+                yield item | address
+
+    @contextmanager
+    def _media_here(self, stage: Stage, row: Row) -> Iterator[tuple[Row, Row]]:
+        """The row with its media on this node while the stage runs, and what gives it its address back."""
+        address = row.get("media_path", "")
+        if "media_path" not in stage.reads or protocol_of(address) is None:
+            yield row, {}
+            return
+        with node_cache(self.config, self.weights).local_copy(as_path(address)) as copy:
+            yield row | {"media_path": str(copy)}, {"media_path": address}
 
     def _judge(self, stage: Stage, row: Row) -> Row:
         row = row | {"last_stage": stage.name, "row_id": row_id(row)}
@@ -115,7 +128,9 @@ class Runner:
 def _is_machine_trouble(error: Exception) -> bool:
     """Trouble that every record would meet: the run stops, and a rerun goes on from there."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return isinstance(error, MemoryError | MissingWeights) or (isinstance(error, OSError) and error.errno in full)
+    return isinstance(error, MemoryError | MissingWeights | StorageError) or (
+        isinstance(error, OSError) and error.errno in full
+    )
 
 
 def hours_of(row: Row) -> float:

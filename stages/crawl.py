@@ -15,7 +15,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from pipeline.node_cache import NodeCache
 from pipeline.records import Dropped, DropReason, Row
+from pipeline.storage import as_path, is_file, is_remote, protocol_of, read_text, write_text
 from stages.media import probe_media
 
 
@@ -62,10 +64,13 @@ class Crawler:
 
     Args:
         folder: fetched media lie here as `<sha256>.<ext>`; an unfinished download stays in `partial/` and is resumed.
+            If it is in a bucket, downloads happen on this node and are uploaded once.
+        copies: of what lies in a bucket; by default beside the media, if those are local.
     """
 
-    def __init__(self, config: CrawlConfig, folder: Path) -> None:
+    def __init__(self, config: CrawlConfig, folder: Path, copies: NodeCache | None = None) -> None:
         self._config, self._folder = config, folder
+        self._copies = copies or NodeCache(folder / "objects")
 
     def __call__(self, row: Row) -> Row:
         """Find or fetch the media of `uri`.
@@ -76,6 +81,11 @@ class Crawler:
         uri = row["uri"]
         if uri.startswith(("http://", "https://")):
             return row | self._remote(uri)
+        if protocol_of(uri) is not None:
+            with self._copies.local_copy(as_path(uri)) as copy:
+                facts = _local(str(copy)) | {"media_path": uri, "extractor": protocol_of(uri)}
+                self._check_length(copy)
+            return row | facts
         facts = _local(uri)
         self._check_length(Path(facts["media_path"]))
         return row | facts
@@ -90,20 +100,18 @@ class Crawler:
 
     def _remote(self, url: str) -> Row:
         name = hashlib.sha256(url.encode()).hexdigest()[:32]
-        receipt, partial = self._folder / "fetched" / f"{name}.json", self._folder / "partial" / name
-        for folder in (receipt.parent, partial.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        here = self._copies.folder.with_name("downloads") if is_remote(self._folder) else self._folder
+        receipt, partial = self._folder / "fetched" / f"{name}.json", here / "partial" / name
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_suffix(".lock")):  # another row may name the same URL
-            if receipt.is_file():
-                facts = json.loads(receipt.read_text())
-                if Path(facts["media_path"]).is_file():
+            if is_file(receipt):
+                facts = json.loads(read_text(receipt))
+                if is_file(as_path(facts["media_path"])):
                     return facts | {"retrieved_at": datetime.fromisoformat(facts["retrieved_at"])}
             partial.mkdir(exist_ok=True)
             facts = self._store(self._fetch(url, partial))
-            staged = receipt.with_suffix(".part")
             written = facts | {"retrieved_at": facts["retrieved_at"].isoformat()}
-            staged.write_text(json.dumps(written, ensure_ascii=False))
-            staged.replace(receipt)
+            write_text(receipt, json.dumps(written, ensure_ascii=False))
             shutil.rmtree(partial)
         return facts
 
@@ -116,8 +124,12 @@ class Crawler:
             fetched.unlink()
             raise
         sha256 = _sha256(fetched)
-        media = fetched.replace(self._folder / f"{sha256}{fetched.suffix}")
-        facts = _file_facts(media, sha256) | {"extractor": info["extractor"].lower()}
+        media = self._folder / f"{sha256}{fetched.suffix}"
+        facts = _file_facts(fetched, sha256) | {"media_path": str(media), "extractor": info["extractor"].lower()}
+        if is_remote(media):
+            self._copies.store(fetched, media)
+        else:
+            fetched.replace(media)
         named = {column: str(info[column]) for column in ("format_id", "title", "uploader") if info.get(column)}
         return facts | named
 

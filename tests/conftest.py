@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from pipeline.storage import as_path
 from pipeline.weights import WeightStore
+from tests.object_store import BUCKET, ObjectStore
 
 
 @pytest.fixture(scope="session")
 def weights() -> WeightStore:
     """The machine's own store: `make test` has fetched what can be had before the first test runs."""
     return WeightStore.from_environment()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3 server for the session; this process and its children are set to use it, as its owner."""
+    server = ObjectStore(tmp_path_factory.mktemp("store"))
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.make_bucket()
+        yield server
+    server.stop()
+
+
+@pytest.fixture
+def remote(store: ObjectStore) -> Path:
+    """An empty folder in the server's bucket."""
+    return as_path(f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}")

@@ -15,10 +15,11 @@ from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
 from pipeline.config import Config
-from pipeline.ledger import alone, write_part, write_text
+from pipeline.ledger import alone, write_part
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.records import DropReason, Row, row_id
 from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.storage import write_text
 from pipeline.stream import _unwrapped
 from pipeline.weights import MissingWeights
 
@@ -149,7 +150,7 @@ def test_a_full_disk_leaves_the_old_data_set_whole_and_the_same_command_goes_on(
 def test_a_configuration_that_cannot_be_written_stays_as_it_was(tmp_path):
     target = tmp_path / "config.yaml"
     write_text(target, "old")
-    (tmp_path / ".config.yaml.new").symlink_to("/dev/full")
+    (tmp_path / f".config.yaml.{os.getpid()}").symlink_to("/dev/full")  # the name under which it is written
     with pytest.raises(OSError, match="No space left"):
         write_text(target, "new")
     assert target.read_text() == "old"

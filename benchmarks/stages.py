@@ -1,0 +1,57 @@
+"""What each record costs in each stage, over a folder of videos: the distributions that `benchmarks.scale` works with.
+
+    python -m benchmarks.stages --manifest FOLDER --out events.jsonl
+
+All stages run in this process, on one thread each, without Ray. Times are CPU seconds, so that other load matters less;
+the time to load models is paid by a first source that is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import torch
+
+from pipeline.config import Config
+from pipeline.manifest import read_manifest
+from pipeline.plan import STAGES
+from pipeline.step import Event, Runner
+from pipeline.weights import WeightStore
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    sources = read_manifest(args.manifest)
+    with tempfile.TemporaryDirectory() as folder, args.out.open("w", encoding="utf-8") as file:
+        events: list[Event] = []
+        runner = Runner(STAGES, Config(), WeightStore.from_environment(), Path(folder), events.append)
+        numbers = {source["source_id"]: number for number, source in enumerate(sources)}
+        for _ in runner.run(sources[0]):
+            pass
+        for source in sources:
+            events.clear()
+            num_bytes = sum(_payload_bytes(row) for row in runner.run(source))
+            length_s = max((event.hours * 3600 for event in events), default=0.0)
+            told = [asdict(event) | {"source_id": numbers[source["source_id"]]} for event in events]
+            file.write(json.dumps({"length_s": length_s, "row_bytes": num_bytes, "events": told}) + "\n")
+            file.flush()
+
+
+def _payload_bytes(row: dict) -> int:
+    lists = [row[key] for key in ("face_jpeg", "depth") if key in row]
+    arrays = [row[key].nbytes for key in ("whisper", "landmarks", "audio_pcm16") if key in row]
+    return sum(len(item) for items in lists for item in items) + sum(arrays)
+
+
+if __name__ == "__main__":
+    main()
