@@ -221,9 +221,9 @@ def _rights(stats: dict[str, Any]) -> str:
         "the pipeline's own licence (Apache-2.0) says nothing about them. They show identifiable people: faces, voices "
         "and embeddings are biometric data in many jurisdictions. Before sharing, check that the sources' terms and "
         "the consent of those shown (`consent`) cover the use; do not use the set to recognise people or to put words "
-        "into the mouth of somebody who has not agreed. To honour a person's or an uploader's request, remove the "
-        "source from the manifest and its rows from the parts by `source_id`, then run `python -m pipeline.finalize` "
-        "again."
+        "into the mouth of somebody who has not agreed. To honour a person's or an uploader's request, run "
+        "`python -m pipeline.forget --out DIR --source ID` or `--identity ID`: it takes them out of every file and "
+        "keeps them out."
     )
     return "\n\n".join(parts)
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
 from pipeline.storage import is_file, read_text
-from stages.crawl import CrawlConfig
+from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.features import FeaturesConfig
 from stages.geometry import GeometryConfig
@@ -37,8 +37,6 @@ from stages.track import TrackConfig
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
 """Of stages: on what they run, and in pieces of which size."""
-CRAWL_KEYS = ("max_height_px",)
-"""Of the crawl: the only one that changes what a fetched video looks like."""
 
 
 class ConfigError(Exception):
@@ -81,6 +79,8 @@ class RunConfig:
     ray_address: str | None = None  # None: that of the job or of RAY_ADDRESS, else a local Ray of our own
     object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
     block_bytes: int = 16_000_000  # rows handed on together: two or three clips
+    mode: str = "full"  # metadata: list what would be fetched, with totals, and fetch nothing
+    list_again: bool = False  # ask playlists, pages and searches anew what they list
     wave_sources: int = 2000  # handed to Ray at once: bounds the driver's memory; the workers load anew for each wave
     record_limit_s: float = 1800.0  # wall time of one record in one stage ...
     record_limit_ratio: float = 10.0  # ... plus this much of its video's length; scanning takes a tenth of it
@@ -167,12 +167,8 @@ def to_yaml(config: Config) -> str:
 def measuring(config: Config) -> dict[str, Any]:
     """The part of the configuration that changes what is measured, by `stage.key`."""
     stages = {key: value for key, value in asdict(config).items() if key not in NOT_MEASURING}
-    flat = _flat(stages, "")
-    return {
-        key: value
-        for key, value in flat.items()
-        if key.rsplit(".", 1)[1] not in SPEED_KEYS and (not key.startswith("crawl.") or key.split(".")[1] in CRAWL_KEYS)
-    }
+    stages["crawl"] = {key: stages["crawl"][key] for key in CHANGES_RESULTS}
+    return {key: value for key, value in _flat(stages, "").items() if key.rsplit(".", 1)[1] not in SPEED_KEYS}
 
 
 def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one actor that all workers of a run tell and ask: counts, metrics, attempts."""
+"""The actors that all workers of a run tell and ask: counts, metrics and attempts, and the door to each host."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ray.util import metrics
 from pipeline.guard import Attempts
 from pipeline.progress import Tally
 from pipeline.step import Event
+from stages.crawl import Gate
 
 
 class Coordinator(Attempts):
@@ -29,9 +30,9 @@ class Coordinator(Attempts):
         return self._tally
 
 
-def start_coordinator(stages: Iterable[str]) -> Any:
-    """Its handle. It claims no CPU, and calls wait while it starts again."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator).remote(stages)
+def start_lasting(kind: type, *arguments: Any) -> Any:
+    """The handle of an actor that claims no CPU; calls wait while it starts again."""
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(kind).remote(*arguments)
 
 
 class RemoteAttempts(Attempts):
@@ -45,6 +46,31 @@ class RemoteAttempts(Attempts):
 
     def end(self, key: str) -> None:
         ray.get(self._office.end.remote(key))  # waits: the next stage may kill this worker before the word is out
+
+
+class RemoteGate(Gate):
+    """One door to each host for the workers of all machines: a `HostGate` in an actor."""
+
+    def __init__(self, gate: Any) -> None:
+        self._gate = gate
+
+    def enter(self, host: str, lease: str) -> float:
+        return ray.get(self._gate.enter.remote(host, lease))
+
+    def leave(self, host: str, lease: str) -> None:
+        self._gate.leave.remote(host, lease)
+
+    def request(self, host: str, lease: str) -> float:
+        return ray.get(self._gate.request.remote(host, lease))
+
+    def renew(self, lease: str) -> None:
+        self._gate.renew.remote(lease)
+
+    def penalise(self, host: str, retry_after_s: float | None) -> None:
+        ray.get(self._gate.penalise.remote(host, retry_after_s))
+
+    def succeed(self, host: str) -> None:
+        self._gate.succeed.remote(host)
 
 
 class Metrics:

@@ -25,18 +25,20 @@ from pipeline.console import make_console
 from pipeline.dedup import find_duplicates
 from pipeline.identities import assign_splits, cluster_identities
 from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_parts, read_rows
-from pipeline.manifest import is_there
+from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import CLIP_FPS, LEDGER, DropReason, Row, shard_schema
+from pipeline.records import CLIP_FPS, LEDGER, TRANSIENT_REASONS, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
 from pipeline.storage import UnknownStorage, as_path, is_file, read_table, write_parquet, write_text
 from pipeline.swap import swap_files
+from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
+SAME_SOUND = "same sound as "
 SPLIT_RATIOS = b"split_ratios"
 """Ledger metadata: the shares of validation and test that its splits were drawn with."""
 FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
@@ -53,6 +55,7 @@ def finalize(out: Path, config: Config) -> dict[str, Any]:
     if not part_files(out):
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
     with alone(out, "finalize"):
+        scrub_parts(out, read_tombstones(out))
         return _write_all(out, config, read_parts(out))
 
 
@@ -61,7 +64,7 @@ def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
     rows = _drop_copies(rows)
     kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
     for idx, original in find_duplicates([rows[idx] for idx in kept], config.finalize).items():
-        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, f"same sound as {rows[kept[original]]['row_id']}")
+        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, SAME_SOUND + rows[kept[original]]["row_id"])
     kept = [idx for idx in kept if rows[idx]["verdict"] == Verdict.KEEP]
     names, known_splits = _known(out, config)
     identities = cluster_identities([rows[idx] for idx in kept], config.finalize, names)
@@ -70,9 +73,14 @@ def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
         rows[idx] |= {"identity_id": identity, "split": splits[identity]}
     _write_shards(out, config, [(rows[idx], parts.addresses[idx]) for idx in kept])
     ledger = table_from_rows(rows, FINAL_LEDGER).replace_schema_metadata({SPLIT_RATIOS: _ratios(config)})
+    return write_accounts(out, ledger, len(parts.incomplete), config)
+
+
+def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
+    """Write all that is told of the shards: ledger, statistics, card and report; returns the statistics."""
     write_parquet(ledger, out / "ledger.parquet")
     stats = compute_stats(ledger, STAGE_NAMES)
-    stats["num_incomplete_sources"] = len(parts.incomplete)
+    stats["num_incomplete_sources"] = num_incomplete
     write_text(out / "config.yaml", to_yaml(config))
     write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
     write_card(out, stats, config)
@@ -172,29 +180,44 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         writer.close()
 
 
-def wanted_sources(sources: list[Row], out: Path, config: Config) -> tuple[set[str], set[str]]:
-    """Ids of the manifest's sources that need no more work, and of those to measure again.
+def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:
+    """Ids of the sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, or a fault that may be gone: an unknown error, or a file that could not
-    be had and now has another address or is there.
+    These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
+    unknown error, a site that could not be reached, a file that now has another address or is there.
     """
-    parts = read_parts(out)
     rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
-    address = {source["source_id"]: source["uri"] for source in sources}
-    known = [row for row in rows if row["source_id"] in address]
-    again = {
-        row["source_id"]
-        for row in known
-        if row["verdict"] == Verdict.PENDING or _may_be_gone(row, address[row["source_id"]])
-    }
+    listed = {source["source_id"]: source for source in sources}
+    known = [row for row in rows if row["source_id"] in listed]
+    again = {row["source_id"] for row in known if _is_wanted(row, listed[row["source_id"]], config)}
     return {row["source_id"] for row in known} - again, again
 
 
-def _may_be_gone(row: Row, uri: str) -> bool:
+def _is_wanted(row: Row, source: Row, config: Config) -> bool:
+    return (
+        row["verdict"] == Verdict.PENDING
+        or _allowed_since(row, source, config)
+        or _may_be_gone(row, source["uri"], config)
+    )
+
+
+def _allowed_since(row: Row, source: Row, config: Config) -> bool:
+    """Whether a row was refused for its licence or consent, and the manifest now names one that will do."""
+    refusals = (DropReason.LICENCE, DropReason.CONSENT)
+    if row["drop_reason"] not in refusals:
+        return False
+    return decide(source | {"last_stage": STAGE_NAMES[0]}, config.policy, STAGE_NAMES)["drop_reason"] not in refusals
+
+
+def _may_be_gone(row: Row, uri: str, config: Config) -> bool:
     fault = row.get("fault_reason")
-    if fault == DropReason.UNAVAILABLE:
+    if fault == DropReason.LISTING:
+        return config.run.list_again
+    if fault == DropReason.LOGIN_REQUIRED:
+        return config.crawl.cookies_file is not None
+    if fault == DropReason.UNAVAILABLE and not is_url(uri):
         return uri != row["uri"] or is_there(uri)
-    return fault in UNKNOWN_FAULTS
+    return fault in UNKNOWN_FAULTS or fault in TRANSIENT_REASONS
 
 
 def disk_trouble(error: OSError, out: Path | str) -> str:

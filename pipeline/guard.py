@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import math
 import signal
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ def time_limit(limit_s: float) -> Iterator[None]:
     """Raise in the body when its time is up.
 
     A body that waits, decodes or computes is reached by a signal as soon as it is back in Python. One that never is (a
-    loop inside a library) takes its process with it `GRACE_S` later.
+    loop inside a library) takes its process with it `GRACE_S` later. Only a process's main thread gets signals: in any
+    other the body is not limited.
 
     Raises:
         Dropped: TIME_LIMIT.
@@ -79,6 +81,9 @@ def time_limit(limit_s: float) -> Iterator[None]:
         where = "".join(traceback.format_stack(frame, limit=4))
         raise Dropped(DropReason.TIME_LIMIT, f"not done after {limit_s:g} s; last seen at\n{where}")
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGALRM, alarm)
     faulthandler.dump_traceback_later(math.ceil(limit_s + GRACE_S), exit=True)
     signal.setitimer(signal.ITIMER_REAL, limit_s)

@@ -1,4 +1,4 @@
-"""Lists of sources: YAML, CSV, JSONL, Parquet, or simply a folder of media files."""
+"""Lists of sources: YAML, CSV, JSONL, Parquet, plain text with a URL a line, or simply a folder of media files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
 from pipeline.records import SOURCE, Row
+from pipeline.spans import read_spans
 from pipeline.storage import (
     BUCKETS,
     Forbidden,
@@ -29,8 +30,29 @@ from pipeline.storage import (
     read_text,
     walk_files,
 )
+from stages.crawl import is_remote as is_online
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
+PLATFORMS = {
+    "acfun.cn": "acfun",
+    "b23.tv": "bilibili",
+    "bilibili.com": "bilibili",
+    "bilibili.tv": "bilibili",
+    "douyin.com": "douyin",
+    "iesdouyin.com": "douyin",
+    "ixigua.com": "ixigua",
+    "tiktok.com": "tiktok",
+    "vimeo.com": "vimeo",
+    "weibo.cn": "weibo",
+    "weibo.com": "weibo",
+    "xiaohongshu.com": "xiaohongshu",
+    "xhslink.com": "xiaohongshu",
+    "youku.com": "youku",
+    "youtu.be": "youtube",
+    "youtube.com": "youtube",
+}
+"""By domain, short links included; any other is `web`."""
+_URL = re.compile(r"https?://[^\s<>\"'，。、；！？（）【】《》「」“”]+")
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
 
 
@@ -64,12 +86,14 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def is_url(uri: str) -> bool:
-    return re.match(r"https?://", uri) is not None
+    """Whether a source is fetched: an http(s) address or a search such as `bilisearch10:口型`; else it is a path."""
+    return is_online(uri)
 
 
 def missing_files(sources: list[Row]) -> list[str]:
     """Local paths at which no file can be found; their sources will end in the ledger as unavailable."""
-    return [s["uri"] for s in sources if protocol_of(s["uri"]) is None and not is_there(s["uri"])]
+    paths = (s["uri"] for s in sources if not is_url(s["uri"]) and protocol_of(s["uri"]) is None)
+    return [path for path in paths if not is_there(path)]
 
 
 def is_there(uri: str) -> bool:
@@ -113,13 +137,37 @@ def _read_list(path: Path) -> list[Any]:
             case ".jsonl":
                 lines = read_text(path, "utf-8-sig").split("\n")
                 return [json.loads(line) for line in lines if line.strip()]
+            case ".txt":
+                return _read_addresses(path)
             case ".parquet":
                 return read_table(path).to_pylist()
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from error
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
-    raise ManifestError(f"{path}: a manifest is .yaml, .csv, .jsonl, .parquet or a folder, not {path.suffix!r}")
+    raise ManifestError(f"{path}: a manifest is .yaml, .csv, .jsonl, .parquet, .txt or a folder, not {path.suffix!r}")
+
+
+def _read_addresses(path: Path) -> list[Any]:
+    """One address a line, alone or within the text that an app shares; each counts once."""
+    addresses: dict[str, None] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = _URL.search(line)
+        if found is None:
+            raise ManifestError(f"{path}, line {number}: no address in {line.strip()[:80]!r}")
+        addresses[found.group().rstrip(".,;:!?)]")] = None
+    return list(addresses)
+
+
+def platform_of(uri: str) -> str:
+    """The site that a URL belongs to, by its domain."""
+    host = re.match(r"https?://(?:[^/?#@]*@)?([^/?#:]*)", uri)
+    if host is None:
+        return "local"
+    name = f".{host.group(1).lower()}"
+    return next((site for domain, site in PLATFORMS.items() if name.endswith(f".{domain}")), "web")
 
 
 def _source(entry: Any, base: Path, where: str) -> Row:
@@ -133,6 +181,7 @@ def _source(entry: Any, base: Path, where: str) -> Row:
         raise ManifestError(f"{where}: unknown columns {sorted(unknown)}; known are {', '.join(SOURCE.names)}")
     if "uri" not in row:
         raise ManifestError(f"{where}: no uri")
+    spans, span_names = row.pop("spans", None), row.pop("span_names", None)
     tags = row.pop("tags", [])
     tags = re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags
     if not isinstance(tags, list):
@@ -142,9 +191,18 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     uri = row["uri"]
     if not is_url(uri):
         row["uri"] = _address(uri, base, where)
-    row.setdefault("platform", "web" if is_url(uri) else protocol_of(row["uri"]) or "local")
-    row.setdefault("source_id", _id_of(uri))
+    row.setdefault("platform", platform_of(row["uri"]))
+    row.setdefault("source_id", id_of(uri))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
+    if spans is not None:
+        try:
+            found = read_spans(spans, span_names, row["source_id"])
+        except ValueError as error:
+            raise ManifestError(f"{where}: spans: {error}") from error
+        row["spans"] = [[start_s, end_s] for start_s, end_s, _ in found]
+        row["span_names"] = [_text(name, f"{where}: span_names") for _, _, name in found]
+    elif span_names is not None:
+        raise ManifestError(f"{where}: span_names without spans")
     return row
 
 
@@ -156,7 +214,8 @@ def _address(uri: str, base: Path, where: str) -> str:
         return str(path if path.is_absolute() else base / str(path))
     if protocol not in BUCKETS:
         raise ManifestError(
-            f"{where}: {uri}: media are read from http(s)://, a path or {', '.join(sorted(BUCKETS))}://"
+            f"{where}: {uri}: {protocol}:// is not supported; a source is http(s)://, a search, a path, or lies in a "
+            f"bucket ({', '.join(sorted(BUCKETS))})"
         )
     try:
         return str(as_path(uri))
@@ -176,7 +235,7 @@ def _text(value: Any, where: str) -> str:
     return text
 
 
-def _id_of(uri: str) -> str:
+def id_of(uri: str) -> str:
     """A readable name, made unique by the address: `clip-1f3a9c2e`."""
     stem = re.sub(r"[^\w]+", "-", Path(uri.split("?", maxsplit=1)[0]).stem).strip("-")[:60]
     return f"{stem}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"

@@ -9,7 +9,9 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.node_cache import NodeCache
 from pipeline.records import STAGE_COLUMNS, Row
+from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
+from stages.crawl import Gate
 
 StageFunction = Callable[[Row], Row | Iterator[Row]]
 
@@ -46,10 +48,10 @@ def node_cache(config: Config, weights: WeightStore) -> NodeCache:
     return NodeCache(weights.cache.parent / "objects", config.run.cache_bytes)
 
 
-def _crawl(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+def _crawl(config: Config, weights: WeightStore, out: Path, gate: Gate | None = None) -> StageFunction:
     from stages.crawl import Crawler
 
-    return Crawler(config.crawl, out / "media", node_cache(config, weights))
+    return Gatekeeper(Crawler(config.crawl, out / "media", gate, node_cache(config, weights)), out)
 
 
 def _probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -118,6 +120,7 @@ def _features(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     return WhisperFeatures(config.features, weights)
 
 
+_SPANS = ("spans", "span_names")
 _WHISPER = ("whisper_base", "whisper_base_config", "whisper_base_tokenizer", "whisper_base_vocabulary")
 
 
@@ -127,13 +130,13 @@ def _encoder(config: Config) -> tuple[str, ...]:
 
 STAGES: tuple[Stage, ...] = (
     # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
-    Stage("crawl", _crawl, reads=("source_id", "uri")),
-    Stage("probe", _probe, reads=("media_path",)),
-    Stage("hear", _hear, reads=("media_path", "duration_s", "audio_codec"), weights_of=("dnsmos", *_WHISPER)),
+    Stage("crawl", _crawl, reads=("source_id", "uri", "expect_sha256", "expect_format_id")),
+    Stage("probe", _probe, reads=("media_path", *_SPANS)),
+    Stage("hear", _hear, reads=("media_path", "duration_s", "audio_codec", *_SPANS), weights_of=("dnsmos", *_WHISPER)),
     Stage(
         "scan",
         _scan,
-        reads=("media_path",),
+        reads=("media_path", "duration_s", *_SPANS),
         payload=("thumb_jpeg",),
         weights_of=("yunet",),
         splits=("shot_idx", "num_shots"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from pipeline.records import DropReason, Row
 
@@ -23,6 +24,11 @@ class Verdict(StrEnum):
 class PolicyConfig:
     """Thresholds. Changing one re-decides a data set without touching video (`python -m pipeline.finalize`)."""
 
+    require_licence: bool = False  # of the source; "unknown" and the like are none
+    require_consent: bool = False  # of the person shown
+    licences: tuple[str, ...] = ()  # allowed, as shell patterns in any case: CC-BY*; none means any
+    consents: tuple[str, ...] = ()  # likewise: written*
+    require_same_bytes: bool = False  # drop sources whose hash is not the manifest's expect_sha256
     languages: tuple[str, ...] = ("zh",)  # ISO 639-1; the paper's set is Chinese
     min_height_px: int = 240  # shorter side; below it no face reaches min_face_px in a half-body shot
     min_fps: float = 15.0  # lips move at up to 7 Hz (syllables); Nyquist
@@ -78,6 +84,31 @@ def _above(column: str, threshold: str) -> Callable[[Row, PolicyConfig], str | N
     return test
 
 
+NOT_GIVEN = frozenset(
+    {"", "-", "?", "denied", "n/a", "no", "none", "not given", "refused", "unknown", "withdrawn", "无", "未知"}
+)
+"""What a manifest writes where there is no licence or no consent."""
+
+
+def _granted(column: str, required: str, allowed: str) -> Callable[[Row, PolicyConfig], str | None]:
+    def test(row: Row, policy: PolicyConfig) -> str | None:
+        value, patterns = (row.get(column) or "").strip(), getattr(policy, allowed)
+        text = value.lower()
+        if text in NOT_GIVEN and (patterns or getattr(policy, required)):
+            return f"{column}: {value or 'none named'}"
+        if patterns and not any(fnmatchcase(text, pattern.lower()) for pattern in patterns):
+            return f"{column} {value!r} is none of {', '.join(patterns)}"
+        return None
+
+    return test
+
+
+def _changed(row: Row, policy: PolicyConfig) -> str | None:
+    if not policy.require_same_bytes or not row.get("bytes_changed"):
+        return None
+    return f"sha256 {row['sha256'][:12]}, expected {row['expect_sha256'][:12]}"
+
+
 def _resolution(row: Row, policy: PolicyConfig) -> str | None:
     side = min(row["width_px"], row["height_px"])
     return f"shorter side {side} px < {policy.min_height_px}" if side < policy.min_height_px else None
@@ -127,6 +158,10 @@ def _out_of_sync(row: Row, policy: PolicyConfig) -> str | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    # What the manifest says: judged before anything is fetched.
+    Check("crawl", DropReason.LICENCE, _granted("licence", "require_licence", "licences")),
+    Check("crawl", DropReason.CONSENT, _granted("consent", "require_consent", "consents")),
+    Check("crawl", DropReason.CHANGED, _changed),
     Check("probe", DropReason.LOW_RESOLUTION, _resolution),
     Check("probe", DropReason.LOW_FPS, _fps),
     Check("probe", DropReason.TOO_SHORT, _source_length),

@@ -83,7 +83,8 @@ class Progress:
         if self._live is not None:
             self._live.__exit__(None, None, None)
 
-    def show(self, counts: dict[str, StageCount], num_done: int) -> None:
+    def show(self, counts: dict[str, StageCount], num_done: int, num_sources: int) -> None:
+        self.num_sources = num_sources  # listings add to them
         now_s = time.monotonic()
         if self._live is not None:
             self._live.update(self._table(counts, num_done))

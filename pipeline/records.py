@@ -25,14 +25,26 @@ class DropReason(StrEnum):
     """Why a record was not kept. A closed set: the report, the tests and the policy know every member."""
 
     UNAVAILABLE = "unavailable"
-    GEO_OR_LOGIN = "geo_or_login"
+    RATE_LIMITED = "rate_limited"
+    FORBIDDEN = "forbidden"
+    LOGIN_REQUIRED = "login_required"
+    GEO_BLOCKED = "geo_blocked"
+    DELETED = "deleted"
+    OPTED_OUT = "opted_out"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    LISTING = "listing"
+    CHANGED = "changed"
     TOO_LONG = "too_long"
     NOT_VIDEO = "not_video"
     DUPLICATE_SOURCE = "duplicate_source"
+    LICENCE = "licence"
+    CONSENT = "consent"
+    FORGOTTEN = "forgotten"
     CORRUPT = "corrupt"
     TRUNCATED = "truncated"
     NO_VIDEO = "no_video"
     NO_AUDIO = "no_audio"
+    NO_SPAN = "no_span"
     LOW_RESOLUTION = "low_resolution"
     LOW_FPS = "low_fps"
     SPEECH = "speech"
@@ -55,6 +67,10 @@ class DropReason(StrEnum):
     CRASHED = "crashed"
     TIME_LIMIT = "time_limit"
     ERROR = "error"
+
+
+TRANSIENT_REASONS = frozenset({DropReason.UNAVAILABLE, DropReason.RATE_LIMITED, DropReason.FORBIDDEN})
+"""Faults that another run may not meet. LOGIN_REQUIRED is one more where cookies are given: they may be new."""
 
 
 class Dropped(Exception):
@@ -92,6 +108,11 @@ SOURCE = pa.schema(
         _column("speaker_id", _str, "speaker named by the manifest"),
         _column("declared_language", _str, "language named by the manifest (ISO 639-1)"),
         _column("tags", pa.list_(_str), "free labels of the manifest"),
+        _column("spans", matrix(_f64, 2), "parts of the video that are meant, [start, end); null: all of it", "s"),
+        _column("span_names", pa.list_(_str), "name of each span"),
+        _column("parent_id", _str, "source_id of the playlist, page or search that listed it"),
+        _column("expect_sha256", _str, "hash of the media file that another data set was made from"),
+        _column("expect_format_id", _str, "format that it was fetched in"),
     ]
 )
 
@@ -105,6 +126,11 @@ CRAWL = pa.schema(
         _column("format_id", _str, "format that yt-dlp chose"),
         _column("title", _str, "title given by the site"),
         _column("uploader", _str, "account that published it"),
+        _column("webpage_url", _str, "address of the video's own page"),
+        _column("upload_date", _str, "day of publication as the site gives it, YYYYMMDD"),
+        _column("site_id", _str, "name of the video at its site"),
+        _column("bytes_changed", pa.bool_(), "whether the hash differs from the one that the manifest expects"),
+        _column("entries", pa.list_(_str), "addresses that a listing was expanded to"),
     ]
 )
 
@@ -144,6 +170,7 @@ SCAN = pa.schema(
     [
         _column("shot_idx", _i32, "index of the shot in its source"),
         _column("num_shots", _i32, "shots of the source"),
+        _column("span", _str, "name of the manifest's span that the shot lies in; null where it names none"),
         _column("shot_start_s", _f64, "first frame of the shot, on the presentation clock", "s"),
         _column("shot_end_s", _f64, "end of the shot (exclusive)", "s"),
         _column("shot_num_looks", _i32, "frames of the shot in which faces were looked for"),

@@ -18,19 +18,23 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
     sys.path[0] = str(ROOT)
 
+import pyarrow.compute as pc
 from rich.console import Console
 
+from pipeline import preview
 from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.console import make_console
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, Busy, alone, next_generation
+from pipeline.ledger import BrokenPart, Busy, Parts, alone, next_generation, read_parts
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.progress import Progress
-from pipeline.records import Row
+from pipeline.records import SOURCE, DropReason, Row
+from pipeline.sources import expand
 from pipeline.stats import print_funnel
 from pipeline.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
 from pipeline.weights import MissingWeights, WeightStore
+from stages.crawl import check_crawl_config
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """In the environment of what `ray job submit` starts."""
@@ -50,8 +54,10 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     """
     from pipeline.stream import Stream
 
-    done, reopened = wanted_sources(sources, out, config)
-    todo = [source for source in sources if source["source_id"] not in done]
+    parts = read_parts(out)
+    known = with_listed(sources, parts)
+    done, reopened = wanted_sources(list(known.values()), parts, config)
+    todo = [source for name, source in known.items() if name not in done]
     if done:
         again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""
         console.print(f"{len(done)} sources are done already; {len(todo)} to do{again}.")
@@ -61,9 +67,21 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
         Stream(out, config, weights, next_generation(out)) as stream,
         Progress(console, len(todo), len(done)) as progress,
     ):
-        for num_done, tally in stream.measure(todo):
-            progress.show(tally.counts, num_done)
-            _stop_on_errors(len(tally.failed_sources), len(sources), config)
+        for state in stream.measure(todo, known):
+            progress.show(state.tally.counts, state.num_done, state.num_sources)
+            _stop_on_errors(len(state.tally.failed_sources), len(done) + state.num_sources, config)
+
+
+def with_listed(sources: list[Row], parts: Parts) -> dict[str, Row]:
+    """The manifest's sources, and those that earlier runs have found in its playlists, pages and searches, by id."""
+    listings = parts.ledger.filter(pc.field("fault_reason") == str(DropReason.LISTING))
+    crawled = {row["source_id"]: row for row in listings.select([*SOURCE.names, "fault_reason", "entries"]).to_pylist()}
+    known = {source["source_id"]: source for source in sources}
+    found = sources
+    while found:
+        found = expand([crawled[source["source_id"]] for source in found if source["source_id"] in crawled], known)
+        known |= {source["source_id"]: source for source in found}
+    return known
 
 
 def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:
@@ -85,6 +103,7 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
     earlier = [stored] if is_file(stored) else []
     config = load_config([*earlier, *([args_config] if args_config else [])], overrides)
     _check_pools(config)
+    check_crawl_config(config.crawl)
     if earlier:
         differing = differing_keys(load_config(earlier), config)
         if differing:
@@ -92,7 +111,8 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
             raise ConfigError(f"{out} was measured with other settings; use a new --out, or undo:\n  {changes}")
     if is_file(out):
         raise ConfigError(f"--out {out} is a file; name a folder")
-    write_text(stored, to_yaml(config))
+    if config.run.mode == "full":  # a look ahead leaves no trace in what is there
+        write_text(stored, to_yaml(config))
     return config
 
 
@@ -140,6 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
+        if config.run.mode == "metadata":
+            preview.show(sources, config, store, console, out / "preview.jsonl")
+            return 0
         with alone(out, "run"):
             run(sources, out, config, store, console)
             stats = finalize(out, config)

@@ -10,11 +10,13 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import pyarrow as pa
@@ -22,19 +24,31 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.config import Config, PoolConfig, config_hash
-from pipeline.coordinator import RemoteAttempts, start_coordinator
+from pipeline.coordinator import Coordinator, RemoteAttempts, RemoteGate, start_lasting
 from pipeline.guard import Guard
 from pipeline.ledger import compact, write_part
 from pipeline.plan import STAGE_NAMES, STAGES, Stage
 from pipeline.progress import Tally
-from pipeline.records import Row
+from pipeline.records import SOURCE, Row
 from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.sources import expand, spread_hosts
 from pipeline.step import Event, Runner
 from pipeline.version import code_version
 from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
+from stages.crawl import HostGate
 
 ROOT = Path(__file__).resolve().parents[1]
 REFRESH_S = 1.0
+_COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a stream has come."""
+
+    num_done: int
+    num_sources: int
+    tally: Tally
 
 
 class Pool:
@@ -70,7 +84,7 @@ class PartWriter:
         block = block.set_column(block.schema.get_field_index("versions"), "versions", versions)
         block = table_from_rows(rows_from_table(block))
         write_part(block, self._out, self._generation)
-        return block.select(["source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"])
+        return block.select([*_COUNTED, *SOURCE.names, "fault_reason", "entries"])
 
 
 class Stream:
@@ -96,7 +110,8 @@ class Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             _start_ray(self._config)
-        self._office = start_coordinator(STAGE_NAMES)
+        self._office = start_lasting(Coordinator, STAGE_NAMES)
+        self._gate = RemoteGate(start_lasting(HostGate, self._config.crawl))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -104,23 +119,31 @@ class Stream:
             with _undisturbed():
                 ray.shutdown()
 
-    def measure(self, sources: list[Row]) -> Iterator[tuple[int, Tally]]:
-        """Run all stages; yields (sources done, counts so far) about once a second, and once at the end.
+    def measure(self, sources: list[Row], known: Mapping[str, Row]) -> Iterator[State]:
+        """Run all stages on sources, and on what listings among them lead to; yields about once a second.
+
+        Args:
+            known: all sources by id, also those that are done.
 
         Raises:
             OSError, MemoryError, MissingWeights: trouble of the machine, as a worker met it.
             ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
         """
-        done = _Completion()
-        size = self._config.run.wave_sources
-        for first in range(0, len(sources), size):
-            for block in self._written(sources[first : first + size]):
+        done, left, known = _Completion(), spread_hosts(sources), dict(known)
+        num_sources = len(left)
+        while left:
+            wave, left = left[: self._config.run.wave_sources], left[self._config.run.wave_sources :]
+            found: list[Row] = []
+            for block in self._written(wave):
                 for row in block.to_pylist() if block is not None else ():
                     done.add(row)
+                    found += expand([row], known)
                 if block is None:
-                    yield done.num_sources, self._counts()
+                    yield State(done.num_sources, num_sources + len(found), self._counts())
+            known |= {source["source_id"]: source for source in found}
+            left, num_sources = left + spread_hosts(found), num_sources + len(found)
             compact(self._out)
-        yield done.num_sources, self._counts()
+        yield State(done.num_sources, num_sources, self._counts())
 
     def _counts(self) -> Tally:
         return ray.get(self._office.tally.remote())
@@ -176,7 +199,13 @@ class Stream:
         )
 
     def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
-        return tuple(stage for stage in self._stages if stage.name in pool.stages)
+        return tuple(
+            replace(stage, build=partial(cast(Any, stage.build), gate=self._gate))
+            if stage.name == STAGES[0].name
+            else stage
+            for stage in self._stages
+            if stage.name in pool.stages
+        )
 
     def _versions(self) -> dict[str, str]:
         """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""

@@ -1,7 +1,7 @@
 """The whole file's sound, before any frame is decoded: is there speech, in which language, and how clean can it be?
 
 Voice activity is measured over everything, a piece at a time, so that hours fit into memory. Language and quality are
-costly: they are measured on a few windows, spread over the speech.
+costly: they are measured on a few windows, spread over the speech. Of a source with spans only these are heard.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
+from pipeline.spans import Span, spans_within
 from pipeline.weights import WeightStore
 from stages.audio.dnsmos import WINDOW_S as QUALITY_WINDOW_S
 from stages.audio.dnsmos import Dnsmos
@@ -35,18 +36,17 @@ class HearConfig:
     vad: VadConfig = field(default_factory=VadConfig)
 
 
-def choose_looks(spans: np.ndarray, duration_s: float, config: HearConfig) -> list[tuple[float, float]]:
+def choose_looks(spans: np.ndarray, listened: list[Span], config: HearConfig) -> list[tuple[float, float]]:
     """Windows worth a closer look, evenly spread over those with speech.
 
     Args:
         spans: (S, 2) speech in seconds, sorted.
-        duration_s: length of the file.
+        listened: the parts of the file that count.
     Returns:
         At most `max_looks` windows [start_s, end_s) with at least `min_look_speech_s` of speech in each; if no window
         has that much, the one with most of what there is; none without speech.
     """
-    starts_s = np.arange(0.0, max(duration_s, 1e-9), config.look_s)
-    windows = np.stack([starts_s, np.minimum(starts_s + config.look_s, duration_s)], axis=1)
+    windows = np.array([window for start_s, end_s, _ in listened for window in _pieces(start_s, end_s, config.look_s)])
     overlap_s = np.minimum(windows[:, None, 1], spans[None, :, 1]) - np.maximum(windows[:, None, 0], spans[None, :, 0])
     speech_s = np.maximum(overlap_s, 0.0).sum(axis=1)
     wanted = np.flatnonzero(speech_s >= config.min_look_speech_s)
@@ -54,6 +54,12 @@ def choose_looks(spans: np.ndarray, duration_s: float, config: HearConfig) -> li
         wanted = np.flatnonzero(speech_s == speech_s.max(initial=0.0))[:1] if speech_s.any() else wanted
     spread = np.unique(np.round(np.linspace(0, len(wanted) - 1, min(config.max_looks, len(wanted)))).astype(int))
     return [(float(start), float(end)) for start, end in windows[wanted[spread]]]
+
+
+def _pieces(start_s: float, end_s: float, piece_s: float) -> list[tuple[float, float]]:
+    """[start_s, end_s) in pieces, the last one shorter; at least one."""
+    starts_s = np.arange(start_s, max(end_s, start_s + 1e-9), piece_s)
+    return [(float(start), float(min(start + piece_s, end_s))) for start in starts_s]
 
 
 def clip_spans(spans: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
@@ -78,9 +84,10 @@ class AudioGate:
     def __call__(self, row: Row) -> Row:
         if row.get("audio_codec") is None:
             raise Dropped(DropReason.NO_AUDIO, "the file has no audio stream")
-        path, duration_s = Path(row["media_path"]), float(row["duration_s"])
+        path, listened = Path(row["media_path"]), spans_within(row, float(row["duration_s"]))
+        duration_s = sum(end_s - start_s for start_s, end_s, _ in listened)
         spans, voiced_s = [], 0.0
-        for start_s, audio in self._pieces(path, duration_s):
+        for start_s, audio in self._heard(path, listened):
             spans.append(self._vad(audio) + start_s)
             voiced_s += webrtc_voiced_ratio(audio, self.config.webrtc_aggressiveness) * len(audio) / AUDIO_RATE_HZ
         speech = np.concatenate(spans)
@@ -90,19 +97,17 @@ class AudioGate:
             "source_speech_ratio": min(1.0, speech_s / duration_s),
             "source_webrtc_ratio": min(1.0, voiced_s / duration_s),
         }
-        return {**row, **found, **self._look(path, speech, duration_s)}
+        return {**row, **found, **self._look(path, speech, listened)}
 
-    def _pieces(self, path: Path, duration_s: float) -> Iterator[tuple[float, np.ndarray]]:
-        for start_s in np.arange(0.0, duration_s, self.config.piece_s):
-            yield (
-                float(start_s),
-                decode_audio(path, float(start_s), min(float(start_s) + self.config.piece_s, duration_s)),
-            )
+    def _heard(self, path: Path, listened: list[Span]) -> Iterator[tuple[float, np.ndarray]]:
+        for span_start_s, span_end_s, _ in listened:
+            for start_s, end_s in _pieces(span_start_s, span_end_s, self.config.piece_s):
+                yield start_s, decode_audio(path, start_s, end_s)
 
-    def _look(self, path: Path, speech: np.ndarray, duration_s: float) -> Row:
+    def _look(self, path: Path, speech: np.ndarray, listened: list[Span]) -> Row:
         """Language over all looks together; of quality the best each, for a file is as good as its best clip."""
         languages, scores = [], []
-        for start_s, end_s in choose_looks(speech, duration_s, self.config):
+        for start_s, end_s in choose_looks(speech, listened, self.config):
             audio = decode_audio(path, start_s, end_s)
             inside = clip_spans(speech, start_s, end_s)
             languages.append(self._language(join_spans(audio, inside)))

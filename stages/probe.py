@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.records import Dropped, DropReason, Row
+from pipeline.spans import spans_within
 from stages.media import probe_media
 
 
@@ -21,7 +22,7 @@ def probe(row: Row, config: ProbeConfig) -> Row:
     """Read the container's facts from `media_path`.
 
     Raises:
-        Dropped: NOT_VIDEO (no media file), NO_VIDEO, NO_AUDIO, CORRUPT, TRUNCATED.
+        Dropped: NOT_VIDEO (no media file), NO_VIDEO, NO_AUDIO, CORRUPT, TRUNCATED, NO_SPAN (all behind its end).
     """
     path = Path(row["media_path"])
     facts = probe_media(path, max_missing_s=config.max_missing_s, max_missing_ratio=config.max_missing_ratio)
@@ -29,4 +30,7 @@ def probe(row: Row, config: ProbeConfig) -> Row:
         detail = f"{facts.width_px}x{facts.height_px} {facts.video_codec}, {facts.duration_s:.2f} s, no audio stream"
         measured = {name: value for name, value in asdict(facts).items() if value is not None}
         raise Dropped(DropReason.NO_AUDIO, detail, measured)
+    if not spans_within(row, facts.duration_s):
+        detail = f"the first span starts at {row['spans'][0][0]:g} s, the file ends at {facts.duration_s:.2f}"
+        raise Dropped(DropReason.NO_SPAN, detail, asdict(facts))
     return row | asdict(facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,19 +116,37 @@ class ShotScanner:
         self._faces = FaceFinder(weights, config.max_look_side_px, config.min_face_conf)
 
     def __call__(self, row: Row) -> Iterator[Row]:
-        """One row per shot; shots are half-open, in order and cover the video.
+        """One row per shot; shots are half-open, in order and cover the video, or its spans.
+
+        A span without a frame is a row with the fault NO_SPAN.
 
         Raises:
             Dropped: CORRUPT, TRUNCATED, NO_VIDEO.
         """
-        shots = list(self._shots(Path(row["media_path"])))
+        path = Path(row["media_path"])
+        if row.get("spans") is None:
+            shots = list(self._shots(path))
+            if not shots:
+                raise Dropped(DropReason.CORRUPT, f"no frame of {path.name} can be decoded")
+        else:
+            shots = list(self._shots_of_spans(path, row))
         for idx, shot in enumerate(shots):
             yield row | {"shot_idx": idx, "num_shots": len(shots)} | shot
 
-    def _shots(self, path: Path) -> Iterator[Row]:
+    def _shots_of_spans(self, path: Path, row: Row) -> Iterator[Row]:
+        for (start_s, end_s), name in zip(row["spans"].tolist(), row["span_names"], strict=True):
+            shots = list(self._shots(path, start_s, end_s)) if start_s < row["duration_s"] else []
+            yield from (shot | {"span": name} for shot in shots)
+            if not shots:
+                detail = f"no frame from {start_s:g} to {end_s:g} s in {row['duration_s']:.2f} s"
+                fault = {"fault_reason": str(DropReason.NO_SPAN), "fault_detail": detail}
+                yield {"shot_start_s": start_s, "shot_end_s": start_s, "shot_num_looks": 0, "span": name} | fault
+
+    def _shots(self, path: Path, from_s: float = 0.0, to_s: float | None = None) -> Iterator[Row]:
+        """Shots of [from_s, to_s); none where it has no frame."""
         finder, looks = CutFinder(self._config), list[Look]()
         start_s, end_s, due_s = None, 0.0, 0.0
-        for frame in decode_frames(path, coarse=self._config.coarse_decode):
+        for frame in decode_frames(path, from_s, to_s, coarse=self._config.coarse_decode):
             if start_s is None:
                 start_s = due_s = frame.pts_s
             step_px = max(2, 2 * round(min(frame.size_px) / self._config.cut_height_px / 2))
@@ -135,12 +154,12 @@ class ShotScanner:
             if frame.pts_s >= due_s:
                 looks.append(self._look(frame))
                 due_s = max(due_s + 1 / self._config.look_fps, frame.pts_s)
-            end_s = frame.pts_s + frame.duration_s
+            end_s = min(frame.pts_s + frame.duration_s, to_s or math.inf)
             for cut_s in cuts:
                 yield self._shot(start_s, cut_s, [look for look in looks if look.time_s < cut_s])
                 start_s, looks = cut_s, [look for look in looks if look.time_s >= cut_s]
         if start_s is None:
-            raise Dropped(DropReason.CORRUPT, f"no frame of {path.name} can be decoded")
+            return
         for cut_s in finder.finish():
             yield self._shot(start_s, cut_s, [look for look in looks if look.time_s < cut_s])
             start_s, looks = cut_s, [look for look in looks if look.time_s >= cut_s]

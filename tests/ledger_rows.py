@@ -46,8 +46,20 @@ VERSIONS = json.dumps({"code": "0123abc", "config": "9f8e7d", "weights": {"yunet
 # What a stage found as a fact, by the stage that finds it.
 FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.UNAVAILABLE: ("crawl", "HTTP 404 after 3 tries"),
-    DropReason.GEO_OR_LOGIN: ("crawl", "only for members"),
+    DropReason.RATE_LIMITED: ("crawl", "HTTP 412 after 3 tries"),
+    DropReason.FORBIDDEN: ("crawl", "HTTP Error 403: Forbidden"),
+    DropReason.LOGIN_REQUIRED: ("crawl", "only for members"),
+    DropReason.GEO_BLOCKED: ("crawl", "not available from your location"),
+    DropReason.DELETED: ("crawl", "HTTP Error 404: Not Found"),
+    DropReason.OPTED_OUT: ("crawl", "X-Robots-Tag: noai"),
+    DropReason.FORBIDDEN_ADDRESS: ("crawl", "localhost is 127.0.0.1"),
+    DropReason.LISTING: ("crawl", "expanded to 12 sources"),
+    DropReason.CHANGED: ("crawl", "sha256 5f4dcc3b5aa7, expected 9f86d081884c"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
+    DropReason.LICENCE: ("crawl", "licence: none named"),  # a policy's, which the default one is not
+    DropReason.CONSENT: ("crawl", "consent: unknown"),
+    DropReason.FORGOTTEN: ("crawl", "forgotten on request on 2026-03-01"),
+    DropReason.NO_SPAN: ("probe", "the first span starts at 300 s, the file ends at 61.20"),
     DropReason.NOT_VIDEO: ("probe", "no container that FFmpeg knows"),
     DropReason.CORRUPT: ("probe", "Invalid data found when processing input"),
     DropReason.TRUNCATED: ("probe", "declares 62.0 s, holds 17.4 s"),

@@ -15,7 +15,7 @@ from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
 from pipeline.config import Config
-from pipeline.ledger import alone, write_part
+from pipeline.ledger import alone, read_parts, write_part
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.records import DropReason, Row, row_id
 from pipeline.rows import rows_from_table, table_from_rows
@@ -197,13 +197,13 @@ def test_faults_that_may_be_gone_are_tried_again(tmp_path):
         _dropped("silent", DropReason.NO_AUDIO, "probe"),
     )
     sources = rows_from_table(pq.read_table(out / "parts", columns=["source_id", "uri"]))
-    assert finalize.wanted_sources(sources, out, Config()) == ({"gone", "silent"}, {"came", "bug"})
+    assert finalize.wanted_sources(sources, read_parts(out), Config()) == ({"gone", "silent"}, {"came", "bug"})
 
 
 def test_a_corrected_path_is_tried_and_a_source_that_left_the_list_is_not(tmp_path):
     out = _measured(tmp_path, *(_dropped(name, DropReason.UNAVAILABLE, "crawl") for name in ("moved", "left")))
     sources = [{"source_id": "moved", "uri": "elsewhere.mp4"}, {"source_id": "new", "uri": "new.mp4"}]
-    assert finalize.wanted_sources(sources, out, Config()) == (set(), {"moved"})
+    assert finalize.wanted_sources(sources, read_parts(out), Config()) == (set(), {"moved"})
 
 
 def test_two_runs_on_one_folder_do_not_meet(tmp_path, out, capsys):

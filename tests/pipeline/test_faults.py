@@ -10,7 +10,7 @@ import ray
 
 from pipeline import finalize
 from pipeline.config import Config, RunConfig
-from pipeline.ledger import part_files
+from pipeline.ledger import part_files, read_parts
 from pipeline.records import Row
 from pipeline.stream import Stream
 from tests.faulty_stages import FAULTY_STAGES
@@ -27,9 +27,9 @@ def out(weights, tmp_path_factory) -> Path:
     config = Config(run=RunConfig(record_limit_s=3.0, max_tries=2, wave_sources=4))
     with Stream(folder / "out", config, weights, 1, FAULTY_STAGES) as stream:
         (folder / "out").mkdir()
-        *_, (num_done, tally) = stream.measure(sources)
-    assert num_done == tally.counts["crawl"].num_left == 5
-    assert tally.failed_sources == {"poison", "hanging"}
+        *_, state = stream.measure(sources, {source["source_id"]: source for source in sources})
+    assert state.num_done == state.num_sources == state.tally.counts["crawl"].num_left == 5
+    assert state.tally.failed_sources == {"poison", "hanging"}
     finalize.finalize(folder / "out", config)
     return folder / "out"
 
@@ -60,7 +60,7 @@ def test_a_hanging_record_says_where_it_hung(out):
 
 def test_what_was_set_aside_is_tried_again_by_the_next_run(out, tmp_path):
     sources = [{"source_id": name, "uri": row["uri"]} for name, row in _ledger(out).items()]
-    done, again = finalize.wanted_sources(sources, out, Config())
+    done, again = finalize.wanted_sources(sources, read_parts(out), Config())
     assert (done, again) == ({"good", "late", "unlucky"}, {"poison", "hanging"})
 
 

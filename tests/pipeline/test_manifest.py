@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.rows import rows_from_table, table_from_rows
 
 
 def _ids(path) -> list[str]:
@@ -48,6 +49,48 @@ def test_language_is_an_alias_and_tags_may_be_text(tmp_path):
     assert row["declared_language"] == "zh" and row["tags"] == ["news", "studio"]
 
 
+def test_spans_in_every_form_are_the_same_spans(tmp_path):
+    (tmp_path / "m.yaml").write_text(
+        "- {id: a, uri: a.mp4, spans: ['5:00-6:00', '0:05-4:40']}\n"
+        "- {id: a2, uri: a.mp4, spans: [[5, 280], [300.0, 360]], span_names: [a_1, a_0]}\n"
+    )
+    (tmp_path / "m.csv").write_text("id,uri,spans,span_names\na,a.mp4,0:05-4:40; 5:00-6:00,a_1;a_0\nb,b.mp4,,\n")
+    rows = [{"uri": "a.mp4", "id": "a", "spans": [[300.0, 360.0], [5.0, 280.0]]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    read = [row for kind in ("yaml", "csv", "parquet") for row in read_manifest(tmp_path / f"m.{kind}")]
+    spans = [row for row in read if "spans" in row]
+    assert len(spans) == 4 and len(read) == 5
+    assert all(row["spans"] == [[5.0, 280.0], [300.0, 360.0]] for row in spans)
+    assert all(row["span_names"] == ["a_1", "a_0"] for row in spans)
+    assert rows_from_table(table_from_rows(spans))[0]["spans"].tolist() == spans[0]["spans"]
+
+
+def test_times_may_have_hours_and_fractions(tmp_path):
+    (tmp_path / "m.yaml").write_text("- {id: a, uri: a.mp4, spans: '1:02:03.5-1:03:00 01:10:00-4300'}\n")
+    assert read_manifest(tmp_path / "m.yaml")[0]["spans"] == [[3723.5, 3780.0], [4200.0, 4300.0]]
+
+
+def test_a_plain_list_of_addresses_and_shared_texts(tmp_path):
+    text = """# talks
+https://www.bilibili.com/video/BV1xx411c7mD?p=2
+
+7.43 复制打开抖音，看看【小王的作品】今天讲讲儿化音 https://v.douyin.com/iRNBho6/ 02/11 x@f.oD
+【大学语文】https://b23.tv/abc123。
+  https://www.bilibili.com/video/BV1xx411c7mD?p=2
+https://youtu.be/dQw4w9WgXcQ
+https://evil-bilibili.com/x
+"""
+    (tmp_path / "m.txt").write_text(text, encoding="utf-8-sig")
+    rows = read_manifest(tmp_path / "m.txt")
+    assert [(row["platform"], row["uri"]) for row in rows] == [
+        ("bilibili", "https://www.bilibili.com/video/BV1xx411c7mD?p=2"),
+        ("douyin", "https://v.douyin.com/iRNBho6/"),
+        ("bilibili", "https://b23.tv/abc123"),
+        ("youtube", "https://youtu.be/dQw4w9WgXcQ"),
+        ("web", "https://evil-bilibili.com/x"),
+    ]
+
+
 def test_files_that_do_not_exist_are_named(tmp_path):
     (tmp_path / "m.yaml").write_text("- gone.mp4\n- https://example.com/v\n")
     assert missing_files(read_manifest(tmp_path / "m.yaml")) == [str(tmp_path / "gone.mp4")]
@@ -66,6 +109,17 @@ def test_files_that_do_not_exist_are_named(tmp_path):
         ("m.jsonl", '{"uri": ', "not valid JSONL"),
         ("m.parquet", "no parquet", "not valid PARQUET"),
         ("m.docx", "x", "a manifest is"),
+        ("m.txt", "https://a.test/v\nnothing here\n", "line 2: no address in 'nothing here'"),
+        ("m.yaml", "- {uri: a.mp4, spans: 0:10-0:05}", "source 1: spans: a span ends after it starts"),
+        ("m.yaml", "- {uri: a.mp4, spans: [[0, 10], [9, 20]]}", "overlap: 9 s < 10 s"),
+        ("m.yaml", "- {uri: a.mp4, spans: [[0, .inf]]}", "a span ends after it starts"),
+        ("m.yaml", "- {uri: a.mp4, spans: [0, 10]}", "expected a span like 0:05-4:40, got 0"),
+        ("m.yaml", "- {uri: a.mp4, spans: soon-later}", "not a time: 'soon'"),
+        ("m.yaml", f"- {{uri: a.mp4, spans: [[0, 1{'0' * 400}]]}}", "not a time"),
+        ("m.yaml", "- {uri: a.mp4, spans: [[[0], true]]}", "not a time"),
+        ("m.yaml", "- {uri: a.mp4, spans: 7}", "expected spans like 0:05-4:40, got 7"),
+        ("m.yaml", "- {uri: a.mp4, spans: 0:05-0:10, span_names: a;b}", "1 spans need as many different names"),
+        ("m.yaml", "- {uri: a.mp4, span_names: a}", "span_names without spans"),
     ],
 )
 def test_a_bad_list_says_what_is_wrong(tmp_path, name, text, message):
@@ -79,3 +133,13 @@ def test_a_missing_list_and_an_empty_folder(tmp_path):
         read_manifest(tmp_path / "gone.yaml")
     with pytest.raises(ManifestError, match="holds no media file"):
         read_manifest(tmp_path)
+
+
+def test_searches_stay_as_they_are_and_other_schemes_are_named(tmp_path):
+    (tmp_path / "m.yaml").write_text("- bilisearch10:口型 教程\n")
+    (row,) = read_manifest(tmp_path / "m.yaml")
+    assert (row["uri"], row["platform"]) == ("bilisearch10:口型 教程", "web")
+    assert missing_files([row]) == []
+    (tmp_path / "m.yaml").write_text("- ftp://example.com/a.mp4\n")
+    with pytest.raises(ManifestError, match=r"source 1: ftp:// is not supported"):
+        read_manifest(tmp_path / "m.yaml")

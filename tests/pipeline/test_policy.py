@@ -10,7 +10,10 @@ from pipeline.policy import CHECKS, PolicyConfig, Verdict, decide
 from pipeline.records import ROW, DropReason, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
+STRICT = PolicyConfig(require_licence=True, require_consent=True)
 GOOD: Row = {
+    "licence": "CC-BY-4.0",
+    "consent": "written, on file",
     "last_stage": "features",
     "duration_s": 8.0,
     "width_px": 1280,
@@ -53,6 +56,8 @@ GOOD: Row = {
     "fit_error_px": 1.2,
 }
 BAD = [
+    ("crawl", "licence", {"licence": "Unknown "}),
+    ("crawl", "consent", {"consent": None}),
     ("probe", "low_resolution", {"height_px": 200}),
     ("probe", "low_fps", {"fps_num": 10, "fps_den": 1}),
     ("probe", "too_short", {"duration_s": 2.0}),
@@ -93,13 +98,16 @@ def test_a_good_clip_is_kept():
 
 @pytest.mark.parametrize(("stage", "reason", "change"), BAD)
 def test_one_bad_measurement_drops_for_its_reason(stage, reason, change):
-    verdict = decide(GOOD | change, PolicyConfig(), STAGES)
+    assert decide(GOOD, STRICT, STAGES)["verdict"] == Verdict.KEEP
+    verdict = decide(GOOD | change, STRICT, STAGES)
     assert (verdict["verdict"], verdict["drop_stage"], verdict["drop_reason"]) == ("drop", stage, reason)
     assert verdict["drop_detail"]
 
 
 def test_every_rule_is_tested_here():
-    assert [(check.stage, str(check.reason)) for check in CHECKS] == [(stage, reason) for stage, reason, _ in BAD]
+    asked_for = [("crawl", "changed")]  # rules that a policy switches on have tests of their own
+    tested = [*asked_for, *((stage, reason) for stage, reason, _ in BAD)]
+    assert [(check.stage, str(check.reason)) for check in CHECKS] == tested
 
 
 def test_every_rule_reads_declared_columns():
@@ -134,5 +142,29 @@ def test_a_looser_policy_reopens_a_dropped_row():
     assert decide(dropped, PolicyConfig(languages=("zh", "en")), STAGES)["verdict"] == Verdict.PENDING
 
 
+@pytest.mark.parametrize(
+    ("licence", "policy", "detail"),
+    [
+        ("unknown", PolicyConfig(), None),
+        ("cc-by-4.0, in the description", PolicyConfig(licences=("CC0*", "CC-BY*")), None),
+        ("All rights reserved", PolicyConfig(licences=("CC0*", "CC-BY*")), "'All rights reserved' is none of CC0"),
+        (None, PolicyConfig(licences=("*",)), "none named"),
+        ("未知", PolicyConfig(require_licence=True), "未知"),
+    ],
+)
+def test_licences_are_patterns_in_any_case(licence, policy, detail):
+    verdict = decide({"last_stage": "crawl", "licence": licence}, policy, STAGES)
+    assert verdict["drop_reason"] == (None if detail is None else "licence")
+    assert detail is None or detail in verdict["drop_detail"]
+
+
 def test_an_offset_counts_only_when_it_is_believed():
     assert decide(GOOD | {"av_offset_ms": 400.0, "sync_conf": 1.0}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+
+
+def test_changed_bytes_are_dropped_only_where_the_same_are_asked_for():
+    row = {"last_stage": "crawl", "bytes_changed": True, "sha256": "a" * 64, "expect_sha256": "b" * 64}
+    assert decide(row, PolicyConfig(), STAGES)["verdict"] == "pending"
+    verdict = decide(row, PolicyConfig(require_same_bytes=True), STAGES)
+    assert (verdict["drop_stage"], verdict["drop_reason"]) == ("crawl", "changed")
+    assert decide(row | {"bytes_changed": False}, PolicyConfig(require_same_bytes=True), STAGES)["verdict"] == "pending"

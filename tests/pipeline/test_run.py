@@ -106,10 +106,31 @@ def kept(out) -> Row:
     return rows_from_table(next(read_rows(addresses[:1])))[0]
 
 
+class _Watched(dict):
+    """A row that remembers what it was asked for, there or not."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str):
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_a_stage_reads_no_more_than_it_declares(stage, kept, weights, tmp_path):
     """From its declared columns alone it measures again what it measured in the run."""
-    found = stage.build(Config(), weights, tmp_path)({name: kept[name] for name in stage.reads if name in kept})
+    row = _Watched({name: kept[name] for name in stage.reads if name in kept})
+    found = stage.build(Config(), weights, tmp_path)(row)
     if stage.splits:
         index = stage.splits[0]
         (found,) = [row for row in found if row[index] == kept[index]]
@@ -126,6 +147,7 @@ def test_a_stage_reads_no_more_than_it_declares(stage, kept, weights, tmp_path):
             assert np.mean(shown[0] != shown[1]) < 1e-4
         else:
             np.testing.assert_array_equal(again[name], value, err_msg=name)
+    assert row.asked <= {*stage.reads, *stage.writes}
 
 
 def test_three_readers_open_the_shards(out):

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.config import Config, RunConfig
 from pipeline.plan import STAGES, Stage
+from pipeline.policy import PolicyConfig
 from pipeline.records import Dropped, DropReason, Row
 from pipeline.step import Event, Runner
 from pipeline.weights import MissingWeights, WeightStore
@@ -60,6 +61,22 @@ def test_a_dropped_shot_flows_on_unmeasured(tmp_path):
     assert seen == [0]
     assert [row["row_id"] for row in rows] == ["a-s0000-c000", "a-s0001"]
     assert [row.get("drop_reason") for row in rows] == [None, "face_too_small"]
+
+
+@pytest.mark.parametrize(("consent", "fetched"), [("written", ["a"]), ("unknown", [])])
+def test_a_source_that_the_policy_refuses_is_never_fetched(tmp_path, consent, fetched):
+    asked, events = [], []
+
+    def crawl(row: Row) -> Row:
+        asked.append(row["source_id"])
+        return row
+
+    config = Config(policy=PolicyConfig(require_consent=True))
+    runner = Runner((_stage("crawl", crawl),), config, WeightStore(tmp_path), tmp_path, events.append)
+    (row,) = runner.run({"source_id": "a", "consent": consent})
+    assert asked == fetched
+    assert [(event.stage, event.num_entered) for event in events] == [("crawl", 1)]
+    assert row.get("drop_reason") == (None if fetched else "consent") and row["row_id"] == "a"
 
 
 def test_what_a_stage_finds_stands_in_the_row(tmp_path):

@@ -372,19 +372,21 @@ def test_media_that_are_gone_or_forbidden_are_unavailable(store, remote, tmp_pat
 
 
 def test_a_stage_sees_a_real_file_and_the_row_keeps_its_address(remote, tmp_path, monkeypatch):
+    facts = {"duration_s": 16.0, "width_px": 640, "height_px": 480, "fps_num": 25, "fps_den": 1}
+    shot = {"num_shots": 2, "shot_start_s": 0.0, "shot_end_s": 8.0, "shot_face_ratio": 1.0}
     seen = []
 
     def scan(row: Row) -> Iterator[Row]:
         for idx in range(2):
             seen.append((Path(row["media_path"]), Path(row["media_path"]).read_text()))
-            yield row | {"shot_idx": idx, "num_shots": 2, "shot_start_s": 0.0, "shot_end_s": 8.0}
+            yield row | shot | {"shot_idx": idx, "shot_multi_face_ratio": 0.0, "shot_face_px": 200.0}
 
     def run(address: str) -> list[Row]:
         stage = Stage(
             "scan", lambda config, weights, out: scan, reads=("media_path",), splits=("shot_idx", "num_shots")
         )
         runner = Runner((stage,), Config(), WeightStore(tmp_path / "weights"), tmp_path, lambda event: None)
-        return list(runner.run({"source_id": "a", "media_path": address}))
+        return list(runner.run(facts | {"source_id": "a", "media_path": address}))
 
     write_text(remote / "v.mp4", "bytes")
     rows = run(f"{remote}/v.mp4")

@@ -3,59 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
+import json
 import shutil
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import Config, ConfigError, config_hash
 from pipeline.records import CRAWL, Dropped, DropReason
-from stages.crawl import CrawlConfig, Crawler
+from stages.crawl import CrawlConfig, Crawler, check_crawl_config
 from stages.media import probe_media
 from tests.media_files import steady, tone, write_media
-
-
-class Site(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; `/status/N/...` answers N, `/flaky/N/...` fails N times and then serves the rest."""
-
-    requests: Counter[str]
-
-    def do_GET(self) -> None:
-        self.requests[self.path] += 1
-        kind, _, rest = self.path.strip("/").partition("/")
-        number, _, name = rest.partition("/")
-        if kind == "status":
-            self.send_error(int(number))
-        elif kind == "flaky" and self.requests[self.path] <= int(number):
-            self.send_error(503)
-        else:
-            self.path = f"/{name}" if kind == "flaky" else self.path
-            super().do_GET()
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None: ...
+from tests.stages.video_site import Site, open_site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[str, Path, Counter[str]]]:
-    """Address, folder and requests of a server."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    requests: Counter[str] = Counter()
-    handler = type("Handler", (Site,), {"requests": requests})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", folder, requests
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "site").mkdir()
+    with open_site(tmp_path / "site") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +32,17 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(**changes: object) -> CrawlConfig:
-    return CrawlConfig(**{"retries": 1, "retry_wait_s": 0.01, "timeout_s": 5.0} | changes)  # pyright: ignore
+    return CrawlConfig(
+        **{
+            "retries": 1,
+            "retry_wait_s": 0.01,
+            "timeout_s": 5.0,
+            "host_interval_s": 0.0,
+            "backoff_s": 0.01,
+            "allow_private_addresses": True,
+        }
+        | changes
+    )  # pyright: ignore
 
 
 def drop_of(crawler: Crawler, uri: str) -> Dropped:
@@ -103,10 +81,10 @@ def test_a_file_that_is_no_media_is_left_to_probe(tmp_path: Path) -> None:
     assert Crawler(quick(), tmp_path)({"uri": str(path)})["num_bytes"] == 4
 
 
-def test_a_url_is_fetched_once_and_named_by_its_hash(tmp_path: Path, video: Path, site) -> None:
-    address, folder, requests = site
+def test_a_url_is_fetched_once_and_named_by_its_hash(tmp_path: Path, video: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     shutil.copy(video, folder / "talk.mp4")
-    media = tmp_path / "media"
+    media = tmp_path / "50%(title)s media"
     uri = f"{address}/talk.mp4"
     first = Crawler(quick(), media)({"uri": uri, "source_id": "t"})
     sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
@@ -114,14 +92,14 @@ def test_a_url_is_fetched_once_and_named_by_its_hash(tmp_path: Path, video: Path
     assert Path(first["media_path"]).read_bytes() == video.read_bytes()
     assert (first["sha256"], first["extractor"], first["title"]) == (sha256, "generic", "talk")
     assert first.keys() - {"uri", "source_id"} <= set(CRAWL.names)
-    num_requests = requests.total()
+    num_requests = len(site.asked)
     assert Crawler(quick(), media)({"uri": uri, "source_id": "t"}) == first
-    assert requests.total() == num_requests
+    assert len(site.asked) == num_requests
     assert not [path for path in (media / "partial").iterdir() if path.is_dir()]
 
 
-def test_a_lost_file_is_fetched_again(tmp_path: Path, video: Path, site) -> None:
-    address, folder, _ = site
+def test_a_lost_file_is_fetched_again(tmp_path: Path, video: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     shutil.copy(video, folder / "talk.mp4")
     crawler = Crawler(quick(), tmp_path / "media")
     path = Path(crawler({"uri": f"{address}/talk.mp4"})["media_path"])
@@ -130,56 +108,24 @@ def test_a_lost_file_is_fetched_again(tmp_path: Path, video: Path, site) -> None
     assert path.is_file()
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        (404, DropReason.UNAVAILABLE),
-        (410, DropReason.UNAVAILABLE),
-        (401, DropReason.GEO_OR_LOGIN),
-        (403, DropReason.GEO_OR_LOGIN),
-        (451, DropReason.GEO_OR_LOGIN),
-    ],
-)
-def test_refusals_have_their_reason_and_are_not_repeated(tmp_path: Path, site, status: int, reason: DropReason) -> None:
-    address, _, requests = site
-    dropped = drop_of(Crawler(quick(retries=5), tmp_path), f"{address}/status/{status}/a.mp4")
-    assert dropped.reason == reason
-    assert str(status) in dropped.detail
-    assert requests.total() <= 2
-
-
-def test_busy_servers_are_asked_again(tmp_path: Path, video: Path, site) -> None:
-    address, folder, _ = site
-    shutil.copy(video, folder / "talk.mp4")
-    row = Crawler(quick(retries=3), tmp_path / "media")({"uri": f"{address}/flaky/2/talk.mp4"})
-    assert row["num_bytes"] == video.stat().st_size
-
-
-def test_servers_that_stay_away_are_unavailable(tmp_path: Path, site) -> None:
-    address, _, requests = site
-    assert drop_of(Crawler(quick(), tmp_path), f"{address}/status/503/a.mp4").reason == DropReason.UNAVAILABLE
-    assert requests.total() >= 2
-    assert drop_of(Crawler(quick(), tmp_path), "http://127.0.0.1:9/a.mp4").reason == DropReason.UNAVAILABLE
-
-
-def test_pages_without_video_are_not_video(tmp_path: Path, site) -> None:
-    address, folder, _ = site
+def test_pages_without_video_are_not_video(tmp_path: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     (folder / "page.html").write_text("<!doctype html><html><title>Words</title><body>Only words.</body></html>")
     dropped = drop_of(Crawler(quick(), tmp_path), f"{address}/page.html")
     assert dropped.reason == DropReason.NOT_VIDEO
     assert "Unsupported URL" in dropped.detail
 
 
-def test_a_page_with_a_video_gives_the_video(tmp_path: Path, video: Path, site) -> None:
-    address, folder, _ = site
+def test_a_page_with_a_video_gives_the_video(tmp_path: Path, video: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     shutil.copy(video, folder / "talk.mp4")
     (folder / "page.html").write_text('<html><title>Talk</title><body><video src="talk.mp4"></video></body></html>')
     row = Crawler(quick(), tmp_path / "media")({"uri": f"{address}/page.html"})
     assert row["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
 
 
-def test_sound_and_pictures_that_come_apart_are_joined(tmp_path: Path, site) -> None:
-    address, folder, _ = site
+def test_sound_and_pictures_that_come_apart_are_joined(tmp_path: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     write_media(folder / "v.mp4", steady(50), faststart=True)
     write_media(folder / "a.m4a", sound=tone(2.0), faststart=True)
     (folder / "talk.mpd").write_text(
@@ -193,10 +139,12 @@ def test_sound_and_pictures_that_come_apart_are_joined(tmp_path: Path, site) -> 
     row = Crawler(quick(), tmp_path / "media")({"uri": f"{address}/talk.mpd"})
     facts = probe_media(Path(row["media_path"]))
     assert (facts.video_codec, facts.audio_codec, row["format_id"]) == ("h264", "aac", "v+a")
+    again = Crawler(quick(), tmp_path / "other")({"uri": f"{address}/talk.mpd"})
+    assert (again["sha256"], again["media_path"] != row["media_path"]) == (row["sha256"], True)
 
 
-def test_the_finest_picture_within_the_limit_is_chosen(tmp_path: Path, site) -> None:
-    address, folder, _ = site
+def test_the_finest_picture_within_the_limit_is_chosen(tmp_path: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     lines = ["#EXTM3U"]
     for height, width in ((96, 160), (192, 320), (384, 640)):
         write_media(folder / f"{height}.ts", steady(25), size_px=(width, height), sound=tone(1.0))
@@ -209,11 +157,116 @@ def test_the_finest_picture_within_the_limit_is_chosen(tmp_path: Path, site) -> 
     assert probe_media(Path(row["media_path"])).height_px == 192
 
 
-def test_fetched_files_can_be_too_long_or_too_big(tmp_path: Path, video: Path, site) -> None:
-    address, folder, _ = site
+def test_fetched_files_can_be_too_long_or_too_big(tmp_path: Path, video: Path, site: Site) -> None:
+    address, folder = site.address, site.folder
     shutil.copy(video, folder / "talk.mp4")
     uri = f"{address}/talk.mp4"
     assert drop_of(Crawler(quick(max_duration_s=1.5), tmp_path / "a"), uri).reason == DropReason.TOO_LONG
     dropped = drop_of(Crawler(quick(max_bytes=1000), tmp_path / "b"), uri)
     assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 1000 bytes")
     assert not list(tmp_path.glob("[ab]/**/*.mp4"))
+
+
+def test_the_same_bytes_are_stored_once(tmp_path: Path, video: Path, site: Site) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(video, site.folder / name)
+    crawler = Crawler(quick(), tmp_path / "media")
+    rows = [crawler({"uri": f"{site.address}/{name}"}) for name in ("a.mp4", "b.mp4")]
+    assert rows[0]["media_path"] == rows[1]["media_path"]
+    assert [row["site_id"] for row in rows] == ["a", "b"]
+    assert len(list((tmp_path / "media").glob("*.mp4"))) == 1
+
+
+def test_what_the_site_says_lies_beside_the_media_without_signed_addresses(
+    tmp_path: Path, video: Path, site: Site
+) -> None:
+    shutil.copy(video, site.folder / "talk.mp4")
+    (site.folder / "talk.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\n你好\n")
+    tracks = '<track kind="subtitles" srclang="zh-Hans" src="talk.vtt"><track srclang="fr" src="talk.vtt">'
+    (site.folder / "page.html").write_text(
+        f'<html><title>口型</title><body><video src="talk.mp4?sign=secret">{tracks}</video></body></html>'
+    )
+    media = tmp_path / "media"
+    row = Crawler(quick(), media)({"uri": f"{site.address}/page.html"})
+    assert (row["title"], row["webpage_url"]) == ("口型 (1)", f"{site.address}/page.html")
+    told = (media / f"{row['sha256']}.info.json").read_text()
+    assert json.loads(told)["title"] == "口型 (1)"
+    assert "secret" not in told
+    assert str(tmp_path) not in told
+    assert [path.name for path in media.glob("*.vtt")] == [f"{row['sha256']}.zh-Hans.vtt"]
+    assert "你好" in next(media.glob("*.vtt")).read_text()
+
+
+def test_a_video_is_worth_having_without_its_subtitles(tmp_path: Path, video: Path, site: Site) -> None:
+    shutil.copy(video, site.folder / "talk.mp4")
+    (site.folder / "page.html").write_text(
+        '<html><title>T</title><body><video src="talk.mp4"><track srclang="zh" src="gone.vtt"></video></body></html>'
+    )
+    assert Crawler(quick(), tmp_path / "media")({"uri": f"{site.address}/page.html"})["num_bytes"]
+    assert site.num_asked("/gone.vtt")
+
+
+def test_another_user_gets_the_same_bytes_or_is_told(tmp_path: Path, site: Site) -> None:
+    lines = ["#EXTM3U"]
+    for height, width in ((96, 160), (192, 320)):
+        write_media(site.folder / f"{height}.ts", steady(25), size_px=(width, height), sound=tone(1.0))
+        lines += [f"#EXT-X-STREAM-INF:BANDWIDTH={height}000,RESOLUTION={width}x{height}", f"{height}.m3u8"]
+        segments = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{height}.ts\n#EXT-X-ENDLIST\n"
+        (site.folder / f"{height}.m3u8").write_text(segments)
+    (site.folder / "talk.m3u8").write_text("\n".join(lines))
+    uri = f"{site.address}/talk.m3u8"
+    first = Crawler(quick(max_height_px=100), tmp_path / "a")({"uri": uri})
+    assert "bytes_changed" not in first
+    wanted = {"uri": uri, "expect_sha256": first["sha256"].upper(), "expect_format_id": first["format_id"]}
+    again = Crawler(quick(), tmp_path / "b")(wanted)
+    assert (again["format_id"], again["bytes_changed"]) == (first["format_id"], False)
+    other = Crawler(quick(), tmp_path / "b")(wanted | {"expect_format_id": "no such"})
+    assert (other["format_id"] != first["format_id"], other["bytes_changed"]) == (True, True)
+
+
+def test_a_look_fetches_nothing(tmp_path: Path, video: Path, site: Site) -> None:
+    shutil.copy(video, site.folder / "talk.mp4")
+    crawler = Crawler(quick(), tmp_path / "media")
+    row = crawler.look({"uri": f"{site.address}/talk.mp4"})
+    assert (row["title"], row["num_bytes"], row["format_id"]) == ("talk", video.stat().st_size, "mp4")
+    local = crawler.look({"uri": str(video)})
+    assert (round(local["duration_s"], 1), local["num_bytes"]) == (2.0, video.stat().st_size)
+    with pytest.raises(Dropped) as dropped:
+        crawler.look({"uri": f"{site.address}/gone.mp4"})
+    assert dropped.value.reason == DropReason.DELETED
+    assert not (tmp_path / "media").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("max_bytes", 0, "crawl.max_bytes=0"),
+        ("retries", -1, "crawl.retries=-1"),
+        ("subtitles", ("zh(",), "crawl.subtitles"),
+        ("cookies_file", "nowhere.txt", "no such file"),
+    ],
+)
+def test_unusable_settings_are_found_at_the_start(key: str, value: object, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        check_crawl_config(quick(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b'{"cookies": []}', "Netscape"),
+        (b"# Netscape HTTP Cookie File\n", "holds no cookie"),
+        (b"\xff\xfe\x00\x81", "no text file"),
+    ],
+)
+def test_unusable_cookies_are_found_at_the_start(tmp_path: Path, content: bytes, word: str) -> None:
+    path = tmp_path / "cookies.txt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=word):
+        check_crawl_config(quick(cookies_file=str(path)))
+
+
+def test_only_what_changes_the_data_set_enters_the_hash() -> None:
+    base = config_hash(Config())
+    assert config_hash(Config(crawl=CrawlConfig(cookies_file="new.txt", host_concurrency=9, retries=0))) == base
+    assert config_hash(Config(crawl=CrawlConfig(max_height_px=720))) != base

@@ -32,17 +32,27 @@ def source(path: Path, sound: np.ndarray | None) -> Row:
 
 def test_looks_are_spread_over_windows_with_speech() -> None:
     spans = np.array([[k * 30.0 + 5, k * 30.0 + 15] for k in range(40) if k % 2])
-    looks = choose_looks(spans, 1200.0, CONFIG)
+    looks = choose_looks(spans, [(0.0, 1200.0, "")], CONFIG)
     assert looks == [(30.0, 60.0), (390.0, 420.0), (810.0, 840.0), (1170.0, 1200.0)]
 
 
 def test_the_last_window_ends_with_the_file() -> None:
-    assert choose_looks(np.array([[31.0, 35.0]]), 40.0, CONFIG) == [(30.0, 40.0)]
+    assert choose_looks(np.array([[31.0, 35.0]]), [(0.0, 40.0, "")], CONFIG) == [(30.0, 40.0)]
 
 
 def test_little_speech_is_looked_at_where_there_is_most() -> None:
-    assert choose_looks(np.array([[5.0, 5.3], [40.0, 40.8]]), 60.0, CONFIG) == [(30.0, 60.0)]
-    assert choose_looks(np.zeros((0, 2)), 60.0, CONFIG) == []
+    whole = [(0.0, 60.0, "")]
+    assert choose_looks(np.array([[5.0, 5.3], [40.0, 40.8]]), whole, CONFIG) == [(30.0, 60.0)]
+    assert choose_looks(np.zeros((0, 2)), whole, CONFIG) == []
+
+
+def test_windows_keep_within_the_spans_that_are_listened_to() -> None:
+    speech = np.array([[0.0, 100.0]])
+    assert choose_looks(speech, [(10.0, 50.0, "a"), (70.0, 72.0, "b")], CONFIG) == [
+        (10.0, 40.0),
+        (40.0, 50.0),
+        (70.0, 72.0),
+    ]
 
 
 def test_spans_are_cut_to_a_window() -> None:
@@ -86,6 +96,19 @@ def test_pieces_do_not_change_what_is_found(gate: AudioGate, weights: WeightStor
     row = source(tmp_path / "long.mp4", np.concatenate([mandarin(), silence(1.0), english()]))
     pieces = AudioGate(HearConfig(piece_s=5.0, device="cpu"), weights)(row)
     assert pieces["source_speech_s"] == pytest.approx(gate(row)["source_speech_s"], abs=0.5)
+
+
+def test_only_the_spans_are_heard(gate: AudioGate, tmp_path: Path) -> None:
+    first, second = mandarin(), english()
+    border_s = len(first) / 16_000
+    row = source(tmp_path / "both.mp4", np.concatenate([first, second]))
+    row |= {"spans": np.array([[border_s, row["duration_s"] + 5.0]]), "span_names": ["b"]}
+    out = gate(row)
+    assert out["source_language"] == "en"
+    assert out["source_speech_s"] < len(second) / 16_000 + 0.1
+    assert out["source_speech_ratio"] == pytest.approx(
+        out["source_speech_s"] / (row["duration_s"] - border_s), rel=1e-3
+    )
 
 
 def test_no_audio_is_dropped(gate: AudioGate, tmp_path: Path) -> None:

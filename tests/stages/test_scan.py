@@ -11,6 +11,7 @@ from skimage.data import astronaut
 
 from pipeline.records import SCAN, Dropped, DropReason
 from pipeline.weights import WeightStore
+from stages.media import _video
 from stages.scan import CutFinder, Look, ScanConfig, ShotScanner, summarise_looks
 from tests.media_files import steady, write_media
 
@@ -96,7 +97,7 @@ def test_one_face_in_one_shot(tmp_path: Path, scanner: ShotScanner) -> None:
     path = write_media(tmp_path / "a.mp4", steady(60), size_px=(480, 300), picture=heads(260))
     row = {"media_path": str(path), "source_id": "a"}
     (shot,) = scanner(row)
-    assert shot.keys() - row.keys() == {*SCAN.names, "thumb_jpeg"}
+    assert shot.keys() - row.keys() == {*SCAN.names, "thumb_jpeg"} - {"span"}
     assert (shot["shot_idx"], shot["num_shots"], shot["shot_start_s"]) == (0, 1, 0.0)
     assert shot["shot_end_s"] == pytest.approx(2.4, abs=1e-3)
     assert (shot["shot_num_looks"], shot["shot_face_ratio"], shot["shot_multi_face_ratio"]) == (5, 1.0, 0.0)
@@ -140,6 +141,36 @@ def test_shots_cover_a_late_video_of_variable_rate(tmp_path: Path, scanner: Shot
     assert [shot["shot_face_ratio"] for shot in shots] == [0.0, 1.0, 0.0]
     assert ["shot_face_px" in shot for shot in shots] == [False, True, False]
     assert sum(shot["shot_num_looks"] for shot in shots) == pytest.approx(5.2 * 2, abs=2)
+
+
+def test_spans_bound_the_shots_and_name_them(tmp_path: Path, scanner: ShotScanner) -> None:
+    def two(number: int, width: int, height: int) -> np.ndarray:
+        return texture(4 + (number >= 50), height, width)
+
+    path = write_media(tmp_path / "a.mp4", steady(100), size_px=(160, 96), picture=two)
+    spans = np.array([[0.5, 1.0], [1.5, 2.41], [3.0, 9.0], [30.0, 31.0]])
+    row = {"media_path": str(path), "duration_s": 4.0, "spans": spans, "span_names": ["a", "b", "c", "d"]}
+    shots = list(scanner(row))
+    assert [shot["span"] for shot in shots] == ["a", "b", "b", "c", "d"]
+    times_s = [time_s for shot in shots for time_s in (shot["shot_start_s"], shot["shot_end_s"])]
+    assert times_s == pytest.approx([0.52, 1.0, 1.52, 2.0, 2.0, 2.41, 3.0, 4.0, 30.0, 30.0], abs=0.001)
+    assert {shot["num_shots"] for shot in shots} == {5}
+    assert [shot.get("fault_reason") for shot in shots] == [None, None, None, None, "no_span"]
+
+
+def test_frames_outside_the_spans_are_not_decoded(tmp_path: Path, scanner: ShotScanner, monkeypatch) -> None:
+    path = write_media(tmp_path / "a.mp4", steady(500), size_px=(160, 96), key_frame_every=25)
+    decoded, packet_decode = [], _video._source_frames
+
+    def counted(*args):
+        for frame in packet_decode(*args):
+            decoded.append(frame.pts_s)
+            yield frame
+
+    monkeypatch.setattr(_video, "_source_frames", counted)
+    row = {"media_path": str(path), "duration_s": 20.0, "spans": np.array([[12.0, 14.0]]), "span_names": ["a"]}
+    list(scanner(row))
+    assert min(decoded) >= 11.0 and len(decoded) < 110
 
 
 def test_faces_are_looked_for_upright(tmp_path: Path, scanner: ShotScanner) -> None:

@@ -1,0 +1,58 @@
+"""A manifest by which another user gets the same bytes, or is told that they changed.
+
+    python -m manifests.from_ledger DIR --out M.jsonl
+
+lists the sources of which DIR's data set kept a clip, each with the hash and the format that it was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.policy import Verdict
+from pipeline.records import SOURCE, Row
+from pipeline.storage import write_text
+
+_EXPECTED = {"sha256": "expect_sha256", "format_id": "expect_format_id"}
+_UNTOLD = frozenset({*_EXPECTED.values(), "parent_id"})
+
+
+def kept_sources(ledger: Path) -> list[Row]:
+    """Manifest rows of the sources of kept clips, by id.
+
+    Raises:
+        OSError: no such ledger.
+        pa.ArrowInvalid: not a ledger.
+    """
+    told = [name for name in SOURCE.names if name not in _UNTOLD]
+    kept = [("verdict", "=", str(Verdict.KEEP))]
+    table = pq.read_table(ledger, columns=[*told, *_EXPECTED], filters=kept)
+    sources: dict[str, Row] = {}
+    for row in table.rename_columns([*told, *_EXPECTED.values()]).to_pylist():
+        sources[row["source_id"]] = {str(column): value for column, value in row.items() if value not in (None, [])}
+    return [sources[source_id] for source_id in sorted(sources)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m manifests.from_ledger", description="Kept sources as a manifest.")
+    parser.add_argument("dir", type=Path, help="folder of a data set, with its ledger.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, .jsonl")
+    args = parser.parse_args(arguments)
+    try:
+        sources = kept_sources(args.dir / "ledger.parquet")
+        write_text(args.out, "".join(json.dumps(source, ensure_ascii=False) + "\n" for source in sources))
+    except (OSError, pa.ArrowInvalid) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(sources)} sources in {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,278 @@
+"""Remove a person from a data set, for good.
+
+    python -m pipeline.forget --out DIR (--source ID ... | --identity ID) [--dry-run]
+
+takes sources, or everybody who looks like one identity, out of shards, parts, ledger, statistics, card, report and
+media store. Only files that hold something of them are rewritten, each as a whole, and `DIR/tombstones.jsonl` keeps a
+later crawl from bringing them back. What dies on the way is finished by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config, ConfigError, load_config
+from pipeline.console import make_console
+from pipeline.finalize import FINAL_LEDGER, SAME_SOUND, decide_all, write_accounts
+from pipeline.ledger import BrokenPart, Busy, alone, part_files
+from pipeline.records import DropReason, Row
+from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.storage import (
+    UnknownStorage,
+    as_path,
+    is_file,
+    is_remote,
+    list_files,
+    open_parquet,
+    read_table,
+    read_text,
+    remove,
+    size_of,
+    write_whole,
+)
+from pipeline.tombstones import (
+    Tombstones,
+    gone,
+    media_of,
+    read_tombstones,
+    remains,
+    remove_files,
+    scrub_parts,
+    write_tombstones,
+)
+
+_SOURCE_KEYS = ("source_id", "sha256", "uri", "extractor", "format_id", "expect_format_id", "site_id", "webpage_url")
+_LEDGER_KEYS = ("row_id", "source_id", "identity_id", "face_embedding", "drop_reason", "drop_detail")
+
+
+class UnknownId(Exception):
+    """A source or identity that this data set does not have."""
+
+
+@dataclass
+class Removal:
+    """What a request takes away.
+
+    Args:
+        sources: of each source that goes as a whole, where it came from and lies.
+        row_ids: single clips of sources that stay.
+        files: of the media store.
+        copies: clips of other sources that sound like one that goes.
+    """
+
+    sources: dict[str, list[Row]] = field(default_factory=dict)
+    row_ids: set[str] = field(default_factory=set)
+    files: list[Path] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+
+
+def plan_removal(out: Path, config: Config, sources: list[str], identity: str | None) -> Removal:
+    """What would go, without touching anything. Sources with the same bytes or address as one that goes, go as well.
+
+    Raises:
+        UnknownId: nothing of that name is here, nor was forgotten before.
+        BrokenPart: a part cannot be read.
+    """
+    known, ledger, tombstones = _known_sources(out), _read_ledger(out), read_tombstones(out)
+    removal = Removal()
+    if identity is not None:
+        sources, removal.row_ids = _of_identity(ledger, identity, config.finalize.identity_sim)
+        if not sources and not removal.row_ids and _request([], identity) not in tombstones.requests:
+            raise UnknownId(f"{out} has no identity {identity!r}; `ledger.parquet` names them in `identity_id`")
+    absent = [name for name in sources if name not in known and name not in tombstones.source_ids]
+    if absent:
+        raise UnknownId(
+            f"{out} has no source {', '.join(map(repr, absent))}; `ledger.parquet` names them in `source_id`"
+        )
+    asked = [row for name in sources for row in known.get(name, [])]
+    planned = tombstones.with_request("", asked, ())
+    for name, rows in known.items():
+        if rows and any(planned.by_name(row) or planned.by_address(row) for row in rows):
+            removal.sources[name] = rows
+    removal.files = media_of(out / "media", [row for rows in removal.sources.values() for row in rows])
+    going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
+    twins = [{row["row_id"], row["drop_detail"].removeprefix(SAME_SOUND)} for row in ledger if _is_copy(row)]
+    removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})
+    return removal
+
+
+def forget(out: Path, config: Config, request: str, removal: Removal) -> list[str]:
+    """Carry a removal out, and whatever an earlier one has left undone; returns the names of the files rewritten.
+
+    The tombstones are written first: from then on neither a run nor `finalize` shows what is forgotten. The parts come
+    after all that is found through them.
+
+    Raises:
+        BrokenPart: a part cannot be read.
+    """
+    everything = [row for rows in removal.sources.values() for row in rows]
+    tombstones = read_tombstones(out).with_request(request, everything, removal.row_ids)
+    write_tombstones(out, tombstones)
+    remove_files(removal.files)
+    _remove_leftovers(out)
+    touched = [file for file in list_files(out / "shards", "*.parquet") if _scrub_shard(file, tombstones)]
+    touched += scrub_parts(out, tombstones)
+    if is_file(out / "ledger.parquet"):
+        _scrub_accounts(out, config, tombstones)
+    return [f"{file.parent.name}/{file.name}" for file in touched]
+
+
+def _known_sources(out: Path) -> dict[str, list[Row]]:
+    """Where each source came from and lies, as its rows tell; incomplete ones as well, forgotten ones without a row."""
+    known: dict[str, dict[str, Row]] = defaultdict(dict)
+    ledger = out / "ledger.parquet"
+    for file in [*part_files(out), *([ledger] if is_file(ledger) else [])]:
+        try:
+            with open_parquet(file) as table:
+                names = [name for name in _SOURCE_KEYS if name in table.schema_arrow.names]
+                rows = table.read(columns=names).to_pylist()
+        except pa.ArrowException as error:
+            raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
+        for row in rows:
+            found = known[row["source_id"]]
+            if row["uri"]:
+                found.setdefault(json.dumps(row), row)
+    return {name: list(rows.values()) for name, rows in known.items()}
+
+
+def _read_ledger(out: Path) -> list[Row]:
+    path = out / "ledger.parquet"
+    return rows_from_table(read_table(path, columns=list(_LEDGER_KEYS))) if is_file(path) else []
+
+
+def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple[list[str], set[str]]:
+    """Sources that show nobody else, and of all others the clips that look like this identity.
+
+    Clips that were dropped have no identity; they are told by their faces.
+    """
+    own = [row for row in ledger if row.get("identity_id") == identity]
+    if not own:
+        return [], set()
+    faces = _unit(own)
+    mine, others = defaultdict(set), set()
+    for row in ledger:
+        if "face_embedding" not in row:
+            continue
+        if row.get("identity_id") == identity or (faces @ _unit([row])[0]).max() > identity_sim:
+            mine[row["source_id"]].add(row["row_id"])
+        else:
+            others.add(row["source_id"])
+    whole = sorted(mine.keys() - others)
+    return whole, {row_id for name in mine.keys() & others for row_id in mine[name]}
+
+
+def _is_copy(row: Row) -> bool:
+    return row.get("drop_reason") == DropReason.DUPLICATE_CLIP
+
+
+def _unit(rows: list[Row]) -> np.ndarray:
+    faces = np.stack([np.asarray(row["face_embedding"], np.float32) for row in rows])
+    return faces / np.linalg.norm(faces, axis=1, keepdims=True)
+
+
+def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
+    """Rewrite a shard without what is forgotten, a row group at a time; an empty one goes. False: it held nothing."""
+    with open_parquet(file) as shard:
+        marked = gone(shard.read(columns=["row_id", "source_id", "sha256"]), tombstones)
+        if any(marked) and not all(marked):
+            with write_whole(file) as target, _writer(target, shard.schema_arrow) as writer:
+                first = 0
+                for number in range(shard.num_row_groups):
+                    group = shard.read_row_group(number)
+                    stay = [not mark for mark in marked[first : first + group.num_rows]]
+                    first += group.num_rows
+                    if any(stay):
+                        writer.write_table(group.filter(pa.array(stay)), row_group_size=group.num_rows)
+    if marked and all(marked):
+        remove(file)
+    return any(marked)
+
+
+def _writer(target: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(target, schema, compression="zstd", compression_level=3)
+
+
+def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
+    """Ledger, statistics, card and report without the forgotten; verdicts, identities and splits of others stay."""
+    ledger = read_table(out / "ledger.parquet")
+    marked = gone(ledger, tombstones)
+    stay = ledger.filter(pa.array([not mark for mark in marked]))
+    forgotten = rows_from_table(ledger.filter(pa.array(marked)))
+    left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
+    tables = [stay, table_from_rows(decide_all(list(left.values()), config), FINAL_LEDGER)]
+    ledger = pa.concat_tables(tables, promote_options="default").sort_by("row_id")
+    before = json.loads(read_text(out / "stats.json")) if is_file(out / "stats.json") else {}
+    write_accounts(out, ledger.select(FINAL_LEDGER.names), before.get("num_incomplete_sources", 0), config)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Half-written files of processes that died: they may hold anybody."""
+    for folder in (out / ".shards.new", out / ".shards.old"):
+        if is_remote(folder):
+            remove_files(list_files(folder, "*"))
+        elif folder.is_dir():
+            remove_files([*folder.rglob("*"), folder])
+    for folder in (out, out / "parts", out / "shards"):
+        remove_files(list_files(folder, ".*.parquet.*"))
+    remove_files(list_files(out, ".report.html.*"))
+
+
+def _request(sources: list[str], identity: str | None) -> str:
+    return f"identity {identity}" if identity is not None else f"source {' '.join(sorted(sources))}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.forget", description="Remove a person from a data set.")
+    parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
+    whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--source", action="append", default=[], metavar="ID", help="source_id; may be given again")
+    whom.add_argument("--identity", metavar="ID", help="identity_id of ledger and shards")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    args = parser.parse_args(arguments)
+    console = make_console()
+    try:
+        out = as_path(args.out)
+        config = load_config([out / "config.yaml"])
+        with ExitStack() as locks:
+            for work in () if args.dry_run else ("run", "finalize"):
+                locks.enter_context(alone(out, work))
+            removal = plan_removal(out, config, args.source, args.identity)
+            media = [path for path in removal.files if is_file(path)]
+            num_bytes = sum(map(size_of, media))
+            touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
+    except (ConfigError, UnknownId, UnknownStorage, BrokenPart, Busy) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}\nRun the same command again to finish it.", file=sys.stderr)
+        return 1
+    lines = [f"{'would forget' if args.dry_run else 'forgotten'}: {len(removal.sources)} sources as a whole"]
+    lines += [f"  {name}" for name in removal.sources]
+    if removal.row_ids:
+        lines.append(f"and {len(removal.row_ids)} clips of sources that show others, whose media stay:")
+        lines += [f"  {row_id}" for row_id in sorted(removal.row_ids)]
+    lines.append(f"{len(media)} files of the media store, {num_bytes / 1e6:.1f} MB; {len(touched)} files rewritten")
+    lines += [f"  {name}" for name in touched]
+    if removal.copies:
+        lines.append(
+            "other sources sound like what goes, and are not touched; forget them too if they show the same person:"
+        )
+        lines += [f"  {row_id}" for row_id in removal.copies]
+    lines.append("Not touched: the manifest, local files that it lists, copies of the data set, models trained on it.")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

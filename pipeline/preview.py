@@ -1,0 +1,125 @@
+"""What a run would fetch, and how much of it there is; nothing is fetched.
+
+    python -m pipeline.preview --manifest M [--out FILE.jsonl] [key=value ...]
+
+Playlists, user pages and searches are expanded. FILE gets one line per source: title, length, format and size, or the
+reason why there is nothing to fetch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Config, ConfigError, load_config
+from pipeline.console import make_console
+from pipeline.manifest import ManifestError, read_manifest
+from pipeline.plan import Stage
+from pipeline.records import DropReason, Row
+from pipeline.sources import expand, spread_hosts
+from pipeline.step import Runner
+from pipeline.storage import write_text
+from pipeline.weights import WeightStore
+from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
+
+NUM_THREADS = 16
+"""They wait for the sites; how many ask one host is the gate's to say."""
+_COLUMNS = ("source_id", "uri", "parent_id", "platform", "title", "uploader", "duration_s", "format_id", "num_bytes")
+INTERRUPTED = 130
+
+
+def preview(sources: list[Row], config: Config, weights: WeightStore, gate: Gate | None = None) -> Iterator[Row]:
+    """Every source, and every one that a listing leads to, with what its site says of it.
+
+    Yields:
+        `title`, `duration_s`, `format_id`, `num_bytes` as far as known, or `fault_reason` and `fault_detail`; listings
+        too, with the reason LISTING.
+    """
+    here = Path()  # nothing is written
+    crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
+    look = Stage("crawl", lambda _config, _weights, _out: crawler.look, reads=("source_id", "uri"))
+    runner = Runner((look,), config, weights, here, lambda _event: None)
+    known: dict[str, Row] = {}
+    while sources:
+        known |= {source["source_id"]: source for source in sources}
+        seen: list[Row] = []
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            for rows in pool.map(lambda source: list(runner.run(source)), spread_hosts(sources)):
+                seen += rows
+                yield from rows
+        sources = expand(seen, known)
+
+
+def print_totals(rows: list[Row], console: Console) -> None:
+    """Per platform what there is to fetch, and per reason what there is not."""
+    table = Table(title="What would be fetched", title_justify="left", show_edge=False, pad_edge=False)
+    for name in ("platform", "sources", "hours", "GB", "of unknown size", "not to be had"):
+        table.add_column(name, justify="left" if name in ("platform", "not to be had") else "right")
+    by_platform: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_platform[row.get("platform", "web")].append(row)
+    for platform, members in [*sorted(by_platform.items()), ("all", rows)]:
+        wanted = [row for row in members if row.get("fault_reason") is None]
+        hours = sum(row.get("duration_s") or 0.0 for row in wanted) / 3600
+        num_bytes = sum(row.get("num_bytes") or 0 for row in wanted)
+        unknown = sum(row.get("num_bytes") is None for row in wanted)
+        reasons = Counter(row["fault_reason"] for row in members if row.get("fault_reason") is not None)
+        told = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
+        table.add_row(platform, str(len(wanted)), f"{hours:.2f}", f"{num_bytes / 1e9:.3f}", str(unknown), told)
+    console.print(table)
+
+
+def as_line(row: Row) -> str:
+    told = {column: row[column] for column in _COLUMNS if row.get(column) is not None}
+    fault = {"reason": row["fault_reason"], "detail": row["fault_detail"]} if row.get("fault_reason") else {}
+    return json.dumps(told | fault, ensure_ascii=False)
+
+
+def show(sources: list[Row], config: Config, weights: WeightStore, console: Console, out: Path | None = None) -> None:
+    """Look at all sources, line by line, then the totals; `out` gets the lines as JSON."""
+    rows: list[Row] = []
+    for row in preview(sources, config, weights):
+        rows.append(row)
+        length = f"{row['duration_s']:.0f} s" if row.get("duration_s") else "? s"
+        size = f"{row['num_bytes'] / 1e6:.1f} MB" if row.get("num_bytes") else "? MB"
+        told = f"{length}  {size}  {row.get('format_id') or '-'}  {row.get('title') or ''}"
+        if row.get("fault_reason"):
+            told = f"{row['fault_reason']}: {row['fault_detail'].splitlines()[-1]}"
+        console.print(f"{row['source_id']}  {told}", highlight=False, markup=False, soft_wrap=True)
+    print_totals(rows, console)
+    if any(row.get("fault_reason") == DropReason.RATE_LIMITED for row in rows):
+        console.print("Some sites asked us to slow down: raise crawl.host_interval_s, or try again later.")
+    if out is not None:
+        write_text(out, "".join(as_line(row) + "\n" for row in rows))
+        console.print(f"Listed in {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
+    parser.add_argument("--manifest", type=Path, required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
+    parser.add_argument("--out", type=Path, help="JSON lines, one per source")
+    parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. crawl.cookies_file=cookies.txt")
+    args = parser.parse_args(arguments)
+    try:
+        config = load_config([args.config] if args.config else [], args.overrides)
+        check_crawl_config(config.crawl)
+        show(read_manifest(args.manifest), config, WeightStore.from_environment(), make_console(), args.out)
+    except (ManifestError, ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

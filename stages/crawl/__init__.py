@@ -1,0 +1,18 @@
+"""Media onto the local disk: what is there already is used in place, the rest comes through yt-dlp."""
+
+from stages.crawl._addresses import host_of, is_remote, is_search
+from stages.crawl._config import CHANGES_RESULTS, CrawlConfig, check_crawl_config
+from stages.crawl._crawler import Crawler
+from stages.crawl._gate import Gate, HostGate
+
+__all__ = [
+    "CHANGES_RESULTS",
+    "CrawlConfig",
+    "Crawler",
+    "Gate",
+    "HostGate",
+    "check_crawl_config",
+    "host_of",
+    "is_remote",
+    "is_search",
+]

@@ -1,0 +1,130 @@
+"""Where fetched media lie: named by their hash, with receipts by address. The only file access of the crawl."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pipeline.node_cache import NodeCache
+from pipeline.records import Dropped, DropReason, Row
+from pipeline.storage import as_path, is_file, is_remote, protocol_of, read_text, upload, write_text
+
+
+@dataclass(frozen=True)
+class MediaStore:
+    """`<sha256>.<ext>`, beside it `<sha256>.info.json` and `<sha256>.<language>.vtt`; unfinished ones in `partial/`.
+
+    Args:
+        folder: made on first use. If it is in a bucket, downloads happen on this node and are uploaded once.
+        copies: of what lies in a bucket.
+    """
+
+    folder: Path
+    copies: NodeCache
+
+    @contextmanager
+    def workspace(self, key: str) -> Iterator[Path]:
+        """A folder to fetch into, ours alone, with what an earlier try has left there."""
+        partial = self._partial(key)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial.with_suffix(".lock")):  # another row may name the same address
+            partial.mkdir(exist_ok=True)
+            yield partial
+
+    def discard(self, key: str) -> None:
+        """What is left of a finished fetch."""
+        shutil.rmtree(self._partial(key), ignore_errors=True)
+
+    def receipt(self, key: str) -> Row | None:
+        """The crawl's columns of an address that was fetched before, as long as its media are there."""
+        path = self._receipt(key)
+        if not is_file(path):
+            return None
+        facts = json.loads(read_text(path))
+        if not is_file(as_path(facts["media_path"])):
+            return None
+        return facts | {"retrieved_at": datetime.fromisoformat(facts["retrieved_at"])}
+
+    def sign(self, key: str, facts: Row) -> None:
+        written = facts | {"retrieved_at": facts["retrieved_at"].isoformat()}
+        write_text(self._receipt(key), json.dumps(written, ensure_ascii=False))
+
+    def keep(self, fetched: Path, info: dict[str, Any], subtitles: dict[str, Path]) -> Row:
+        """Move a fetched file under its hash, and what the site says of it beside it; the same bytes lie there once."""
+        sha256 = hash_file(fetched)
+        media = self.folder / f"{sha256}{fetched.suffix}"
+        facts = file_facts(fetched, sha256) | {"media_path": str(media)}
+        if is_remote(media):
+            self.copies.store(fetched, media)
+        elif media.is_file():
+            fetched.unlink()
+        else:
+            fetched.replace(media)
+        write_text(self.folder / f"{sha256}.info.json", json.dumps(info, ensure_ascii=False, indent=1))
+        for language, path in subtitles.items():
+            name = re.sub(r"[^\w-]", "_", language)
+            beside = self.folder / f"{sha256}.{name}{path.suffix}"
+            if is_remote(beside):
+                upload(path, beside)
+            else:
+                path.replace(beside)
+        return facts
+
+    def in_place(self, uri: str) -> tuple[Row, Path]:
+        """The crawl's columns of a file that is used where it lies, on this machine or in a bucket, and a copy here.
+
+        Raises:
+            Dropped: UNAVAILABLE.
+        """
+        protocol = protocol_of(uri)
+        if protocol is None:
+            facts = local_facts(as_path(uri))
+            return facts, Path(facts["media_path"])
+        with self.copies.local_copy(as_path(uri)) as copy:
+            return local_facts(copy) | {"media_path": uri, "extractor": protocol}, copy
+
+    def _receipt(self, key: str) -> Path:
+        return self.folder / "fetched" / f"{key}.json"
+
+    def _partial(self, key: str) -> Path:
+        here = self.copies.folder.with_name("downloads") if is_remote(self.folder) else self.folder
+        return here / "partial" / key
+
+
+def local_facts(path: Path) -> Row:
+    """The crawl's columns of a file that is used in place.
+
+    Raises:
+        Dropped: UNAVAILABLE.
+    """
+    try:
+        if not path.is_file():
+            raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
+        return file_facts(path, hash_file(path)) | {"extractor": "local"}
+    except OSError as error:
+        raise Dropped(DropReason.UNAVAILABLE, f"cannot be read: {error}") from error
+
+
+def file_facts(path: Path, sha256: str) -> Row:
+    now = datetime.now(UTC)
+    return {
+        "media_path": str(path),
+        "sha256": sha256,
+        "num_bytes": path.stat().st_size,
+        "retrieved_at": now.replace(microsecond=now.microsecond // 1000 * 1000),
+    }
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

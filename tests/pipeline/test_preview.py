@@ -1,0 +1,50 @@
+"""What would be fetched, asked of a real site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.preview import main
+from tests.media_files import steady, tone, write_media
+from tests.stages.video_site import open_site
+
+QUICK = ["crawl.allow_private_addresses=true", "crawl.host_interval_s=0", "crawl.retries=0"]
+
+
+def test_everything_is_listed_and_nothing_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    size = write_media(folder / "a.mp4", steady(25), sound=tone(1.0)).stat().st_size
+    write_media(tmp_path / "own.mp4", steady(50), sound=tone(2.0))
+    (folder / "page.html").write_text(
+        '<html><title>Two</title><body><video src="a.mp4"></video><video src="gone.mp4"></video></body></html>'
+    )
+    with open_site(folder) as site:
+        lines = [f"{site.address}/{name}" for name in ("a.mp4", "page.html", "lost.mp4")]
+        (tmp_path / "m.csv").write_text(
+            "uri,platform,licence\n" + "".join(f"{uri},web,CC0\n" for uri in lines) + "own.mp4,local,CC0\n"
+        )
+        out = tmp_path / "seen.jsonl"
+        assert main(["--manifest", str(tmp_path / "m.csv"), "--out", str(out), *QUICK]) == 0
+        assert not [asked for asked in site.asked if asked.path == "/a.mp4" and asked.first_byte]
+    seen = {row["uri"].removeprefix(site.address): row for row in map(json.loads, out.read_text().splitlines())}
+    assert len(seen) == 6
+    assert (seen["/a.mp4"]["num_bytes"], seen["/a.mp4"]["format_id"]) == (size, "mp4")
+    assert seen["/lost.mp4"]["reason"] == "deleted"
+    assert seen["/page.html"]["reason"] == "listing"
+    entry = seen["/page.html#kouxing-item=1"]
+    assert (entry["parent_id"], entry["platform"], entry["num_bytes"]) == (seen["/page.html"]["source_id"], "web", size)
+    assert round(seen[str(tmp_path / "own.mp4")]["duration_s"]) == 2
+    told = capsys.readouterr().out
+    assert "deleted 1" in told
+    assert "listing 1" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "own.mp4", "seen.jsonl", "site"]
+
+
+def test_unusable_settings_end_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yaml").write_text("- https://a.example/\n")
+    assert main(["--manifest", str(tmp_path / "m.yaml"), "crawl.cookies_file=nowhere.txt"]) == 2
+    assert "no such file" in capsys.readouterr().err
