@@ -11,7 +11,7 @@ help:
 	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
-	@echo "make weights  fetch every model file that can be had"
+	@echo "make weights  fetch the model files that the defaults need"
 
 demo: $(VENV)/ready
 	$(RUN) -m pipeline.demo --out out/demo
@@ -40,7 +40,7 @@ weights: $(VENV)/ready
 	$(RUN) -m pipeline.weights
 
 # The environment is ready when every locked package is installed, torch imports and the weights are there.
-$(VENV)/ready: requirements.lock pipeline/install.sh pipeline/repair_torch.py pipeline/weights.py
+$(VENV)/ready: requirements.lock pipeline/install.sh pipeline/repair_torch.py pipeline/weights.py pipeline/weight_files.py
 	PYTHON=$(PYTHON) VENV=$(VENV) sh pipeline/install.sh
 	touch $@
 

@@ -19,7 +19,7 @@ from pipeline.records import SCHEMA_VERSION
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
 from pipeline.storage import list_files, open_parquet, title_of, write_text
-from pipeline.weights import WEIGHTS, Weight
+from pipeline.weight_files import WEIGHTS, Weight
 
 if TYPE_CHECKING:
     from pipeline.config import Config

@@ -18,6 +18,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
 from pipeline.storage import is_file, read_text
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
@@ -124,8 +125,16 @@ class Config:
 
 
 def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a pipeline run, as `load_as` reads it."""
-    return load_as(Config, files, overrides)
+    """The configuration of a pipeline run, as `load_as` reads it.
+
+    Raises:
+        ConfigError: as `load_as`; a value out of range.
+    """
+    config = load_as(Config, files, overrides)
+    faults = find_faults(_flat(asdict(config), ""))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return config
 
 
 def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:

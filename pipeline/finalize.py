@@ -33,12 +33,14 @@ from pipeline.records import CLIP_FPS, LEDGER, TRANSIENT_REASONS, DropReason, Ro
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
-from pipeline.storage import UnknownStorage, as_path, is_file, write_parquet, write_text
+from pipeline.storage import UnknownStorage, as_path, is_file, read_table, write_parquet, write_text
 from pipeline.swap import swap_files
 from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
 SAME_SOUND = "same sound as "
+SPLIT_RATIOS = b"split_ratios"
+"""Ledger metadata: the shares of validation and test that its splits were drawn with."""
 FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
 
 
@@ -64,12 +66,14 @@ def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
     for idx, original in find_duplicates([rows[idx] for idx in kept], config.finalize).items():
         rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, SAME_SOUND + rows[kept[original]]["row_id"])
     kept = [idx for idx in kept if rows[idx]["verdict"] == Verdict.KEEP]
-    identities = cluster_identities([rows[idx] for idx in kept], config.finalize)
-    splits = assign_splits(identities, config.finalize)
+    names, known_splits = _known(out, config)
+    identities = cluster_identities([rows[idx] for idx in kept], config.finalize, names)
+    splits = assign_splits(identities, config.finalize, known_splits)
     for idx, identity in zip(kept, identities, strict=True):
         rows[idx] |= {"identity_id": identity, "split": splits[identity]}
     _write_shards(out, config, [(rows[idx], parts.addresses[idx]) for idx in kept])
-    return write_accounts(out, table_from_rows(rows, FINAL_LEDGER), len(parts.incomplete), config)
+    ledger = table_from_rows(rows, FINAL_LEDGER).replace_schema_metadata({SPLIT_RATIOS: _ratios(config)})
+    return write_accounts(out, ledger, len(parts.incomplete), config)
 
 
 def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
@@ -82,6 +86,21 @@ def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Con
     write_card(out, stats, config)
     write_report(out)
     return stats
+
+
+def _known(out: Path, config: Config) -> tuple[dict[str, str], dict[str, str]]:
+    """Names by `row_id` and splits by name, as the last ledger has them; no splits where the ratios have changed."""
+    if not is_file(out / "ledger.parquet"):
+        return {}, {}
+    ledger = read_table(out / "ledger.parquet", columns=["row_id", "identity_id", "split"])
+    people = [row for row in ledger.to_pylist() if row["identity_id"] is not None]
+    same_ratios = (ledger.schema.metadata or {}).get(SPLIT_RATIOS) == _ratios(config)
+    splits = {row["identity_id"]: row["split"] for row in people} if same_ratios else {}
+    return {row["row_id"]: row["identity_id"] for row in people}, splits
+
+
+def _ratios(config: Config) -> bytes:
+    return json.dumps([config.finalize.val_ratio, config.finalize.test_ratio]).encode()
 
 
 def decide_all(rows: list[Row], config: Config) -> list[Row]:

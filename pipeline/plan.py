@@ -120,6 +120,7 @@ def _features(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     return WhisperFeatures(config.features, weights)
 
 
+_SPANS = ("spans", "span_names")
 _WHISPER = ("whisper_base", "whisper_base_config", "whisper_base_tokenizer", "whisper_base_vocabulary")
 
 
@@ -129,13 +130,13 @@ def _encoder(config: Config) -> tuple[str, ...]:
 
 STAGES: tuple[Stage, ...] = (
     # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
-    Stage("crawl", _crawl, reads=("source_id", "uri")),
-    Stage("probe", _probe, reads=("media_path",)),
-    Stage("hear", _hear, reads=("media_path", "duration_s"), weights_of=("dnsmos", *_WHISPER)),
+    Stage("crawl", _crawl, reads=("source_id", "uri", "expect_sha256", "expect_format_id")),
+    Stage("probe", _probe, reads=("media_path", *_SPANS)),
+    Stage("hear", _hear, reads=("media_path", "duration_s", "audio_codec", *_SPANS), weights_of=("dnsmos", *_WHISPER)),
     Stage(
         "scan",
         _scan,
-        reads=("media_path", "duration_s", "width_px", "height_px"),
+        reads=("media_path", "duration_s", *_SPANS),
         payload=("thumb_jpeg",),
         weights_of=("yunet",),
         splits=("shot_idx", "num_shots"),
@@ -160,7 +161,7 @@ STAGES: tuple[Stage, ...] = (
         "identity",
         _identity,
         reads=("face_jpeg", "landmarks", "crop_box_xyxy_px"),
-        weights_of=("scrfd_500m", "arcface_mbf", "gender", "age"),
+        weights_of=("arcface_mbf", "gender", "age"),
     ),
     Stage("mouth", _mouth, reads=("face_jpeg", "landmarks", "crop_box_xyxy_px")),
     Stage(
@@ -176,7 +177,12 @@ STAGES: tuple[Stage, ...] = (
         reads=("landmarks", "crop_box_xyxy_px"),
         payload=("pose", "id_coeff", "exp_coeff"),
     ),
-    Stage("depth", _depth, reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"), payload=("depth",)),
+    Stage(
+        "depth",
+        _depth,
+        reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px", "geometry_model"),
+        payload=("depth",),
+    ),
     Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights_of=_encoder),
 )
 

@@ -6,7 +6,6 @@ after `scan` and one per clip after `track`. A row is never lost: a dropped one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -335,7 +334,3 @@ def row_id(row: Row) -> str:
     if row.get("clip_idx") is not None:
         parts.append(f"c{row['clip_idx']:03d}")
     return "-".join(parts)
-
-
-def columns_of(schemas: Iterable[pa.Schema]) -> set[str]:
-    return {field.name for schema in schemas for field in schema}

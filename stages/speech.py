@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
 from pipeline.weights import WeightStore
+from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, samples_of
 from stages.audio.vad import VadConfig, join_spans
-
-if TYPE_CHECKING:
-    from stages.audio.diarize import Turns
 
 LEVEL_FRAME_S = 0.02
 
@@ -21,7 +18,7 @@ LEVEL_FRAME_S = 0.02
 class SpeechConfig:
     """How a clip's sound is measured; the parts keep their own configs."""
 
-    quality_hop_s: float = 1.0  # between DNSMOS windows, as published; a clip of 10 s has one
+    quality_hop_s: float = 1.0  # between DNSMOS windows of 9 s, as published; a clip, repeated to fill one, has one
     min_pause_s: float = 0.3  # with less between the speech, its quietest moments stand for the background
     quietest_share: float = 0.1  # of the frames, where there is no pause
     max_snr_db: float = 60.0  # digital silence is no better than a quiet room
@@ -29,6 +26,7 @@ class SpeechConfig:
     device: str = "auto"  # of language, segmentation and voice: cpu, cuda or auto
     num_threads: int = 1  # of the ONNX and CTranslate2 models
     vad: VadConfig = field(default_factory=VadConfig)
+    diarize: DiarizeConfig = field(default_factory=DiarizeConfig)
 
 
 def level_difference_db(audio: np.ndarray, spans: np.ndarray, config: SpeechConfig) -> float:
@@ -66,7 +64,6 @@ class SpeechAnalyser:
 
     def __init__(self, config: SpeechConfig, weights: WeightStore) -> None:
         from stages.audio.campplus import VoiceEmbedder
-        from stages.audio.diarize import DiarizeConfig, Diarizer
         from stages.audio.dnsmos import Dnsmos
         from stages.audio.vad import SileroVad
         from stages.audio.whisper_language import WhisperLanguage
@@ -76,7 +73,7 @@ class SpeechAnalyser:
         self._quality = Dnsmos(weights, config.num_threads)
         self._language = WhisperLanguage(weights, config.device, config.num_threads)
         self._voice = VoiceEmbedder(weights, config.device)
-        self._diarize = Diarizer(DiarizeConfig(), weights, self._voice, config.device)
+        self._diarize = Diarizer(config.diarize, weights, self._voice, config.device)
 
     def __call__(self, row: Row) -> Row:
         from stages.audio.whisper_language import best_guess
@@ -107,8 +104,6 @@ class SpeechAnalyser:
 
     def _main_voice(self, audio: np.ndarray, turns: Turns, speech: np.ndarray) -> np.ndarray:
         """The main speaker's embedding, float16 (192,), from where nobody else speaks, if that is long enough."""
-        from stages.audio.diarize import samples_of
-
         alone = samples_of(audio, turns.main_alone)
         long_enough = len(alone) >= self.config.min_voice_s * AUDIO_RATE_HZ
         return self._voice(alone if long_enough else speech).astype(np.float16)

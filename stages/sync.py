@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
+from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
 
 RATE_HZ = 100
 """Rate at which lips and sound are compared: 10 ms resolution."""
@@ -33,9 +34,9 @@ _PAIRS = (  # what is heard, what is seen, whether they rise together
     ("onsets", "opening_speed", 1),
     ("all", "width", -1),
 )
-_FOREHEAD, _NOSE_TIP, _CHIN = 10, 1, 152
-_INNER_LIPS = ((13, 14), (82, 87), (312, 317))
-_OUTER_LIPS, _CORNERS = (0, 17), (61, 291)
+_NOSE_TIP = 1
+_INNER_LIPS = (LIP_GAP, (82, 87), (312, 317))
+_OUTER_LIPS = (0, 17)
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def lip_movements(points: np.ndarray) -> dict[str, np.ndarray]:
     def distance(a: int, b: int) -> np.ndarray:
         return np.linalg.norm(points[:, a].astype(np.float64) - points[:, b], axis=1)
 
-    face = distance(_FOREHEAD, _CHIN).mean()
+    face = distance(FOREHEAD, CHIN).mean()
     return {
         "opening": np.mean([distance(*pair) for pair in _INNER_LIPS], axis=0) / face,
         "lips": distance(*_OUTER_LIPS) / face,
-        "width": distance(*_CORNERS) / face,
-        "jaw": distance(_NOSE_TIP, _CHIN) / face,
+        "width": distance(*MOUTH_CORNERS) / face,
+        "jaw": distance(_NOSE_TIP, CHIN) / face,
     }
 
 

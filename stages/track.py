@@ -32,6 +32,9 @@ class TrackConfig:
     Args:
         max_clip_s: longer shots are cut into clips of near-equal length up to this.
         look_every_frames: a second face is looked for in every so manieth frame.
+        look_side_px: longer side of the pictures in which faces are looked for.
+        min_face_conf: YuNet's score of a face, in 0-1.
+        min_landmark_conf: score in 0-1 that MediaPipe asks of a face's presence, of its detection and of tracking.
         min_second_face: a smaller face is background: its side over the main face's.
         max_gap_frames: landmarks are interpolated over at most this many frames; a longer gap loses the clip.
         jpeg_quality: of the crops.
@@ -39,6 +42,9 @@ class TrackConfig:
 
     max_clip_s: float = 8.0  # keeps a row with crops, depth and features under 10 MB
     look_every_frames: int = 12  # 2 Hz, as in scan
+    look_side_px: int = 480  # a 90 px face in 4K scores .74 at it, .38 at 320
+    min_face_conf: float = 0.6  # real faces had .69 and more, false ones .58 and less
+    min_landmark_conf: float = 0.5  # MediaPipe's own
     min_second_face: float = 0.25  # people in the background are about a tenth
     max_gap_frames: int = 5  # 0.2 s, a blink or a flash
     jpeg_quality: int = 90  # about 12 KB a crop
@@ -202,8 +208,8 @@ class FaceTracker:
 
     def __init__(self, config: TrackConfig, weights: WeightStore) -> None:
         self.config = config
-        self._finder = FaceFinder(weights)
-        self._landmarks = LandmarkDetector(weights, self._finder)
+        self._finder = FaceFinder(weights, config.look_side_px, config.min_face_conf)
+        self._landmarks = LandmarkDetector(weights, self._finder, config.min_landmark_conf)
 
     def __call__(self, row: Row) -> Iterator[Row]:
         """The shot's clips, with the TRACK columns and the payload.

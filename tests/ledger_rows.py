@@ -57,7 +57,6 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.CHANGED: ("crawl", "sha256 5f4dcc3b5aa7, expected 9f86d081884c"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
     DropReason.TOO_LARGE: ("probe", "frames of 16000x16000 px"),
-    DropReason.DUPLICATE_SOURCE: ("crawl", "same bytes as src-000"),
     DropReason.LICENCE: ("crawl", "licence: none named"),  # a policy's, which the default one is not
     DropReason.CONSENT: ("crawl", "consent: unknown"),
     DropReason.FORGOTTEN: ("crawl", "forgotten on request on 2026-03-01"),
@@ -101,7 +100,12 @@ def make_rows(num_good_sources: int = 36, num_bad_sources: int = 1, seed: int = 
     wanted += [reason for reason in DropReason for _ in range(num_bad_sources)]
     rows: list[Row] = []
     for i, reason in enumerate(wanted):
-        rows += _rows_of_source(i, reason, rng)
+        found = list(_rows_of_source(i, reason, rng))
+        if reason == DropReason.DUPLICATE_SOURCE:
+            for row in found:
+                row.update(verdict="drop", drop_stage="finalize", drop_reason=str(reason))
+                row["drop_detail"] = "same file as src-000"
+        rows += found
     kept = [row for row in rows if row["verdict"] == "keep"]
     for i, row in enumerate(kept):
         identity = int(row["source_id"][4:]) // 2

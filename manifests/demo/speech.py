@@ -15,8 +15,6 @@ from pipeline.records import AUDIO_RATE_HZ
 _SYNCHRONOUS, _PHONEME_EVENTS, _UTF8, _BY_CHARACTER = 2, 1, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _END_OF_LIST, _PHONEME = 0, 7
-PAUSE = "_"
-"""Symbol of silence between phonemes."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import numpy as np
 from pipeline.records import AUDIO_RATE_HZ
 from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
-from stages.audio.campplus import MIN_SPEECH_S, VoiceEmbedder
 
 if TYPE_CHECKING:
     from pyannote.audio.models.segmentation import PyanNet
+
+    from stages.audio.campplus import VoiceEmbedder
 
 GRID_S = 0.02
 """Activity is told on this grid; the network's own frames are 16.9 ms."""
@@ -208,6 +209,8 @@ class Diarizer:
         Voices that speak alone long enough are clustered. A shorter one joins the nearest cluster that its own window
         does not hold already, since there the segmentation told it apart; failing that it is a speaker of its own.
         """
+        from stages.audio.campplus import MIN_SPEECH_S
+
         cell = round(GRID_S * AUDIO_RATE_HZ)
         crowd = {first: local.sum(axis=1) for first, local in windows}
         speech = []

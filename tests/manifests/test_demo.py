@@ -21,13 +21,16 @@ from manifests.demo.speakers import CAST, portrait_of
 from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
+from pipeline.config import FinalizeConfig
 from pipeline.manifest import read_manifest
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
 from pipeline.weights import WeightStore
 from stages.faces import FaceFinder
 from stages.hear import AudioGate, HearConfig
+from stages.identity import IdentityChecker, IdentityConfig
 from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector
 from stages.media import decode_audio, decode_video, probe_media
+from tests.stages.footage import clip_of
 
 NAMES = ("clean_astronaut_2", "clean_guo_1", "hard_cut", "english", "no_audio", "truncated", "not_a_video")
 
@@ -161,15 +164,13 @@ def test_no_face_in_a_portrait_is_an_error(weights):
 
 
 def test_the_cast_are_different_people(weights):
-    from insightface.app import FaceAnalysis
-
-    app = FaceAnalysis("kouxing", root=str(weights.insightface_root()), providers=["CPUExecutionProvider"])
-    app.prepare(ctx_id=-1, det_size=(320, 320))
-    faces = [app.get(np.ascontiguousarray(portrait_of(one, weights).rgb[..., ::-1])) for one in CAST.values()]
-    assert [len(found) for found in faces] == [1] * len(CAST)
-    embeddings = np.stack([found[0].normed_embedding for found in faces])
+    portraits = [portrait_of(one, weights).rgb for one in CAST.values()]
+    finder, checker = FaceFinder(weights), IdentityChecker(IdentityConfig(), weights)
+    assert [len(finder(rgb)) for rgb in portraits] == [1] * len(CAST)
+    with LandmarkDetector(weights, finder) as detector:
+        embeddings = np.stack([checker(clip_of(detector, [rgb]))["face_embedding"] for rgb in portraits]).astype(float)
     similarity = embeddings @ embeddings.T - np.eye(len(CAST))
-    assert similarity.max() < 0.42
+    assert similarity.max() < FinalizeConfig().identity_sim
 
 
 @pytest.mark.parametrize("name", ["clean_astronaut_2", "clean_guo_1"])

@@ -127,6 +127,14 @@ def test_a_file_as_out_is_refused(tmp_path, capsys):
     assert (tmp_path / "m.yaml").read_text() == "- a.mp4"
 
 
+def test_a_submitted_job_may_not_leave_its_data_in_its_own_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(run.JOB_VARIABLE, "{}")
+    monkeypatch.chdir(tmp_path)
+    assert run.main(["--manifest", str(tmp_path), "--out", "out"]) == 2
+    assert "--out out is relative" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_broken_part_is_named_with_the_way_out(tmp_path, out, capsys):
     (tmp_path / "m.yaml").write_text("- {id: gone, uri: /gone.mp4}")
     (out / "parts" / "part-g00002-0.parquet").write_bytes(b"PAR1")

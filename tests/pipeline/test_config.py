@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+
 import pytest
 
-from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, measuring, to_yaml
+from pipeline import limits
+from pipeline.config import Config, ConfigError, _flat, config_hash, differing_keys, load_config, measuring, to_yaml
+from stages import features
 
 
 def test_later_settings_win(tmp_path):
@@ -43,6 +49,44 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, content, message):
 def test_an_override_that_cannot_be_used_is_named(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config([], [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("track.max_clip_s=0", "track.max_clip_s=0.0 must be at least 0.04 and at most 30"),
+        ("policy.min_clip_s=-3", "policy.min_clip_s=-3.0 must be at least 0, and finite"),
+        ("policy.min_clip_s=60", "policy.min_clip_s=60.0 is above track.max_clip_s=8.0"),
+        ("policy.min_face_px=.nan", "policy.min_face_px=nan must be"),
+        ("policy.max_jitter=.inf", "policy.max_jitter=inf must be"),
+        ("policy.languages=[]", "policy.languages=[] must be"),
+        ("policy.languages=[zh,Chinese]", "policy.languages=['zh', 'Chinese'] must be ISO 639 codes"),
+        ("geometry.model=Nope", "geometry.model=Nope must be one of cc0, or"),
+        ("finalize.val_ratio=7", "finalize.val_ratio=7.0 must be at least 0 and at most 1"),
+        ("finalize.val_ratio=0.96", "finalize.val_ratio and finalize.test_ratio together"),
+        ("identity.provider=Nope", "identity.provider=Nope must be one of CPUExecutionProvider"),
+        ("identity.num_frames=0", "identity.num_frames=0 must be at least 1"),
+        ("hear.look_s=0", "hear.look_s=0.0 must be above 0"),
+        ("hear.vad.enter_prob=0.1", "hear.vad.leave_prob=0.35 is above hear.vad.enter_prob=0.1"),
+        ("speech.quietest_share=0", "speech.quietest_share=0.0 must be above 0 and at most 1"),
+        ("speech.device=gpu", "speech.device=gpu must be one of auto, cpu, cuda"),
+        ("depth.model=bfm.npz", "depth.model must be the model of geometry.model"),
+        ("run.pools.clip.gpus=-1", "run.pools.clip.gpus=-1.0 must be at least 0"),
+        ("run.pools.clip.max_actors=0", "run.pools.clip.max_actors=0 must be at least 1"),
+    ],
+)
+def test_a_value_out_of_range_is_named(override, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config([], [override])
+
+
+def test_every_rule_is_about_a_setting_that_there_is():
+    keys = set(_flat(asdict(load_config([], ["run.pools.clip.max_actors=1"])), ""))
+    for pattern, *_ in limits.RANGES:
+        assert any(fnmatchcase(key, pattern) for key in keys), pattern
+    assert keys >= {*limits.CHOICES, *(key for pair in limits.ORDERED for key in pair)}
+    assert {key for key in keys if key.endswith((".device", ".provider"))} <= set(limits.CHOICES)
+    assert set(limits.CHOICES["features.model"]) == set(features._READERS)
 
 
 def test_what_is_written_is_read_back(tmp_path):

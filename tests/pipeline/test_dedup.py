@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+from pipeline import dedup
 from pipeline.config import FinalizeConfig
-from pipeline.dedup import find_duplicates
+from pipeline.dedup import MAX_BUCKET, find_duplicates, share_a_word
 from stages.audio.fingerprint import fingerprint
 
 RATE = 16_000
@@ -61,3 +64,24 @@ def test_one_sound_on_two_faces_is_no_duplicate():
 @pytest.mark.parametrize("num_clips", [0, 1])
 def test_few_clips(num_clips):
     assert find_duplicates([_clip("a", _voice(6))] * num_clips, FinalizeConfig()) == {}
+
+
+@pytest.mark.parametrize("slice_words", [20, 200, 200_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_share_a_neighbour_that_is_not_too_common_however_the_words_are_sliced(monkeypatch, slice_words, seed):
+    monkeypatch.setattr(dedup, "SLICE_WORDS", slice_words)
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 2**32, (MAX_BUCKET + 30, 12), dtype=np.uint32)
+    drawn[:, :3] = rng.choice(drawn[:8, 5], (len(drawn), 3)) ^ np.uint32(1) << rng.integers(
+        0, 32, (len(drawn), 3)
+    ).astype(np.uint32)
+    drawn[: MAX_BUCKET + 1, 4] = 2**32 - 1  # in more clips than may share a word, and in all slices' reach
+    clips = [row[: rng.integers(0, 13)] for row in drawn]
+    holders: dict[int, set[int]] = {}
+    for idx, words in enumerate(clips):
+        for word in words:
+            for near in (int(word), *(int(word) ^ 1 << bit for bit in range(32))):
+                holders.setdefault(near, set()).add(idx)
+    expected = {p for held in holders.values() if len(held) <= MAX_BUCKET for p in combinations(sorted(held), 2)}
+    found = {tuple(pair) for pairs in share_a_word(clips) for pair in pairs.tolist()}
+    assert found == expected and len(found) > 100

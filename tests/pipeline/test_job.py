@@ -56,3 +56,12 @@ def test_a_submitted_job_writes_the_data_set(head, tmp_path):
     ledger = pd.read_parquet(tmp_path / "out" / "ledger.parquet")
     assert list(ledger.drop_reason) == ["not_video"]
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.cluster
+def test_a_submitted_job_leaves_nothing_in_its_own_folder(head, tmp_path):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "text.mp4").write_text("no video at all")
+    done = _submit(head, "--manifest", str(tmp_path / "media"), "--out", "out")
+    assert done.returncode != 0
+    assert "--out out is relative" in done.stdout + done.stderr

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,11 @@ from datasets import load_dataset
 
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, run
-from pipeline.records import CLIP_FPS, shard_schema
+from pipeline.config import Config
+from pipeline.ledger import read_parts, read_rows
+from pipeline.plan import STAGES
+from pipeline.records import CLIP_FPS, Row, shard_schema
+from pipeline.rows import rows_from_table, table_from_rows
 from stages.depth import decode_depth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +93,61 @@ def test_a_shard_row_fits_together(out):
     depth_mm = decode_depth(row["depth"][frames // 2])
     face = depth_mm > 0
     assert 0.15 < face.mean() < 0.95 and 300 < depth_mm[face].mean() < 3000
+
+
+@pytest.fixture(scope="module")
+def kept(out) -> Row:
+    """A clip as it stands in the parts: all that every stage has written."""
+    parts = read_parts(out)
+    verdicts = _ledger(out).set_index("row_id").verdict
+    addresses = [
+        a for a, name in zip(parts.addresses, parts.ledger["row_id"], strict=True) if verdicts[str(name)] == "keep"
+    ]
+    return rows_from_table(next(read_rows(addresses[:1])))[0]
+
+
+class _Watched(dict):
+    """A row that remembers what it was asked for, there or not."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str):
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_stage_reads_no_more_than_it_declares(stage, kept, weights, tmp_path):
+    """From its declared columns alone it measures again what it measured in the run."""
+    row = _Watched({name: kept[name] for name in stage.reads if name in kept})
+    found = stage.build(Config(), weights, tmp_path)(row)
+    if stage.splits:
+        index = stage.splits[0]
+        (found,) = [row for row in found if row[index] == kept[index]]
+    later = {name for other in STAGES[STAGES.index(stage) + 1 :] for name in other.writes}
+    names = set(stage.writes) - later - {"retrieved_at"}
+    (again,) = rows_from_table(table_from_rows([{name: found[name] for name in names if name in found}]))
+    expected = {name: kept[name] for name in names if name in kept}
+    assert expected and again.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+            np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
+        elif name == "depth":  # drawn from coefficients that were rounded when they were written
+            shown = [np.stack([decode_depth(png) for png in pngs]) for pngs in (again[name], value)]
+            assert np.mean(shown[0] != shown[1]) < 1e-4
+        else:
+            np.testing.assert_array_equal(again[name], value, err_msg=name)
+    assert row.asked <= {*stage.reads, *stage.writes}
 
 
 def test_three_readers_open_the_shards(out):

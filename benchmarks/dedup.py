@@ -1,0 +1,69 @@
+"""Seconds and memory for duplicates and identities over a whole data set of made-up clips.
+
+    python -m benchmarks.dedup [--clips 400 5000 50000]
+
+Fingerprints are random words, so that pairs meet by chance as well; one clip in a hundred is a copy with one bit in
+eight flipped. A person has fifty clips. Times are process time, so that other load on the machine matters less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+
+from pipeline.config import FinalizeConfig
+from pipeline.dedup import find_duplicates
+from pipeline.identities import cluster_identities
+from pipeline.records import Row
+
+NUM_WORDS = 60
+CLIPS_PER_PERSON = 50
+COPY_EVERY = 100
+FLIPPED = 1 / 8
+FACE_NOISE = 0.4
+"""Cosine of two clips of one person is then about .85."""
+
+
+def make_clips(num_clips: int, seed: int = 0) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 2**32, (num_clips, NUM_WORDS), dtype=np.uint32)
+    people = rng.normal(size=(-(-num_clips // CLIPS_PER_PERSON), 512)).astype(np.float32)
+    rows = []
+    for idx in range(num_clips):
+        face = people[idx % len(people)] + FACE_NOISE * rng.normal(size=512).astype(np.float32)
+        if idx >= len(people) and idx % COPY_EVERY == 0:  # of an earlier clip of the same person
+            flips = rng.random((NUM_WORDS, 32)) < FLIPPED
+            words[idx] = words[idx - len(people)] ^ np.packbits(flips, axis=1).view(np.uint32).ravel()
+        rows.append(
+            {
+                "row_id": f"clip{idx:06d}",
+                "audio_fingerprint": words[idx],
+                "face_embedding": (face / np.linalg.norm(face)).astype(np.float16),
+                "num_frames": 150,
+                "face_px": 200.0,
+            }
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Seconds and memory for duplicates and identities.")
+    parser.add_argument("--clips", type=int, nargs="+", default=[400, 5_000, 50_000], help="ascending")
+    print("   clips  duplicates CPU-s  identities CPU-s  peak MB of the process")
+    for num_clips in parser.parse_args().clips:
+        rows, config = make_clips(num_clips), FinalizeConfig()
+        start = time.process_time()
+        doomed = find_duplicates(rows, config)
+        middle = time.process_time()
+        people = set(cluster_identities(rows, config))
+        end = time.process_time()
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{num_clips:8} {len(doomed):11} {middle - start:5.1f} {len(people):11} {end - middle:5.1f} {peak_mb:8}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
