@@ -175,10 +175,12 @@ def _read_addresses(path: Path) -> list[Any]:
 
 
 def platform_of(uri: str) -> str:
-    """The site that a URL belongs to, by its domain."""
+    """The site that a URL belongs to, by its domain; `web` for searches, the store's kind for what lies in a bucket."""
+    if not is_url(uri):
+        return protocol_of(uri) or "local"
     host = re.match(r"https?://(?:[^/?#@]*@)?([^/?#:]*)", uri)
     if host is None:
-        return "local"
+        return "web"
     name = f".{host.group(1).lower()}"
     return next((site for domain, site in PLATFORMS.items() if name.endswith(f".{domain}")), "web")
 
@@ -264,7 +266,7 @@ def _address(uri: str, base: Path, where: str) -> str:
         return str(path if path.is_absolute() else base / str(path))
     if protocol not in BUCKETS:
         raise ManifestError(
-            f"{where}: {uri}: {protocol}:// is not supported; a source is http(s)://, a search, a path, or lies in a "
+            f"{where}: {protocol}:// is not supported ({uri}); a source is http(s)://, a search, a path, or lies in a "
             f"bucket ({', '.join(sorted(BUCKETS))})"
         )
     try:

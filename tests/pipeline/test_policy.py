@@ -10,7 +10,7 @@ from pipeline.policy import CHECKS, PolicyConfig, Verdict, decide
 from pipeline.records import ROW, DropReason, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
-STRICT = PolicyConfig(require_licence=True, require_consent=True)
+STRICT = PolicyConfig(require_licence=True, require_consent=True, require_same_bytes=True)
 GOOD: Row = {
     "licence": "CC-BY-4.0",
     "consent": "written, on file",
@@ -58,6 +58,7 @@ GOOD: Row = {
 BAD = [
     ("crawl", "licence", {"licence": "Unknown "}),
     ("crawl", "consent", {"consent": None}),
+    ("crawl", "changed", {"bytes_changed": True, "sha256": "ab" * 32, "expect_sha256": "cd" * 32}),
     ("probe", "low_resolution", {"height_px": 200}),
     ("probe", "low_fps", {"fps_num": 10, "fps_den": 1}),
     ("probe", "too_short", {"duration_s": 2.0}),
@@ -105,9 +106,7 @@ def test_one_bad_measurement_drops_for_its_reason(stage, reason, change):
 
 
 def test_every_rule_is_tested_here():
-    asked_for = [("crawl", "changed")]  # rules that a policy switches on have tests of their own
-    tested = [*asked_for, *((stage, reason) for stage, reason, _ in BAD)]
-    assert [(check.stage, str(check.reason)) for check in CHECKS] == tested
+    assert [(check.stage, str(check.reason)) for check in CHECKS] == [(stage, reason) for stage, reason, _ in BAD]
 
 
 def test_every_rule_reads_declared_columns():
