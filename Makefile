@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo test test-cluster doctor weights lint clean help
+.PHONY: demo test test-cluster test-hostile fuzz doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
-	@echo "make test-cluster  the same job through ray job submit"
+	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
+	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch the model files that the defaults need"
 
@@ -19,7 +20,13 @@ test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile tests
 
 test-cluster: $(VENV)/ready
-	$(RUN) -m pytest -m cluster tests/pipeline
+	$(RUN) -m pytest -m cluster tests
+
+test-hostile: $(VENV)/ready
+	$(RUN) -m pytest -m "hostile or not cluster" tests/hostile
+
+fuzz: $(VENV)/ready
+	$(RUN) -m tests.hostile.fuzz --minutes 10
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -22,7 +22,7 @@ class State:
     """Where a run stands.
 
     Args:
-        phase: index of the phase that runs.
+        phase: index of the phase that runs, or comes next.
         phase_step: optimizer steps done in it.
         step: optimizer steps of the run.
         batches: batches that each process has taken from the loader, over all phases: the loader's position.
@@ -40,7 +40,10 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back. `average` holds the moving average of the weights that the phase trains."""
+    """What was read back. `average` holds the moving average of the weights that the phase trains.
+
+    Between phases it is empty: a phase ends with the averages as the weights.
+    """
 
     state: State
     config: dict[str, Any]
@@ -61,7 +64,7 @@ def save_checkpoint(
     data: dict[str, Any],
     model: dict[str, Tensor],
     average: dict[str, Tensor],
-    optimizer: Optimizer,
+    optimizer: Optimizer | None,
 ) -> Path:
     """Write `run/checkpoint-STEP`, then drop all but the newest two."""
     target = run / f"checkpoint-{state.step:08d}"
@@ -70,7 +73,7 @@ def save_checkpoint(
     part.mkdir(parents=True)
     save_file(_plain(model), part / "model.safetensors")
     save_file(_plain(average), part / "average.safetensors")
-    moments = optimizer.state_dict()["state"]
+    moments = optimizer.state_dict()["state"] if optimizer else {}
     save_file(_plain({f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()}), part / "optimizer.safetensors")
     record = {"state": vars(state), "config": config, "data": data, "rng": torch.get_rng_state().tolist()}
     (part / "state.json").write_text(json.dumps(record, indent=1))

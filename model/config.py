@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.config import ConfigError
+
 T = TypeVar("T")
-
-
-class ConfigError(Exception):
-    """A setting that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -131,24 +128,6 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     vae_optim: OptimConfig = field(default_factory=OptimConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-
-
-def load_config(kind: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
-    """Defaults <- YAML file <- `a.b=value`.
-
-    Raises:
-        ConfigError: an unknown key, a wrong type or a missing file; the message names it.
-    """
-    try:
-        config = OmegaConf.structured(kind)
-        if path is not None:
-            if not path.is_file():
-                raise ConfigError(f"there is no configuration file {path}")
-            config = OmegaConf.merge(config, OmegaConf.load(path))
-        config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides or []))
-        return cast(T, OmegaConf.to_object(config))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path or 'settings'}: {str(error).splitlines()[0]}") from error
 
 
 def load_dict(kind: type[T], values: dict[str, Any]) -> T:

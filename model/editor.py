@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model.config import ConfigError, LossConfig, UnetConfig
+from model.config import LossConfig, UnetConfig
 from model.unet import UNet
 from model.vae import PATCH, Vae
 from pipeline.records import CROP_PX
@@ -70,17 +70,10 @@ class Editor(nn.Module):
     Args:
         audio_dim: width of an audio token in the shards.
         num_tokens: audio tokens of a frame.
-    Raises:
-        ConfigError: the configuration's cross-attention does not fit the shards' features.
     """
 
     def __init__(self, config: UnetConfig, vae: Vae, channels: int, audio_dim: int, num_tokens: int) -> None:
         super().__init__()
-        if config.cross_attention_dim not in (None, audio_dim):
-            raise ConfigError(
-                f"unet.cross_attention_dim is {config.cross_attention_dim}, the shards' audio tokens have {audio_dim}: "
-                f"make shards with the Whisper encoder that fits, or set unet.cross_attention_dim={audio_dim}"
-            )
         self.config, self.vae = config, vae
         cell = channels * config.patch**2
         self.unet = UNet(config, cell * (3 if config.use_depth else 2), cell, audio_dim)

@@ -22,14 +22,15 @@ from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.table import Table
 
-from model.config import ConfigError, TrainConfig
+from model.config import TrainConfig
 from model.data import Clip, ClipTable, DataError
 from model.editor import Editor, to_bytes
 from model.metrics import FID_UNAVAILABLE, cosine, lip_distance, psnr_db, ssim
 from model.progress import Progress
 from model.tasks import DataFacts, load_trained
 from model.views import audio_window
-from pipeline.records import CLIP_FPS, CROP_PX
+from pipeline.config import ConfigError
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX
 from pipeline.storage import as_path, write_text
 from pipeline.weights import MissingWeights, WeightStore
 from stages.faces import FaceFinder
@@ -93,6 +94,14 @@ def edit_clip(
     return np.concatenate(out)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Frames, and the landmarks found in each in crop pixels; None where there was no face."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    points: list[Float[np.ndarray, "p xyz"] | None]
+
+
 class Judge:
     """Detectors that look at frames without knowing who made them."""
 
@@ -100,8 +109,8 @@ class Judge:
         self._weights = weights
         self._identity = IdentityChecker(IdentityConfig(), weights)
 
-    def landmarks(self, frames: UInt8[np.ndarray, "t h w 3"]) -> list[Float[np.ndarray, "p xyz"] | None]:
-        """Landmarks found in each 256 px crop, set into a grey frame: detectors want room around a face."""
+    def look(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Seen:
+        """Find landmarks in each crop, its rim drawn out: detectors want room around a face."""
         room = CROP_PX // 2
         points: list[np.ndarray | None] = []
         with LandmarkDetector(self._weights, FaceFinder(self._weights)) as detector:
@@ -109,7 +118,7 @@ class Judge:
                 wide = cv2.copyMakeBorder(rgb, room, room, room, room, cv2.BORDER_REPLICATE)
                 face = detector(wide, i / CLIP_FPS)
                 points.append(None if face is None else face.points - np.array([room, room, 0], np.float32))
-        return points
+        return Seen(frames, points)
 
     def embedding(self, frames: UInt8[np.ndarray, "t h w 3"], clip: Clip) -> Float[np.ndarray, " d"]:
         """ArcFace of the frames, placed by the real clip's landmarks."""
@@ -119,27 +128,23 @@ class Judge:
         return self._identity(row)["face_embedding"]
 
 
-def score(
-    judge: Judge, output: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "t h w 3"], clip: Clip, name: str
-) -> Scores:
+def score(judge: Judge, output: Seen, truth: Seen, clip: Clip, name: str) -> Scores:
     """Judge one clip; `output` may be the truth itself, for the real video's row."""
-    real = output is truth
-    mine, theirs = judge.landmarks(output), judge.landmarks(truth)
-    both = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
+    real, mine = output is truth, output.points
+    both = [(a, b) for a, b in zip(mine, truth.points, strict=True) if a is not None and b is not None]
     distance = None if real or not both else lip_distance(*(np.stack(side) for side in zip(*both, strict=True)))
     sync: dict[str, Any] = {}
     if all(points is not None for points in mine):
-        audio = clip.array("audio_pcm16")[: len(output) * 640]
-        row = {"landmarks": np.stack([p for p in mine if p is not None]), "audio_pcm16": audio}
-        row["crop_box_xyxy_px"] = clip.matrix("crop_box_xyxy_px")[: len(output)]
-        sync = measure_sync(row, SyncConfig())
-    lower = slice(CROP_PX // 2, None)
+        audio = clip.array("audio_pcm16")[: len(mine) * AUDIO_RATE_HZ // CLIP_FPS]
+        points = np.stack([p for p in mine if p is not None])
+        sync = measure_sync({"landmarks": points, "audio_pcm16": audio}, SyncConfig())
+    ours, theirs = (seen.frames[:, CROP_PX // 2 :] for seen in (output, truth))
     return Scores(
         row_id=name,
-        psnr_db=None if real else psnr_db(output[:, lower], truth[:, lower]),
-        ssim=None if real else ssim(output[:, lower], truth[:, lower]),
+        psnr_db=None if real else psnr_db(ours, theirs),
+        ssim=None if real else ssim(ours, theirs),
         lip_distance_pct=distance,
-        csim=None if real else cosine(judge.embedding(output, clip), judge.embedding(truth, clip)),
+        csim=None if real else cosine(judge.embedding(output.frames, clip), judge.embedding(truth.frames, clip)),
         sync_conf=sync.get("sync_conf"),
         av_offset_ms=sync.get("av_offset_ms"),
         found_ratio=sum(points is not None for points in mine) / len(mine),
@@ -180,8 +185,9 @@ def evaluate(
         for idx in range(number):
             clip, name = table.clip(idx), table.clips[idx].row_id
             num_frames = min(clip.num_frames, config.max_frames)
-            truth = np.stack([clip.face(i) for i in range(num_frames)])
-            ours.append(score(judge, edit_clip(editor, settings, clip, num_frames, config), truth, clip, name))
+            truth = judge.look(np.stack([clip.face(i) for i in range(num_frames)]))
+            output = judge.look(edit_clip(editor, settings, clip, num_frames, config))
+            ours.append(score(judge, output, truth, clip, name))
             real.append(score(judge, truth, truth, clip, name))
             progress.show("evaluate", idx + 1, (idx + 1) / number, {})
     return {

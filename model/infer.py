@@ -23,14 +23,15 @@ from jaxtyping import UInt8
 
 from model.a2m import A2m
 from model.compose import compose
-from model.config import ConfigError, TrainConfig
+from model.config import TrainConfig
 from model.editor import Editor, to_bytes
 from model.motion import FaceMotion
 from model.progress import Progress
 from model.sound import Sound, encoder_named
 from model.tasks import DataFacts, load_trained
 from model.track import FaceTrack, follow_face
-from pipeline.records import Dropped
+from pipeline.config import ConfigError
+from pipeline.records import AUDIO_RATE_HZ, Dropped
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import crop_face
 from stages.media import decode_audio, decode_video, probe_media, write_video
@@ -165,7 +166,7 @@ def dub(
     about = probe_media(video)
     fps = Fraction(about.fps_num, about.fps_den)
     samples = decode_audio(audio)
-    num_frames = max(1, round(Fraction(len(samples), 16_000) * fps))
+    num_frames = max(1, round(Fraction(len(samples), AUDIO_RATE_HZ) * fps))
     wanted = min(num_frames, max(1, round(about.duration_s * fps)))
     progress.say(f"following the face through {wanted} frames")
     track = follow_face(_frames(video, fps, 0, wanted), fps, weights)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Integer
 
 from model.a2m import A2m
-from model.config import ConfigError
 from model.views import STEPS_PER_FRAME
+from pipeline.config import ConfigError
 from pipeline.records import CLIP_FPS
 from pipeline.weights import WeightStore
 from stages.features import SAMPLES_PER_STEP, FeaturesConfig, WhisperEncoder

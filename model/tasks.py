@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from model.a2m import A2m, MotionStatistics
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
-from model.config import ConfigError, OptimConfig, TrainConfig, load_dict
+from model.config import OptimConfig, TrainConfig, load_dict
 from model.data import ClipTable, EditorDataset, MotionDataset
 from model.editor import Editor, editor_loss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.vae import TinyVae, build_vae
+from pipeline.config import ConfigError
+from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 
 Batch = dict[str, Tensor]
@@ -33,12 +35,14 @@ class Phase:
 
     Args:
         trained: its parameters alone change.
-        loss: of a batch, through the module that accelerate has wrapped.
+        network: what the loss runs, and is wrapped for several processes: gradients reach `trained` only through it.
+        loss: of a batch, through the wrapped network.
     """
 
     name: str
     optim: OptimConfig
     trained: nn.Module
+    network: nn.Module
     loss: Callable[[nn.Module, Batch], Loss]
 
 
@@ -61,10 +65,10 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
 
     Args:
         published: start from the published weights that the configuration names; False where a checkpoint follows.
+    Raises:
+        ConfigError: the configuration does not fit the shards' features.
+        MissingWeights: the published auto-encoder is nowhere to be had.
     """
-    path = None
-    if config.vae.kind == "sd":
-        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
     layers = config.loader.audio_layers
     if facts.whisper_dim % layers:
         raise ConfigError(
@@ -72,6 +76,15 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
             "does not divide"
         )
     tokens, width = config.loader.audio_steps * layers, facts.whisper_dim // layers
+    if config.unet.cross_attention_dim not in (None, width):
+        raise ConfigError(
+            f"unet.cross_attention_dim is {config.unet.cross_attention_dim}, the audio tokens of these shards "
+            f"({facts.whisper_model}) have {width}. Set unet.cross_attention_dim={width}, or make shards that fit: 384 "
+            "is features.model=tiny features.max_abs=null, whose model file `python -m pipeline.weights --all` fetches"
+        )
+    path = None
+    if config.vae.kind == "sd":
+        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
     editor = Editor(config.unet, build_vae(config.vae, path), config.vae.latent_channels, width, tokens)
     if published and config.unet.path is not None:
         editor.unet.load_state_dict(_read_state(Path(config.unet.path)))
@@ -82,7 +95,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """A published U-Net: safetensors, or a torch file of plain tensors; a `unet.` or `module.` prefix is taken off."""
     from safetensors.torch import load_file
 
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     if all(name.startswith(("unet.", "module.")) for name in state):
         state = {name.split(".", 1)[1]: value for name, value in state.items()}
     return state
@@ -96,9 +109,10 @@ class EditorTask:
         self.dataset = EditorDataset(config.data, "train", config.loader, config.augment, config.seed)
         self.facts = DataFacts.of(self.dataset.table)
         self.module = build_editor(config, self.facts, weights)
-        self.phases = [Phase("edit", config.optim, self.module.unet, self._edit_loss)]
+        self.phases = [Phase("edit", config.optim, self.module.unet, self.module, self._edit_loss)]
         if isinstance(self.module.vae, TinyVae):
-            self.phases.insert(0, Phase("vae", config.vae_optim, self.module.vae, self._vae_loss))
+            vae = self.module.vae
+            self.phases.insert(0, Phase("vae", config.vae_optim, vae, vae, self._vae_loss))
 
     def start(self) -> None:
         """Before the first step of a fresh run."""
@@ -116,9 +130,9 @@ class EditorTask:
     def _edit_loss(self, module: nn.Module, batch: Batch) -> Loss:
         return editor_loss(module, self.module.vae, batch, self._config.loss)
 
-    def _vae_loss(self, _module: nn.Module, batch: Batch) -> Loss:
-        assert isinstance(self.module.vae, TinyVae)  # noqa: S101 - the phase exists only then
-        loss = self.module.vae.loss(to_signed(batch["target"]))
+    def _vae_loss(self, module: nn.Module, batch: Batch) -> Loss:
+        image = to_signed(batch["target"])
+        loss = (module(image) - image).abs().mean()
         return loss, {"pixel": loss.detach()}
 
     def preview(self, phase: Phase, path: Path) -> None:
@@ -143,7 +157,7 @@ class A2mTask:
         self.dataset = MotionDataset(config.data, "train", config.loader, config.seed)
         self.facts = DataFacts.of(self.dataset.table)
         self.module = A2m(config.a2m, self.facts.whisper_dim, self.facts.exp_dim)
-        self.phases = [Phase("motion", config.optim, self.module, self._loss)]
+        self.phases = [Phase("motion", config.optim, self.module, self.module, self._loss)]
 
     def start(self) -> None:
         table = self.dataset.table
@@ -201,6 +215,8 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
         module = A2m(config.a2m, facts.whisper_dim, facts.exp_dim)
     else:
         module = build_editor(config, facts, weights, published=False)
+    if not checkpoint.state.finished and all(name.startswith("vae.") for name in checkpoint.average):
+        raise ConfigError(f"{run} has trained no more than its auto-encoder yet: let `python -m model.train` go on")
     load_saved(module, {**checkpoint.model, **checkpoint.average})
     return module.to(device).eval().requires_grad_(False), config, facts
 

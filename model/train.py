@@ -14,27 +14,31 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from model.checkpoint import Checkpoint, State, latest_checkpoint, load_moments, read_checkpoint, save_checkpoint
-from model.config import ConfigError, OptimConfig, TrainConfig, as_dict, load_config
+from model.config import OptimConfig, TrainConfig, as_dict
 from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
+from pipeline.config import ConfigError, load_as
 from pipeline.storage import local_folder
 from pipeline.weights import MissingWeights, WeightStore
 
-FREE_KEYS = {"data", "out", "device", "num_threads", "log_every_steps", "grid_every_steps", "checkpoint_every_steps"}
-"""Settings that may differ when a run is taken up again."""
+FREE_KEYS = {
+    *("data", "out", "device", "num_threads", "channels_last", "compile", "loader.num_workers", "loader.cache_clips"),
+    *("log_every_steps", "grid_every_steps", "grid_samples", "checkpoint_every_steps"),
+}
+"""Settings that may differ when a run is taken up again: where, how fast, and what is shown of it."""
 
 
 class Average:
@@ -54,12 +58,20 @@ class Average:
         return dict(zip(self.names, self.values, strict=True))
 
     @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange live and averaged weights; twice is nothing."""
+    def settle(self) -> None:
+        """Make the averages the weights."""
         for live, mean in zip(self._live, self.values, strict=True):
-            kept = live.detach().clone()
             live.copy_(mean)
-            mean.copy_(kept)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The averages are the weights for a while."""
+        kept = [live.detach().clone() for live in self._live]
+        self.settle()
+        yield
+        with torch.no_grad():
+            for live, raw in zip(self._live, kept, strict=True):
+                live.copy_(raw)
 
 
 def learning_rate(config: OptimConfig, progress: float, step: int) -> float:
@@ -121,7 +133,6 @@ class Trainer:
         self.task.module.requires_grad_(False)
         phase.trained.requires_grad_(True)
         trained = [(n, p) for n, p in self.task.module.named_parameters() if p.requires_grad]
-        average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
         optimizer = torch.optim.AdamW(
             [p for _, p in trained],
             lr=optim.lr,
@@ -129,21 +140,21 @@ class Trainer:
             eps=optim.eps,
             weight_decay=optim.weight_decay,
         )
-        if self._resumed is not None and self._resumed.state.phase == index:
+        module = torch.compile(phase.network) if self.config.compile else phase.network
+        module, ready = self.accelerator.prepare(module, optimizer)
+        # Only now have all processes the first one's weights.
+        average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
+        if self._resumed is not None and self.state.phase_step > 0:
             load_moments(optimizer, self._resumed.folder)
             for mean, name in zip(average.values, average.names, strict=True):
                 mean.copy_(self._resumed.average[name])
-        else:
-            self.state = replace(self.state, phase=index, phase_step=0, elapsed_s=0.0)
-        module = torch.compile(self.task.module) if self.config.compile else self.task.module
-        module, ready = self.accelerator.prepare(module, optimizer)
         self._loop(phase, module, ready, average)
-        average.swap()
+        average.settle()
         last = index == len(self.task.phases) - 1
-        self.state = replace(self.state, finished=last)
         if last:
             self._preview(phase, self.run / "grids" / "final.png")
-        self._save(optimizer, average)
+        self.state = replace(self.state, phase=index + 1, phase_step=0, elapsed_s=0.0, finished=last)
+        self._save()
 
     def _loop(self, phase: Phase, module: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> None:
         config, optim, began = self.config, phase.optim, time.monotonic() - self.state.elapsed_s
@@ -166,7 +177,7 @@ class Trainer:
                 step=self.state.step + 1,
                 phase_step=self.state.phase_step + 1,
                 batches=self.state.batches + optim.accumulate,
-                elapsed_s=time.monotonic() - began,
+                elapsed_s=self._elapsed_s(optim, began),
             )
             step = self.state.step
             if step % config.log_every_steps == 0:
@@ -180,9 +191,8 @@ class Trainer:
                 }
                 self._log(phase, metrics, done)
             if step % config.grid_every_steps == 0:
-                average.swap()
-                self._preview(phase, self.run / "grids" / f"step-{step:08d}.png")
-                average.swap()
+                with average.shown():
+                    self._preview(phase, self.run / "grids" / f"step-{step:08d}.png")
             if step % config.checkpoint_every_steps == 0:
                 self._save(optimizer, average)
 
@@ -203,6 +213,13 @@ class Trainer:
             return 0.0, {}
         mean = cast(Tensor, self.accelerator.reduce(torch.as_tensor(total), "mean"))
         return float(mean), {name: float(value) for name, value in parts.items()}
+
+    def _elapsed_s(self, optim: OptimConfig, began: float) -> float:
+        """Time in the phase; under a time limit by the first process's clock, so that all end the phase together."""
+        elapsed_s = time.monotonic() - began
+        if optim.max_minutes is None:
+            return elapsed_s
+        return float(cast(Tensor, broadcast(torch.tensor(elapsed_s, device=self.accelerator.device))))
 
     def _batches(self, optim: OptimConfig) -> Iterator[dict[str, Tensor]]:
         accelerator = self.accelerator
@@ -229,11 +246,13 @@ class Trainer:
             self.task.preview(phase, path)
             self.task.module.train()
 
-    def _save(self, optimizer: torch.optim.Optimizer, average: Average) -> None:
+    def _save(self, optimizer: torch.optim.Optimizer | None = None, average: Average | None = None) -> None:
+        """Write a checkpoint: with both arguments within a phase, without between phases."""
         if self.accelerator.is_main_process:
             config, facts = as_dict(self.config), vars(self.task.facts)
             bare = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
-            save_checkpoint(self.run, self.state, config, facts, self.task.saved(), average.state(), bare)
+            means = {} if average is None else average.state()
+            save_checkpoint(self.run, self.state, config, facts, self.task.saved(), means, bare)
         self.accelerator.wait_for_everyone()
 
     def _trim_metrics(self) -> None:
@@ -244,11 +263,19 @@ class Trainer:
             path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def _check_same(config: TrainConfig, before: dict[str, object]) -> None:
-    now = as_dict(config)
-    changed = [k for k in now if k not in FREE_KEYS and now[k] != before.get(k)]
+def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
+    now, then = _flat(as_dict(config)), _flat(before)
+    changed = [f"{k} ({then.get(k)} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then.get(k)]
     if changed:
         raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
 
 
 def train(config: TrainConfig, weights: WeightStore) -> Path:
@@ -281,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
-        run = train(load_config(TrainConfig, given.config, settings), WeightStore.from_environment())
+        run = train(load_as(TrainConfig, [given.config], settings), WeightStore.from_environment())
     except (ConfigError, DataError, MissingWeights) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 2

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.config import ConfigError, VaeConfig
+from model.config import VaeConfig
+from pipeline.config import ConfigError
 
 PATCH = 8
 REACH = 5
@@ -138,10 +139,10 @@ class TinyVae(nn.Module):
         image = self.decode(latents[:, :, top:])
         return image[:, :, (latents.shape[2] // 2 - top) * PATCH :]
 
-    def loss(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """Reconstruction after the posterior's noise."""
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The image again, after the posterior's noise."""
         latents = self.encode(image)
-        return (self.decode(latents + self.noise * torch.randn_like(latents)) - image).abs().mean()
+        return self.decode(latents + self.noise * torch.randn_like(latents))
 
 
 Vae = SdVae | TinyVae

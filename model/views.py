@@ -21,8 +21,6 @@ STEPS_PER_FRAME = 2
 DEPTH_HALF_RANGE_MM = 64.0
 """Distance from the head's centre that fills the depth picture: lips lie about 30 mm before it, two steps a mm."""
 
-HALF_PX = CROP_PX // 2
-
 
 def audio_window(
     features: Float[np.ndarray, "t layers_x_dim"], frame_idx: int, steps: int, layers: int

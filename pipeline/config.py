@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -34,6 +34,7 @@ from stages.speech import SpeechConfig
 from stages.sync import SyncConfig
 from stages.track import TrackConfig
 
+T = TypeVar("T")
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
 """Of stages: on what they run, and in pieces of which size."""
@@ -124,12 +125,27 @@ class Config:
 
 
 def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
-    """Defaults, then each YAML file, then each `a.b=value`.
+    """The configuration of a pipeline run, as `load_as` reads it.
 
     Raises:
-        ConfigError: a missing file, an unknown key, or a value of the wrong type or out of range, by name.
+        ConfigError: as `load_as`, or a value out of range, by name.
     """
-    tree = OmegaConf.structured(Config)
+    config = load_as(Config, files, overrides)
+    faults = find_faults(_flat(asdict(config), ""))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return config
+
+
+def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:
+    """Defaults, then each YAML file, then each `a.b=value`.
+
+    Args:
+        kind: the dataclass of the whole tree.
+    Raises:
+        ConfigError: a missing or broken file, an unknown key or a value of the wrong type, by name.
+    """
+    tree = OmegaConf.structured(kind)
     for file in files:
         if not is_file(file):
             raise ConfigError(f"no such config file: {file}")
@@ -146,13 +162,9 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
     try:
-        config = cast(Config, OmegaConf.to_object(tree))
+        return cast(T, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(error)) from error
-    faults = find_faults(_flat(asdict(config), ""))
-    if faults:
-        raise ConfigError("; ".join(faults))
-    return config
 
 
 def _first_lines(error: Exception) -> str:

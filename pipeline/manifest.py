@@ -8,6 +8,8 @@ import io
 import json
 import os
 import re
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ from pipeline.storage import (
     is_dir,
     is_file,
     is_remote,
+    open_parquet,
     protocol_of,
-    read_table,
     read_text,
+    size_of,
     walk_files,
 )
 from stages.crawl import is_remote as is_online
@@ -53,6 +56,14 @@ PLATFORMS = {
 }
 """By domain, short links included; any other is `web`."""
 _URL = re.compile(r"https?://[^\s<>\"'，。、；！？（）【】《》「」“”]+")
+MAX_BYTES = 2_000_000_000
+"""Of a list; a million sources with all columns take 300 MB."""
+MAX_SOURCES = 10_000_000
+"""Of a list; a million take 1 GB of memory. Longer lists are for several runs."""
+MAX_YAML_BYTES = 50_000_000
+"""Of YAML: half a million sources, which take 2 GB and a minute; JSONL takes a quarter of either."""
+MAX_YAML_DEPTH = 20
+_COLUMNS = frozenset(SOURCE.names)
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
 
 
@@ -124,9 +135,11 @@ def _read_folder(folder: Path) -> list[Any]:
 
 def _read_list(path: Path) -> list[Any]:
     try:
+        if (num_bytes := size_of(path)) > MAX_BYTES:
+            raise ManifestError(f"{path} has {num_bytes} bytes, at most {MAX_BYTES} are read; split it")
         match path.suffix.lower():
             case ".yaml" | ".yml":
-                content = yaml.safe_load(read_text(path, "utf-8-sig"))
+                content = _read_yaml(read_text(path, "utf-8-sig"))
                 rows = content["sources"] if isinstance(content, dict) and "sources" in content else content
                 if rows is not None and not isinstance(rows, list):
                     raise ManifestError(f"{path} must hold a list of sources, or a mapping with the key 'sources'")
@@ -140,18 +153,18 @@ def _read_list(path: Path) -> list[Any]:
             case ".txt":
                 return _read_addresses(path)
             case ".parquet":
-                return read_table(path).to_pylist()
+                return _read_parquet(path)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from error
-    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, csv.Error, pa.ArrowException) as error:
+        raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {_short(error)}") from error
     raise ManifestError(f"{path}: a manifest is .yaml, .csv, .jsonl, .parquet, .txt or a folder, not {path.suffix!r}")
 
 
 def _read_addresses(path: Path) -> list[Any]:
     """One address a line, alone or within the text that an app shares; each counts once."""
     addresses: dict[str, None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         found = _URL.search(line)
@@ -170,22 +183,59 @@ def platform_of(uri: str) -> str:
     return next((site for domain, site in PLATFORMS.items() if name.endswith(f".{domain}")), "web")
 
 
+def _read_yaml(text: str) -> Any:
+    """YAML of rows, flat as rows are.
+
+    A few aliases, one within the other, stand for billions of entries; deep nesting overflows the fast parser's stack.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise yaml.YAMLError(f"over {MAX_YAML_BYTES} characters; write so long a list as JSONL or Parquet")
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_YAML_DEPTH:
+            raise yaml.YAMLError(f"aliases (*name), and more than {MAX_YAML_DEPTH} levels, are not read")
+    return yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
+
+
+def _read_parquet(path: Path) -> list[Any]:
+    with open_parquet(path) as file:
+        if file.metadata.num_rows > MAX_SOURCES:
+            raise ManifestError(f"{path} has {file.metadata.num_rows} rows, at most {MAX_SOURCES} are read; split it")
+        _check_columns(file.schema_arrow.names, str(path))
+        return file.read().to_pylist()
+
+
+def _check_columns(names: Sequence[str], where: str) -> None:
+    """Raises ManifestError for columns that no source has, or that stand twice, be it under another name."""
+    named = [_ALIASES.get(name, name) for name in names]
+    unknown = set(named) - _COLUMNS
+    if unknown:
+        raise ManifestError(f"{where}: unknown columns {_short(sorted(unknown))}; known are {', '.join(SOURCE.names)}")
+    if len(set(named)) < len(named):
+        raise ManifestError(f"{where}: a column stands twice among {_short(named)}")
+
+
+def _short(value: Any) -> str:
+    """For a message: what may be a million characters long, or nested a thousand times."""
+    return str(value)[:500] if isinstance(value, Exception) else reprlib.repr(value)
+
+
 def _source(entry: Any, base: Path, where: str) -> Row:
     if isinstance(entry, str):
         entry = {"uri": entry}
     if not isinstance(entry, dict):
-        raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {entry!r}")
-    row = {_ALIASES.get(str(key), str(key)): value for key, value in entry.items() if value not in (None, "")}
-    unknown = row.keys() - set(SOURCE.names)
-    if unknown:
-        raise ManifestError(f"{where}: unknown columns {sorted(unknown)}; known are {', '.join(SOURCE.names)}")
+        raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {_short(entry)}")
+    told = [(_ALIASES.get(str(key), str(key)), value) for key, value in entry.items() if value not in (None, "")]
+    _check_columns([name for name, _ in told], where)
+    row = dict(told)
     if "uri" not in row:
         raise ManifestError(f"{where}: no uri")
     spans, span_names = row.pop("spans", None), row.pop("span_names", None)
     tags = row.pop("tags", [])
     tags = re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags
     if not isinstance(tags, list):
-        raise ManifestError(f"{where}: tags must be a list or text, got {tags!r}")
+        raise ManifestError(f"{where}: tags must be a list or text, got {_short(tags)}")
     row = dict[str, Any]((key, _text(value, f"{where}: {key}")) for key, value in row.items())
     row["tags"] = [_text(tag, f"{where}: tags") for tag in tags]
     uri = row["uri"]
@@ -225,13 +275,13 @@ def _address(uri: str, base: Path, where: str) -> str:
 
 def _text(value: Any, where: str) -> str:
     """A scalar as text. YAML reads a bare `no` as false, so a truth value is never what was meant."""
-    if isinstance(value, bool | list | dict):
-        raise ManifestError(f"{where} must be text, in quotes if need be; got {value!r}")
+    if isinstance(value, bool | list | dict | bytes):
+        raise ManifestError(f"{where} must be text, in quotes if need be; got {_short(value)}")
     text = str(value)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ManifestError(f"{where} {text!r} is not valid UTF-8; rename it") from error
+        raise ManifestError(f"{where} {_short(text)} is not valid UTF-8; rename it") from error
     return text
 
 

@@ -35,6 +35,7 @@ class DropReason(StrEnum):
     LISTING = "listing"
     CHANGED = "changed"
     TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
     NOT_VIDEO = "not_video"
     DUPLICATE_SOURCE = "duplicate_source"
     LICENCE = "licence"

@@ -199,13 +199,13 @@ class Stream:
         )
 
     def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
-        return tuple(
-            replace(stage, build=partial(cast(Any, stage.build), gate=self._gate))
-            if stage.name == STAGES[0].name
-            else stage
-            for stage in self._stages
-            if stage.name in pool.stages
-        )
+        return tuple(self._with_gate(stage) for stage in self._stages if stage.name in pool.stages)
+
+    def _with_gate(self, stage: Stage) -> Stage:
+        """The crawl has all workers behind one door."""
+        if stage.name != "crawl":
+            return stage
+        return replace(stage, build=partial(cast(Any, stage.build), gate=self._gate))
 
     def _versions(self) -> dict[str, str]:
         """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""

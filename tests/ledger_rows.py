@@ -56,6 +56,7 @@ FAULTS: dict[DropReason, tuple[str, str]] = {
     DropReason.LISTING: ("crawl", "expanded to 12 sources"),
     DropReason.CHANGED: ("crawl", "sha256 5f4dcc3b5aa7, expected 9f86d081884c"),
     DropReason.TOO_LONG: ("crawl", "4.2 h, limit 3 h"),
+    DropReason.TOO_LARGE: ("probe", "frames of 16000x16000 px"),
     DropReason.LICENCE: ("crawl", "licence: none named"),  # a policy's, which the default one is not
     DropReason.CONSENT: ("crawl", "consent: unknown"),
     DropReason.FORGOTTEN: ("crawl", "forgotten on request on 2026-03-01"),

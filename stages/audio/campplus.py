@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.records import AUDIO_RATE_HZ
+from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 
 NUM_MELS = 80
@@ -183,9 +184,8 @@ class VoiceEmbedder:
         self._device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         if device != "auto":
             self._device = torch.device(device)
-        state = torch.load(weights.path("campplus"), map_location="cpu", weights_only=True)
         network = CampPlusNetwork()
-        network.load_state_dict(state, strict=True)
+        network.load_state_dict(read_tensors(weights.path("campplus")), strict=True)
         self._network = network.eval().requires_grad_(False).to(self._device)
 
     def __call__(self, speech: np.ndarray) -> np.ndarray:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.records import AUDIO_RATE_HZ
+from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 
 if TYPE_CHECKING:
+    from pyannote.audio.models.segmentation import PyanNet
+
     from stages.audio.campplus import VoiceEmbedder
 
 GRID_S = 0.02
@@ -112,6 +116,20 @@ def samples_of(audio: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return audio[: len(mask)][mask]
 
 
+def _read_network(path: Path) -> PyanNet:
+    """The network of a checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.segmentation import PyanNet
+    from torch.torch_version import TorchVersion
+
+    checkpoint = read_tensors(path, (Specifications, Problem, Resolution, TorchVersion))
+    network = PyanNet(**checkpoint["hyper_parameters"])
+    network.specifications = checkpoint["pyannote.audio"]["specifications"]
+    network.setup()
+    network.load_state_dict(checkpoint["state_dict"])
+    return network
+
+
 class Diarizer:
     """segmentation-3.0 and CAM++.
 
@@ -131,7 +149,6 @@ class Diarizer:
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"\s*torchcodec")  # it decodes files; this hands over arrays
-            from pyannote.audio import Model
             from pyannote.audio.utils.powerset import Powerset
 
         self.config = config
@@ -139,12 +156,9 @@ class Diarizer:
         self._device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         if device != "auto":
             self._device = torch.device(device)
-        model = Model.from_pretrained(weights.path("pyannote_segmentation"))
-        if model is None:
-            raise RuntimeError("pyannote could not read the segmentation checkpoint")
-        self._model = model.eval().to(self._device)
+        self._model = _read_network(weights.path("pyannote_segmentation")).eval().to(self._device)
         self._powerset = Powerset(_LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE).to(self._device)
-        frames = model.receptive_field
+        frames = self._model.receptive_field
         self._first_s, self._step_s = frames.start + frames.duration / 2, frames.step
 
     def __call__(self, audio: np.ndarray) -> Turns:

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pipeline.tensors import read_tensors
+
 _FILE_VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _ATTENTION = ("q_proj", "k_proj", "v_proj")
@@ -133,9 +135,7 @@ def rename_openai(name: str) -> str:
 
 def encoder_from_openai(path: Path) -> dict[str, np.ndarray]:
     """Encoder weights of OpenAI's own checkpoint (`tiny.pt`), float32, in Hugging Face's names."""
-    import torch
-
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"]
+    checkpoint = read_tensors(path)["model_state_dict"]
     prefix = "encoder."
     return {
         rename_openai(name.removeprefix(prefix)): value.float().numpy()

@@ -79,13 +79,14 @@ class Crawler:
 
         Raises:
             Dropped: LISTING with the column `entries`, if the address names several videos; UNAVAILABLE, RATE_LIMITED,
-                FORBIDDEN, LOGIN_REQUIRED, GEO_BLOCKED, DELETED, OPTED_OUT, FORBIDDEN_ADDRESS, TOO_LONG, NOT_VIDEO.
+                FORBIDDEN, LOGIN_REQUIRED, GEO_BLOCKED, DELETED, OPTED_OUT, FORBIDDEN_ADDRESS, TOO_LONG, TOO_LARGE,
+                NOT_VIDEO.
         """
         uri, expected = row["uri"], row.get("expect_sha256")
         if is_remote(uri):
             facts = self._remote(uri, row.get("expect_format_id"))
         else:
-            facts, copy = self._store.in_place(uri)
+            facts, copy = self._store.in_place(uri, self._config.max_bytes)
             self._check_length(copy)
         compared = {"bytes_changed": facts["sha256"] != expected.lower()} if expected else {}
         return row | facts | compared

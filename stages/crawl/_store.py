@@ -80,18 +80,18 @@ class MediaStore:
                 path.replace(beside)
         return facts
 
-    def in_place(self, uri: str) -> tuple[Row, Path]:
+    def in_place(self, uri: str, max_bytes: int) -> tuple[Row, Path]:
         """The crawl's columns of a file that is used where it lies, on this machine or in a bucket, and a copy here.
 
         Raises:
-            Dropped: UNAVAILABLE.
+            Dropped: UNAVAILABLE, TOO_LARGE.
         """
         protocol = protocol_of(uri)
         if protocol is None:
-            facts = local_facts(as_path(uri))
+            facts = local_facts(as_path(uri), max_bytes)
             return facts, Path(facts["media_path"])
         with self.copies.local_copy(as_path(uri)) as copy:
-            return local_facts(copy) | {"media_path": uri, "extractor": protocol}, copy
+            return local_facts(copy, max_bytes) | {"media_path": uri, "extractor": protocol}, copy
 
     def _receipt(self, key: str) -> Path:
         return self.folder / "fetched" / f"{key}.json"
@@ -101,15 +101,17 @@ class MediaStore:
         return here / "partial" / key
 
 
-def local_facts(path: Path) -> Row:
+def local_facts(path: Path, max_bytes: int) -> Row:
     """The crawl's columns of a file that is used in place.
 
     Raises:
-        Dropped: UNAVAILABLE.
+        Dropped: UNAVAILABLE, TOO_LARGE.
     """
     try:
         if not path.is_file():
             raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
+        if (num_bytes := path.stat().st_size) > max_bytes:
+            raise Dropped(DropReason.TOO_LARGE, f"{num_bytes} bytes > {max_bytes}")
         return file_facts(path, hash_file(path)) | {"extractor": "local"}
     except OSError as error:
         raise Dropped(DropReason.UNAVAILABLE, f"cannot be read: {error}") from error
@@ -126,5 +128,7 @@ def file_facts(path: Path, sha256: str) -> Row:
 
 
 def hash_file(path: Path) -> str:
+    if path.stat().st_size == 0:  # files of the kernel tell no size, and some never end
+        return hashlib.sha256().hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

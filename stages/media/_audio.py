@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
-from stages.media._file import MediaFile
+from stages.media._file import MAX_LENGTH_S, MediaFile
 
 AUDIO_GAP_S = 0.02
 """Timestamps this far from the count of samples are a hole or a jump; below it they are rounding (1 ms in Matroska)."""
 AUDIO_PREROLL_S = 0.5
 """Decoded before the asked start: AAC and Opus need some frames (at most 80 ms) to settle."""
+RATES_HZ = (4_000, 768_000)
+"""Between them lie all that is recorded: telephones have 8000. A second at 1 Hz would become 16,000 s at 16 kHz."""
+MAX_PACKET_S = 30.0
+"""Sound in one packet; codecs put in less than 1 s, uncompressed sound comes by the block."""
+MAX_OVERLAP_S = 2.0
+"""Sound on top of sound, beside 5 % for clocks that drift: timestamps that stand still or run backwards."""
 
 
 def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
@@ -28,7 +35,7 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
         float32 (N,) in [-1, 1] at 16 kHz, sample 0 at `start_s`; N = round((end_s - start_s) * 16000) where `end_s` is
         given. Where the stream has nothing there is silence.
     Raises:
-        Dropped: NO_AUDIO, CORRUPT, TRUNCATED, NOT_VIDEO.
+        Dropped: NO_AUDIO, CORRUPT, TRUNCATED, NOT_VIDEO, TOO_LONG (over a day at once).
     """
     pieces: list[tuple[int, np.ndarray]] = []
     with MediaFile(path) as media:
@@ -47,6 +54,8 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
         num_samples = round((end_s - start_s) * AUDIO_RATE_HZ)
     else:
         num_samples = max((at + len(piece) for at, piece in pieces), default=0)
+    if num_samples > MAX_LENGTH_S * AUDIO_RATE_HZ:
+        raise Dropped(DropReason.TOO_LONG, f"sound of {path.name} ends at {num_samples / AUDIO_RATE_HZ:.0f} s")
     sound = np.zeros(max(0, num_samples), np.float32)
     for at, piece in pieces:
         first, last = max(at, 0), min(at + len(piece), len(sound))
@@ -60,12 +69,16 @@ def _resampled(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """16 kHz pieces with their place; a new run begins at every hole and change of format."""
     resampler, shape, due_s, at = None, None, 0.0, 0
+    first_s, heard_s = None, 0.0
     for frame in media.decode(stream):
         if not isinstance(frame, av.AudioFrame):
             continue
         pts_s = media.time_s(frame.pts, stream) if frame.pts is not None else due_s
         if end_s is not None and pts_s > end_s + AUDIO_PREROLL_S:
             break
+        first_s = first_s if first_s is not None else pts_s
+        _raise_if_absurd(media, frame, pts_s, heard_s, pts_s - first_s)
+        heard_s += frame.samples / frame.sample_rate
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or found != shape or abs(pts_s - due_s) > AUDIO_GAP_S:
             if resampler is not None:
@@ -75,11 +88,30 @@ def _resampled(
             shape, due_s, at = found, pts_s, round((pts_s - start_s) * AUDIO_RATE_HZ)
         due_s += frame.samples / frame.sample_rate
         frame.pts = None
-        for place, piece in _placed(resampler.resample(frame), at):
+        try:
+            resampled = resampler.resample(frame)
+        except av.error.ArgumentError as error:
+            detail = f"sound of {media.path.name} ({' '.join(map(str, found))} Hz) cannot be mixed down"
+            raise Dropped(DropReason.CORRUPT, detail) from error
+        for place, piece in _placed(resampled, at):
             at = place + len(piece)
             yield place, piece
     if resampler is not None:
         yield from _placed(resampler.resample(None), at)
+
+
+def _raise_if_absurd(media: MediaFile, frame: av.AudioFrame, pts_s: float, heard_s: float, elapsed_s: float) -> None:
+    """Raises Dropped CORRUPT for sound that would grow without bounds at 16 kHz, or in one place."""
+    lowest_hz, highest_hz = RATES_HZ
+    if not lowest_hz <= frame.sample_rate <= highest_hz:
+        problem = f"{frame.sample_rate} samples a second are no sound"
+    elif frame.samples > MAX_PACKET_S * frame.sample_rate:
+        problem = f"one packet holds {frame.samples / frame.sample_rate:.0f} s"
+    elif heard_s > MAX_OVERLAP_S + 1.05 * max(0.0, elapsed_s):
+        problem = "the timestamps stand still or run backwards"
+    else:
+        return
+    raise Dropped(DropReason.CORRUPT, f"sound of {media.path.name} at {pts_s:.2f} s: {problem}")
 
 
 def _placed(frames: list[av.AudioFrame], at: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,6 +19,8 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF"),
 )
 """Offset, bytes and name of the containers that video comes in."""
+MAX_BOXES = 100_000
+"""Top-level boxes of an MP4 file that are read: four hours in fragments of 0.3 s."""
 SEGMENT_ID = b"\x18\x53\x80\x67"
 """The Matroska element that holds everything behind the header."""
 
@@ -31,7 +33,9 @@ def iso_boxes(path: Path) -> Iterator[tuple[str, int, int]]:
     num_bytes = path.stat().st_size
     with path.open("rb") as file:
         start = 0
-        while start + 8 <= num_bytes:
+        for _ in range(MAX_BOXES):
+            if start + 8 > num_bytes:
+                return
             file.seek(start)
             header = file.read(16)
             size, kind = int.from_bytes(header[:4], "big"), header[4:8]
@@ -47,8 +51,10 @@ def iso_boxes(path: Path) -> Iterator[tuple[str, int, int]]:
 
 def _ebml_number(file: BinaryIO) -> tuple[int, bool]:
     """A variable-length number at the file's position, and whether it stands for "unknown" (all bits set)."""
-    first = file.read(1)[0]
+    first = int.from_bytes(file.read(1), "big")
     num_more = 8 - first.bit_length()
+    if num_more > 7:  # no number, or the end of the file
+        return 0, True
     value = int.from_bytes(bytes([first & ((1 << (7 - num_more)) - 1)]) + file.read(num_more), "big")
     return value, value == (1 << (7 * (num_more + 1))) - 1
 
@@ -58,7 +64,7 @@ def declared_end(path: Path) -> int | None:
 
     Source: ISO/IEC 14496-12 (MP4 boxes), RFC 8794 (EBML), RIFF.
     """
-    kind = _container_kind(path)
+    kind, num_bytes = _container_kind(path), path.stat().st_size
     if kind == "MP4":
         return max((end for _, _, end in iso_boxes(path)), default=None)
     with path.open("rb") as file:
@@ -68,11 +74,17 @@ def declared_end(path: Path) -> int | None:
         if kind == "Matroska":
             file.seek(4)
             size, unknown = _ebml_number(file)
-            file.seek(size, 1)
+            file.seek(min(size, num_bytes), 1)
             if not unknown and file.read(4) == SEGMENT_ID:
                 size, unknown = _ebml_number(file)
                 return None if unknown else file.tell() + size
     return None
+
+
+def raise_if_no_file(path: Path) -> None:
+    """Raises Dropped NOT_VIDEO for what has no end, or keeps whoever opens it waiting: folders, pipes, devices."""
+    if path.exists() and not path.is_file():
+        raise Dropped(DropReason.NOT_VIDEO, f"{path.name} is a folder, a pipe or a device")
 
 
 def raise_if_cut_short(path: Path) -> None:
@@ -82,7 +94,7 @@ def raise_if_cut_short(path: Path) -> None:
         raise Dropped(DropReason.TRUNCATED, f"{path.name} has {num_bytes} of {end} bytes")
 
 
-def explain_unreadable(path: Path, error: Exception) -> Dropped:
+def explain_unreadable(path: Path, error: str) -> Dropped:
     """Why a file that FFmpeg rejected cannot be used: NOT_VIDEO, TRUNCATED or CORRUPT."""
     num_bytes, kind = path.stat().st_size, _container_kind(path)
     if num_bytes == 0:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-import av
+from av.video.stream import VideoStream
 
 from pipeline.records import Dropped, DropReason
-from stages.media._containers import raise_if_cut_short
-from stages.media._file import MediaFile, frame_rate, video_of
-from stages.media._video import frames_from
+from stages.media._containers import raise_if_cut_short, raise_if_no_file
+from stages.media._file import MAX_LENGTH_S, OPTIONS, MediaFile, frame_rate, video_of
+from stages.media._first_look import raise_if_harmful
+from stages.media._video import MAX_FPS, frames_from
 
 TAIL_S = 3.0
 """Read at the end of a file to see whether it is all there."""
@@ -43,13 +45,23 @@ def probe_media(path: Path, *, max_missing_s: float = 1.0, max_missing_ratio: fl
         max_missing_ratio: this share of its length.
 
     Raises:
-        Dropped: NOT_VIDEO (no media file), NO_VIDEO (sound only), CORRUPT, TRUNCATED.
+        Dropped: NOT_VIDEO (no media file), NO_VIDEO (sound only), CORRUPT, TRUNCATED, TOO_LARGE.
     """
+    raise_if_no_file(path)
+    raise_if_harmful(path, OPTIONS)
+    return read_facts(path, max_missing_s, max_missing_ratio)
+
+
+def read_facts(path: Path, max_missing_s: float = 1.0, max_missing_ratio: float = 0.02) -> MediaFacts:
+    """`probe_media` for a file that is known to be harmless."""
     with MediaFile(path) as media:
         stream, audio = video_of(media), media.audio
         raise_if_cut_short(path)
-        rate = frame_rate(stream).limit_denominator(100_000)
+        rate = _checked_rate(media, stream)
         first = next(frames_from(media, stream, 0.0))
+        duration_s = _checked_duration_s(media, max_missing_s, max_missing_ratio)
+        if not -max_missing_s <= first.pts_s <= duration_s:
+            raise Dropped(DropReason.CORRUPT, f"the first frame is at {first.pts_s:.2f} s of {duration_s:.2f}")
         width_px, height_px = first.size_px
         return MediaFacts(
             container=media.container.format.name,
@@ -60,7 +72,7 @@ def probe_media(path: Path, *, max_missing_s: float = 1.0, max_missing_ratio: fl
             rotation_deg=first.rotation_deg,
             fps_num=rate.numerator,
             fps_den=rate.denominator,
-            duration_s=_checked_duration_s(media, max_missing_s, max_missing_ratio),
+            duration_s=duration_s,
             video_start_s=first.pts_s,
             audio_start_s=media.start_s(audio) if audio is not None else None,
             audio_rate_hz=audio.codec_context.sample_rate if audio is not None else None,
@@ -68,22 +80,29 @@ def probe_media(path: Path, *, max_missing_s: float = 1.0, max_missing_ratio: fl
         )
 
 
+def _checked_rate(media: MediaFile, stream: VideoStream) -> Fraction:
+    rate = frame_rate(stream)
+    if not 0 < rate <= MAX_FPS:
+        detail = f"{media.path.name} declares {float(rate):g} frames a second; at most {MAX_FPS} can be"
+        raise Dropped(DropReason.CORRUPT, detail)
+    return rate.limit_denominator(100_000)
+
+
 def _checked_duration_s(media: MediaFile, max_missing_s: float, max_missing_ratio: float) -> float:
-    """The declared length if the packets reach it, the found one where none is declared.
+    """The declared length if the packets reach it, the found one where none is declared or they go on behind it.
 
     Raises:
         Dropped: TRUNCATED.
     """
-    streams = [s for s in (media.video, media.audio) if s is not None]
-    ends = [media.start_s(s) + float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
-    whole = media.container.duration
-    declared_s = max(ends) if ends else whole / av.time_base if whole else None
+    streams, declared_s = [s for s in (media.video, media.audio) if s is not None], media.declared_s
     media.seek(max(0.0, declared_s - TAIL_S) if declared_s else 0.0, streams[0])
     found_s = 0.0
     for packet in media.packets(*streams):
         if packet.pts is not None and packet.size:
-            found_s = max(found_s, media.time_s(packet.pts + (packet.duration or 0), packet.stream))
-    if declared_s is None:
+            found_s = max(found_s, media.time_s(packet.pts + max(0, packet.duration or 0), packet.stream))
+        if found_s > MAX_LENGTH_S:
+            break
+    if declared_s is None or found_s - declared_s > max_missing_s:
         return found_s
     if declared_s - found_s > max(max_missing_s, max_missing_ratio * declared_s):
         detail = f"{media.path.name} ends at {found_s:.2f} s of {declared_s:.2f}"

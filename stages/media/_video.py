@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,10 +17,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.records import Dropped, DropReason
-from stages.media._file import EPSILON_S, MediaFile, frame_rate, pixel_aspect, video_of
+from stages.media._file import EPSILON_S, MAX_BAD_PACKETS, MAX_LENGTH_S, MediaFile, frame_rate, pixel_aspect, video_of
 
 SEEK_BACK_S = 10.0
 """Second try when a seek lands behind its target: a usual distance between key frames."""
+MAX_FPS = 240
+"""Of a telephone's slow motion. It bounds the frames of a file by its length."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,17 @@ class SourceFrame:
     def size_px(self) -> tuple[int, int]:
         """Displayed width and height: rotation and pixel shape applied."""
         width, height = round(self._frame.width * self._aspect), self._frame.height
-        return (height, width) if self._frame.rotation % 180 else (width, height)
+        return (height, width) if self._quarter_turns % 2 else (width, height)
 
     @property
     def rotation_deg(self) -> int:
         """Clockwise rotation that makes the frame upright, in [0, 360)."""
-        return -round(self._frame.rotation) % 360
+        return -90 * self._quarter_turns % 360
+
+    @property
+    def _quarter_turns(self) -> int:
+        """Counterclockwise; 0 for any other angle."""
+        return self._frame.rotation // 90 if self._frame.rotation % 90 == 0 else 0
 
     def rgb(self, max_side_px: int | None = None) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright, with the longer side at most `max_side_px`."""
@@ -72,7 +80,7 @@ class SourceFrame:
             interpolation=Interpolation.AREA if resized else Interpolation.BILINEAR,
             threads=1,
         )
-        return np.ascontiguousarray(np.rot90(_rgb_pixels(image), self._frame.rotation // 90))
+        return np.ascontiguousarray(np.rot90(_rgb_pixels(image), self._quarter_turns))
 
     def sampled(self, step_px: int) -> np.ndarray:
         """About every `step_px`-th pixel of every `step_px`-th row as (h, w, 3) uint8 RGB, not rotated.
@@ -186,13 +194,38 @@ def pick_by_time(
 
 
 def _source_frames(media: MediaFile, stream: VideoStream) -> Iterator[SourceFrame]:
+    """Frames whose timestamps grow; some that do not are left out.
+
+    Raises:
+        Dropped: CORRUPT where many timestamps in a row do not grow, frames come too fast, or change their size;
+            TOO_LONG at a timestamp behind a day.
+    """
     reformatter, usual_s, aspect = VideoReformatter(), float(1 / frame_rate(stream)), pixel_aspect(stream)
+    first_s, last_s, size_px, num_frames, num_late = None, -math.inf, None, 0, 0
+    end_s = declared if (declared := media.declared_s) is not None else math.inf
     for frame in media.decode(stream):
         ticks = frame.pts if frame.pts is not None else frame.dts
         if ticks is None or not isinstance(frame, av.VideoFrame):
             continue
-        duration_s = float(frame.duration * (stream.time_base or 0)) or usual_s
-        yield SourceFrame(media.time_s(ticks, stream), duration_s, frame, aspect, reformatter)
+        pts_s = media.time_s(ticks, stream)
+        first_s, size_px = first_s if first_s is not None else pts_s, size_px or (frame.width, frame.height)
+        problem, num_late = None, num_late + 1 if pts_s <= last_s else 0
+        if num_late > MAX_BAD_PACKETS:
+            problem = "the timestamps stand still or run backwards"
+        elif num_frames > MAX_FPS * (pts_s - first_s + 1):
+            problem = f"there are over {MAX_FPS} frames a second"
+        elif (frame.width, frame.height) != size_px:
+            problem = f"frames change from {size_px[0]}x{size_px[1]} to {frame.width}x{frame.height} px"
+        elif pts_s > MAX_LENGTH_S:
+            raise Dropped(DropReason.TOO_LONG, f"video of {media.path.name} has a frame at {pts_s:.0f} s")
+        if problem:
+            raise Dropped(DropReason.CORRUPT, f"video of {media.path.name} at {pts_s:.2f} s: {problem}")
+        if num_late:
+            continue
+        last_s, num_frames = pts_s, num_frames + 1
+        duration_s = float(frame.duration * (stream.time_base or 0))
+        duration_s = min(duration_s, max(end_s - pts_s, usual_s)) if duration_s > 0 else usual_s
+        yield SourceFrame(pts_s, duration_s, frame, aspect, reformatter)
 
 
 def frames_from(media: MediaFile, stream: VideoStream, start_s: float) -> Iterator[SourceFrame]:

@@ -11,7 +11,7 @@ import torch
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
-from model.config import TrainConfig, load_config
+from model.config import TrainConfig
 from model.data import DataError
 from model.editor import Edited, Editor, to_signed
 from model.evaluate import EvaluateConfig, evaluate
@@ -19,6 +19,7 @@ from model.metrics import LIPS, cosine, lip_distance, psnr_db, ssim
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face
 from model.vae import TinyVae
+from pipeline.config import load_as
 from pipeline.records import shard_schema
 from pipeline.rows import table_from_rows
 from pipeline.weights import WeightStore
@@ -91,7 +92,7 @@ class Copier(Editor):
 
 def test_a_copying_editor_scores_like_the_real_video(real_face: Path, weights: WeightStore):
     torch.manual_seed(0)
-    settings = load_config(TrainConfig, Path("model/configs/tiny.yaml"))
+    settings = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
     facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
     editor = Copier(settings.unet, TinyVae(settings.vae), 16, AUDIO_DIM, 50).eval().requires_grad_(False)
     result = evaluate((editor, settings, facts), str(real_face), "test", weights, EvaluateConfig())
@@ -106,7 +107,7 @@ def test_a_copying_editor_scores_like_the_real_video(real_face: Path, weights: W
 
 
 def test_other_features_are_refused(real_face: Path, weights: WeightStore):
-    settings = load_config(TrainConfig, Path("model/configs/tiny.yaml"))
+    settings = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
     facts = DataFacts("whisper-base/2,3,4,5,6", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
     editor = build_editor(settings, facts, weights).eval()
     with pytest.raises(DataError, match="hold counting, the editor was trained on whisper-base"):

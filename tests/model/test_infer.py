@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from model.compose import blend_mask
-from model.config import TrainConfig, load_config
+from model.config import TrainConfig
 from model.editor import Editor
 from model.infer import Dubber, InferConfig, dub, play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face, runs_of
+from pipeline.config import load_as
 from pipeline.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 from stages.media import decode_audio, decode_video, probe_media, write_video
@@ -45,7 +46,7 @@ def encoder(weights: WeightStore) -> WhisperEncoder:
 def trained(encoder: WhisperEncoder, weights: WeightStore) -> tuple[Editor, TrainConfig, DataFacts]:
     """An editor that paints: untrained, but for a last layer that is not zero."""
     torch.manual_seed(0)
-    config = load_config(TrainConfig, Path("model/configs/tiny.yaml"))
+    config = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
     facts = DataFacts(encoder.name, encoder.dim, "cc0", 52)
     editor = build_editor(config, facts, weights).eval().requires_grad_(False)
     editor.vae.from_latent.weight.normal_(0, 0.5)

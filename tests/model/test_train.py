@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from model.checkpoint import latest_checkpoint
-from model.config import ConfigError, OptimConfig, TrainConfig, load_config
+from model.checkpoint import State, save_checkpoint
+from model.config import OptimConfig, TrainConfig
 from model.tasks import EditorTask, load_trained
 from model.train import learning_rate, main, progress_of, train
+from pipeline.config import ConfigError, load_as
 from pipeline.weights import WeightStore
 
 TINY = [
@@ -39,7 +42,7 @@ TINY = [
 
 def config(shards: Path, out: Path, *settings: str, preset: str = "tiny") -> TrainConfig:
     values = [f"data={shards}", f"out={out}", *TINY, *settings]
-    return load_config(TrainConfig, Path(f"model/configs/{preset}.yaml"), values)
+    return load_as(TrainConfig, [Path(f"model/configs/{preset}.yaml")], values)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +86,11 @@ def test_a_run_leaves_grids_metrics_and_a_model(shards: Path, tmp_path: Path, st
 
 
 def test_interrupted_equals_uninterrupted(shards: Path, tmp_path: Path, store: WeightStore):
+    """Two steps of the auto-encoder, six of the editor, a checkpoint every second one."""
     whole = config(shards, tmp_path / "whole", "optim.max_steps=6", "optim.accumulate=2")
     train(whole, store)
     broken = replace(whole, out=str(tmp_path / "broken"))
-    for stop_at in (1, 5):  # within the auto-encoder's phase, then within the editor's
+    for stop_at in (1, 2, 3, 5, 8):
 
         class Stopped(Exception):
             pass
@@ -100,12 +104,45 @@ def test_interrupted_equals_uninterrupted(shards: Path, tmp_path: Path, store: W
             with pytest.raises(Stopped):
                 train(broken, store)
     train(broken, store)
-    for name in ("model", "average", "optimizer"):
-        ours, theirs = (load_file(latest_checkpoint(Path(c.out)) / f"{name}.safetensors") for c in (broken, whole))
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[k], theirs[k]) for k in ours), name
+    steps = [[folder.name for folder in sorted(Path(c.out).glob("checkpoint-*"))] for c in (broken, whole)]
+    assert steps[0] == steps[1] == ["checkpoint-00000006", "checkpoint-00000008"]
+    for step in steps[0]:
+        for name in ("model", "average", "optimizer"):
+            ours, theirs = (load_file(Path(c.out) / step / f"{name}.safetensors") for c in (broken, whole))
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[k], theirs[k]) for k in ours), (step, name)
     for phase in ("vae", "edit"):
         assert losses(Path(broken.out), phase) == losses(Path(whole.out), phase)
+
+
+def test_what_is_loaded_is_the_average(
+    shards: Path, tmp_path: Path, store: WeightStore, monkeypatch: pytest.MonkeyPatch
+):
+    """A checkpoint after every step, and one after every phase; the run is used after each of them."""
+    saved: list[tuple[State, dict[str, Tensor], dict[str, Tensor]]] = []
+    used: list[dict[str, Tensor] | str] = []
+
+    def watch(run: Path, state: State, *values: Any) -> None:
+        model, average = values[2:4]
+        saved.append((state, *({k: v.detach().clone() for k, v in t.items()} for t in (model, average))))
+        save_checkpoint(run, state, *values)
+        try:
+            used.append(load_trained(run, "editor", store)[0].state_dict())
+        except ConfigError as error:
+            used.append(str(error))
+
+    monkeypatch.setattr("model.train.save_checkpoint", watch)
+    train(config(shards, tmp_path / "run", "optim.max_steps=2", "checkpoint_every_steps=1"), store)
+    assert [(s.phase, s.phase_step) for s, _, _ in saved] == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+    for loaded in used[:3]:
+        assert isinstance(loaded, str) and "no more than its auto-encoder yet" in loaded
+    (_, vae_raw, vae_mean), (_, between, _), (_, raw, mean), (_, final, _) = (saved[i] for i in (1, 2, 4, 5))
+    assert not any(torch.equal(vae_raw[k], v) for k, v in vae_mean.items())
+    assert all(torch.equal(between[k], v) for k, v in vae_mean.items())
+    assert not torch.equal(raw["unet.conv_out.weight"], mean["unet.conv_out.weight"])
+    for loaded in (used[4], used[5], final):
+        assert isinstance(loaded, dict)
+        assert all(torch.equal(loaded[k], v) for k, v in {**between, **mean}.items())
 
 
 def test_finished_run_is_left_alone(shards: Path, tmp_path: Path, store: WeightStore):
@@ -119,8 +156,23 @@ def test_finished_run_is_left_alone(shards: Path, tmp_path: Path, store: WeightS
 def test_other_settings_need_another_run(shards: Path, tmp_path: Path, store: WeightStore):
     settings = config(shards, tmp_path / "run", "optim.max_steps=2")
     train(settings, store)
-    with pytest.raises(ConfigError, match="begun with another seed"):
-        train(replace(settings, seed=1), store)
+    with pytest.raises(ConfigError, match=r"begun with another seed \(0 -> 1\), loader.pool_clips \(64 -> 2\): "):
+        train(replace(settings, seed=1, loader=replace(settings.loader, pool_clips=2)), store)
+
+
+def test_what_only_changes_speed_may_change(shards: Path, tmp_path: Path, store: WeightStore):
+    settings = config(shards, tmp_path / "run", "optim.max_steps=2")
+    before = train(settings, store)
+    faster = replace(settings.loader, num_workers=3, cache_clips=2)
+    assert train(replace(settings, loader=faster, compile=True, channels_last=False), store) == before
+
+
+def test_a_broken_file_of_settings_is_one_line(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("optim: {max_steps: [1\n")
+    assert main(["--data", str(shards), "--config", str(broken), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"model.train: {broken}: while parsing") and said.count("\n") == 1
 
 
 def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: WeightStore):
@@ -141,9 +193,14 @@ def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: Weight
         load_trained(run, "editor", store)
 
 
-def test_attention_must_fit_the_features(shards: Path, tmp_path: Path, store: WeightStore):
-    with pytest.raises(ConfigError, match=r"cross_attention_dim is 384, the shards' audio tokens have 8"):
-        train(config(shards, tmp_path / "run", "unet.cross_attention_dim=384"), store)
+def test_joygen_on_shards_of_other_features_says_how_to_make_them(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = ["--data", str(shards), "--config", "model/configs/joygen.yaml", "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "cross_attention_dim is 384, the audio tokens of these shards (counting) have 8" in said
+    assert "features.model=tiny features.max_abs=null" in said and "python -m pipeline.weights --all" in said
 
 
 def test_joygen_without_its_weights_says_where_to_get_them(
@@ -151,7 +208,7 @@ def test_joygen_without_its_weights_says_where_to_get_them(
 ):
     monkeypatch.setattr(WeightStore, "from_environment", staticmethod(lambda: WeightStore(tmp_path, fetch=False)))
     given = ["--data", str(shards), "--config", "model/configs/joygen.yaml", "--out", str(tmp_path / "run")]
-    assert main(given) == 2
+    assert main([*given, "unet.cross_attention_dim=8"]) == 2
     assert "sd-vae-ft-mse.safetensors" in capsys.readouterr().err
 
 

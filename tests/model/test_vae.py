@@ -5,8 +5,9 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from model.config import ConfigError, VaeConfig
+from model.config import VaeConfig
 from model.vae import TinyVae, _modern_names, build_vae
+from pipeline.config import ConfigError
 
 
 def photo() -> torch.Tensor:
