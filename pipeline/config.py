@@ -128,7 +128,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     """The configuration of a pipeline run, as `load_as` reads it.
 
     Raises:
-        ConfigError: as `load_as`; a value out of range.
+        ConfigError: as `load_as`, or a value out of range, by name.
     """
     config = load_as(Config, files, overrides)
     faults = find_faults(_flat(asdict(config), ""))

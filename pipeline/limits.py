@@ -16,13 +16,13 @@ from stages.face_model import EMBEDDED
 
 ABOVE_ZERO = math.ulp(0.0)
 _AT_LEAST_ONE = """
-    *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames *.cut_window_frames *.max_actors *_bytes scan.*_px
-    track.look_side_px run.wave_sources run.max_tries *.clips_per_row_group crawl.max_height_px
-    crawl.host_concurrency crawl.max_entries sync.*_ms geometry.max_*
+    *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames *.cut_window_frames *.max_actors *_bytes
+    *.clips_per_row_group crawl.host_concurrency crawl.max_entries crawl.max_height_px scan.*_px track.look_side_px
+    sync.*_ms geometry.max_* run.wave_sources run.max_tries
 """
 _ABOVE_ZERO = """
     crawl.max_duration_s crawl.timeout_s crawl.lease_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red
-    sync.low_hz speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma*
+    speech.quality_hop_s speech.diarize.*_s sync.low_hz depth.precision_mm geometry.*_px geometry.*sigma*
     geometry.identity_frames features.window_s features.max_abs run.record_limit_s
 """
 """What is divided by, stepped by, or holds nothing at zero."""

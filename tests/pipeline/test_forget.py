@@ -18,7 +18,7 @@ import pytest
 from pipeline import forget
 from pipeline.config import Config, FinalizeConfig
 from pipeline.finalize import finalize, wanted_sources
-from pipeline.ledger import alone
+from pipeline.ledger import alone, read_parts
 from pipeline.plan import STAGES
 from pipeline.policy import PolicyConfig
 from pipeline.records import DropReason
@@ -207,7 +207,7 @@ def test_finalize_shows_nothing_forgotten_even_if_a_straggler_wrote_it_again(out
 
 def test_what_is_forgotten_is_done_and_not_measured_again(out):
     assert _forget(out, "--source", "ada-1") == 0
-    done, again = wanted_sources([{"source_id": "ada-1", "uri": "https://video.test/ada-1"}], out, CONFIG)
+    done, again = wanted_sources([{"source_id": "ada-1", "uri": "https://video.test/ada-1"}], read_parts(out), CONFIG)
     assert "ada-1" in done and not again
 
 
@@ -304,7 +304,7 @@ def test_a_policy_that_requires_consent_needs_no_video_and_forgives_when_it_is_g
     assert _ids(out, "shards/*") == {"ada-1-s0000-c000", "ada-1-s0001-c000"}
     assert stats["reasons"]["licence"]["num"] > 0
     given = [{"source_id": "di-1", "uri": "d", "licence": "CC-BY-4.0", "consent": "written"}]
-    assert wanted_sources([*given, {"source_id": "bo-1", "uri": "b"}], out, strict) == ({"bo-1"}, {"di-1"})
+    assert wanted_sources([*given, {"source_id": "bo-1", "uri": "b"}], read_parts(out), strict) == ({"bo-1"}, {"di-1"})
 
 
 def test_a_dry_run_changes_nothing(out, capsys):

@@ -48,7 +48,7 @@ def test_a_feed_becomes_sources_once(tmp_path, site, capsys):
     (tmp_path / "m.yaml").write_text(f"- {{uri: {site.address}/feed.rss, licence: CC-BY-4.0}}")
     assert _run(tmp_path) == {
         "feed.rss": "listing",
-        "talk.mp4": "too_short",
+        "talk.mp4": "low_resolution",
         "gone.mp4": "deleted",
         "later.mp4": "unavailable",
     }
@@ -56,7 +56,7 @@ def test_a_feed_becomes_sources_once(tmp_path, site, capsys):
     assert set(ledger.licence) == {"CC-BY-4.0"} and ledger.parent_id.notna().sum() == 3
     asked = site.num_asked("/feed.rss"), site.num_asked("/talk.mp4")
     del site.routes["/later.mp4"]
-    assert _run(tmp_path)["later.mp4"] == "too_short"
+    assert _run(tmp_path)["later.mp4"] == "low_resolution"
     assert "3 sources are done already; 1 to do" in capsys.readouterr().out
     assert (site.num_asked("/feed.rss"), site.num_asked("/talk.mp4")) == asked
 
