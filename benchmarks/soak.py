@@ -32,7 +32,7 @@ from manifests.demo.corpus import make_corpus
 from pipeline.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("clean_astronaut_1", "clean_guo_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
+NAMES = ("clean_astronaut_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
 NUM_TEXTS = 20
 """Sources that end early, so that many rows are under way beside the few long ones."""
 TIMELESS = ("retrieved_at", "versions", "media_path")

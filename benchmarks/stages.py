@@ -1,9 +1,9 @@
 """What each record costs in each stage, over a folder of videos: the distributions that `benchmarks.scale` works with.
 
-    python -m benchmarks.stages --manifest FOLDER --out events.jsonl
+    python -m benchmarks.stages --manifest FOLDER --out events.jsonl [policy.key=value ...]
 
-All stages run in this process, on one thread each, without Ray. Times are CPU seconds, so that other load matters less;
-the time to load models is paid by a first source that is not counted.
+All stages run in this process, on one thread each, without Ray. Times are CPU seconds, so that other load matters less.
+Sources are run without being counted until every stage has loaded its models.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.config import Config
+from pipeline.config import load_config
 from pipeline.manifest import read_manifest
-from pipeline.plan import STAGES
+from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.step import Event, Runner
 from pipeline.weights import WeightStore
 
@@ -28,16 +28,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     sources = read_manifest(args.manifest)
     with tempfile.TemporaryDirectory() as folder, args.out.open("w", encoding="utf-8") as file:
         events: list[Event] = []
-        runner = Runner(STAGES, Config(), WeightStore.from_environment(), Path(folder), events.append)
+        runner = Runner(
+            STAGES, load_config([], args.overrides), WeightStore.from_environment(), Path(folder), events.append
+        )
         numbers = {source["source_id"]: number for number, source in enumerate(sources)}
-        for _ in runner.run(sources[0]):
-            pass
+        for source in sources:
+            if {event.stage for event in events} == set(STAGE_NAMES):
+                break
+            for _ in runner.run(source):
+                pass
         for source in sources:
             events.clear()
             num_bytes = sum(_payload_bytes(row) for row in runner.run(source))

@@ -130,9 +130,9 @@ class Stream:
             ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
         """
         done, left, known = _Completion(), spread_hosts(sources), dict(known)
-        num_sources = len(left)
+        num_sources, size = len(left), self._config.run.wave_sources or _wave_size()
         while left:
-            wave, left = left[: self._config.run.wave_sources], left[self._config.run.wave_sources :]
+            wave, left = left[:size], left[size:]
             found: list[Row] = []
             for block in self._written(wave):
                 for row in block.to_pylist() if block is not None else ():
@@ -263,6 +263,11 @@ def _cpu_share(num_pools: int, own_ray: bool) -> tuple[float, int | None]:
     if 0 < cpus <= num_pools:
         return math.floor(cpus / num_pools * 100) / 100, 1 if own_ray else None
     return 1.0, int(cpus) - num_pools + 1 if own_ray else None
+
+
+def _wave_size() -> int:
+    """Enough that a wave's end, when the last sources keep few workers busy, is a small part of it."""
+    return max(2000, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
 
 
 def _start_ray(config: Config) -> None:

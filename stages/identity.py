@@ -125,6 +125,7 @@ class IdentityChecker:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # the model's file declares a batch of one; it is warned of more
         providers = [config.provider]
         self.config = config
         self._arcface: Any = get_model(str(weights.path("arcface_mbf")), providers=providers, sess_options=options)
