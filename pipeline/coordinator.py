@@ -1,4 +1,4 @@
-"""The actors that all workers of a run tell and ask: counts, metrics and attempts, and the door to each host."""
+"""The one actor that all workers of a run tell and ask: counts, metrics, attempts, and the door to each host."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from ray.util import metrics
 from pipeline.guard import Attempts
 from pipeline.progress import Tally
 from pipeline.step import Event
-from stages.crawl import Gate
+from stages.crawl import CrawlConfig, Gate, HostGate
 
 
-class Coordinator(Attempts):
+class Coordinator(Attempts, HostGate):
     """Lives in an actor of its own; if its machine dies it starts again, and only its counts begin anew."""
 
-    def __init__(self, stages: Iterable[str]) -> None:
-        super().__init__()
+    def __init__(self, stages: Iterable[str], crawl: CrawlConfig) -> None:
+        Attempts.__init__(self)
+        HostGate.__init__(self, crawl)
         self._tally = Tally(stages)
         self._metrics = Metrics()
 
@@ -30,9 +31,9 @@ class Coordinator(Attempts):
         return self._tally
 
 
-def start_lasting(kind: type, *arguments: Any) -> Any:
-    """The handle of an actor that claims no CPU; calls wait while it starts again."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(kind).remote(*arguments)
+def start_coordinator(stages: Iterable[str], crawl: CrawlConfig) -> Any:
+    """Its handle. It claims no CPU, and calls wait while it starts again."""
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator).remote(stages, crawl)
 
 
 class RemoteAttempts(Attempts):
@@ -49,28 +50,28 @@ class RemoteAttempts(Attempts):
 
 
 class RemoteGate(Gate):
-    """One door to each host for the workers of all machines: a `HostGate` in an actor."""
+    """The coordinator's door to each host, from within a worker."""
 
-    def __init__(self, gate: Any) -> None:
-        self._gate = gate
+    def __init__(self, office: Any) -> None:
+        self._office = office
 
     def enter(self, host: str, lease: str) -> float:
-        return ray.get(self._gate.enter.remote(host, lease))
+        return ray.get(self._office.enter.remote(host, lease))
 
     def leave(self, host: str, lease: str) -> None:
-        self._gate.leave.remote(host, lease)
+        self._office.leave.remote(host, lease)
 
     def request(self, host: str, lease: str) -> float:
-        return ray.get(self._gate.request.remote(host, lease))
+        return ray.get(self._office.request.remote(host, lease))
 
     def renew(self, lease: str) -> None:
-        self._gate.renew.remote(lease)
+        self._office.renew.remote(lease)
 
     def penalise(self, host: str, retry_after_s: float | None) -> None:
-        ray.get(self._gate.penalise.remote(host, retry_after_s))
+        ray.get(self._office.penalise.remote(host, retry_after_s))
 
     def succeed(self, host: str) -> None:
-        self._gate.succeed.remote(host)
+        self._office.succeed.remote(host)
 
 
 class Metrics:

@@ -24,7 +24,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.config import Config, PoolConfig, config_hash
-from pipeline.coordinator import Coordinator, RemoteAttempts, RemoteGate, start_lasting
+from pipeline.coordinator import RemoteAttempts, RemoteGate, start_coordinator
 from pipeline.guard import Guard
 from pipeline.ledger import compact, write_part
 from pipeline.plan import STAGE_NAMES, STAGES, Stage
@@ -35,7 +35,6 @@ from pipeline.sources import expand, spread_hosts
 from pipeline.step import Event, Runner
 from pipeline.version import code_version
 from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
-from stages.crawl import HostGate
 
 ROOT = Path(__file__).resolve().parents[1]
 REFRESH_S = 1.0
@@ -110,8 +109,7 @@ class Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             _start_ray(self._config)
-        self._office = start_lasting(Coordinator, STAGE_NAMES)
-        self._gate = RemoteGate(start_lasting(HostGate, self._config.crawl))
+        self._office = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -205,7 +203,7 @@ class Stream:
         """The crawl has all workers behind one door."""
         if stage.name != "crawl":
             return stage
-        return replace(stage, build=partial(cast(Any, stage.build), gate=self._gate))
+        return replace(stage, build=partial(cast(Any, stage.build), gate=RemoteGate(self._office)))
 
     def _versions(self) -> dict[str, str]:
         """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""
@@ -288,12 +286,15 @@ def _start_ray(config: Config) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without Ctrl-C: a second one in the middle of Ray's shutdown ends this process before it has said what to do."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C waits: in the middle of Ray's shutdown it would end this process before it has said what to do."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _unwrapped(error: Exception) -> Exception:

@@ -38,7 +38,7 @@ def _name(node: ast.expr) -> str:
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    return ".".join([*([node.id] if isinstance(node, ast.Name) else []), *reversed(parts)])
+    return ".".join([node.id if isinstance(node, ast.Name) else "_", *reversed(parts)])
 
 
 def _is(call: ast.Call, keyword: str, value: object) -> bool:

@@ -152,9 +152,9 @@ def site(tmp_path) -> Iterator[tuple[str, list[str]]]:
 def test_fetched_media_are_kept_in_the_bucket_for_every_node(remote, site, tmp_path):
     url, asked = site
     caches = [NodeCache(tmp_path / node / "objects") for node in ("first", "second")]
-    rows = [Crawler(CrawlConfig(), remote / "media", caches[0])({"uri": url})]
+    rows = [Crawler(CrawlConfig(), remote / "media", copies=caches[0])({"uri": url})]
     num_asked = len(asked)
-    rows.append(Crawler(CrawlConfig(), remote / "media", caches[1])({"uri": url}))
+    rows.append(Crawler(CrawlConfig(), remote / "media", copies=caches[1])({"uri": url}))
     assert rows[0] == rows[1] and num_asked == len(asked) > 0
     for cache in caches:
         with cache.local_copy(as_path(rows[0]["media_path"])) as copy:
@@ -166,7 +166,7 @@ def test_fetched_media_are_kept_in_the_bucket_for_every_node(remote, site, tmp_p
 
 def test_media_in_a_bucket_are_used_in_place(remote, tmp_path):
     write_text(remote / "a.mp4", "text")
-    crawler = Crawler(CrawlConfig(), tmp_path / "media", NodeCache(tmp_path / "objects"))
+    crawler = Crawler(CrawlConfig(), tmp_path / "media", copies=NodeCache(tmp_path / "objects"))
     row = crawler({"uri": f"{remote}/a.mp4"})
     assert (row["media_path"], row["num_bytes"], row["extractor"]) == (f"{remote}/a.mp4", 4, "s3")
     with pytest.raises(Dropped) as dropped:

@@ -423,7 +423,7 @@ def test_lists_and_folders_in_a_bucket_name_their_media(remote, tmp_path):
     assert read_manifest(remote / "l.parquet")[0]["uri"] == f"{remote}/media/b.mp4"
     for uri in ("sftp://192.168.0.1/etc/passwd", "memory://x.mp4", "gs://bucket/v.mp4"):
         write_text(remote / "bad.jsonl", f'{{"uri": "{uri}"}}')
-        with pytest.raises(ManifestError, match="source 1: " + uri):
+        with pytest.raises(ManifestError, match=f"source 1: .*{uri}"):
             read_manifest(remote / "bad.jsonl")
     with pytest.raises(ManifestError, match="no such manifest: s3://"):
         read_manifest(remote / "none.csv")
