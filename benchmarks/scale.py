@@ -98,6 +98,23 @@ def simulate(jobs: list[Work], actors: dict[str, int], load_s: float, loss_per_s
             queues[child.pool].append(child)
 
 
+def print_costs(measured: list[dict], hours: float) -> None:
+    """Per stage: rows, what passed, and CPU seconds for a minute of the video that its rows stand for."""
+    print(
+        f"{len(measured)} sources, {hours:.2f} h\n| stage | rows | passed | minutes in | CPU s a minute |\n|---|---|---|---|---|"
+    )
+    for stage in POOL_OF:
+        events = [(event, record) for record in measured for event in record["events"] if event["stage"] == stage]
+        minutes = sum((event["hours"] or record["length_s"] / 3600) * 60 for event, record in events)
+        busy_s = sum(event["busy_s"] for event, _ in events)
+        passed = sum(event["dropped"] is None for event, _ in events)
+        print(f"| {stage} | {len(events)} | {passed} | {minutes:.1f} | {busy_s / max(minutes, 1e-9):.2f} |")
+    kept = [event for record in measured for event in record["events"] if event["stage"] == "features"]
+    kept_hours = sum(event["hours"] for event in kept)
+    num_bytes = sum(record["row_bytes"] for record in measured) / max(kept_hours, 1e-9)
+    print(f"kept {kept_hours:.3f} h, {num_bytes / 1e9:.1f} GB an hour\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("measured", type=Path)
@@ -113,13 +130,7 @@ def main() -> None:
     for work in works:
         for pool, cpu_s in totals(work).items():
             load[pool] += cpu_s
-    print(f"{len(measured)} measured sources, {hours:.2f} h; CPU hours per hour of video, by pool:")
-    for pool, cpu_s in load.items():
-        print(f"  {pool:6} {cpu_s / 3600 / hours:.3f}")
-    kept = [e for record in measured for e in record["events"] if e["stage"] == "features" and e["dropped"] is None]
-    kept_hours = sum(event["hours"] for event in kept)
-    num_bytes = sum(record["row_bytes"] for record in measured) / max(kept_hours, 1e-9)
-    print(f"  kept {kept_hours / hours:.3f} h per hour; {num_bytes / 1e9:.1f} GB per kept hour")
+    print_costs(measured, hours)
     print("| cores | waves of | wall h | busy | hours of video per core hour |\n|---|---|---|---|---|")
     for cores in args.cores:
         for wave in (500, 2000, 20_000):
