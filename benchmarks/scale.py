@@ -100,9 +100,8 @@ def simulate(jobs: list[Work], actors: dict[str, int], load_s: float, loss_per_s
 
 def print_costs(measured: list[dict], hours: float) -> None:
     """Per stage: rows, what passed, and CPU seconds for a minute of the video that its rows stand for."""
-    print(
-        f"{len(measured)} sources, {hours:.2f} h\n| stage | rows | passed | minutes in | CPU s a minute |\n|---|---|---|---|---|"
-    )
+    print(f"{len(measured)} sources, {hours:.2f} h")
+    print("| stage | rows | passed | minutes in | CPU s a minute |\n|---|---|---|---|---|")
     for stage in POOL_OF:
         events = [(event, record) for record in measured for event in record["events"] if event["stage"] == stage]
         minutes = sum((event["hours"] or record["length_s"] / 3600) * 60 for event, record in events)
