@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from manifests.demo.corpus import make_corpus
 from pipeline.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("clean_astronaut_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
+NAMES = ("clean_astronaut_1", "no_audio", "truncated", "not_a_video")
 NUM_TEXTS = 20
 """Sources that end early, so that many rows are under way beside the few long ones."""
 TIMELESS = ("retrieved_at", "versions", "media_path")
@@ -66,24 +67,33 @@ class Chaos:
             self.workers[victim] = self._add()
         else:
             name = "ray::MapWorker" if kind == "worker" else "ray::Coordinator"
-            found = [process for process in psutil.process_iter(["name", "cmdline"]) if _is(process, name)]
+            found = [pid for pid, shown in self._processes() if name in shown]
             if not found:
                 return
             _kill(self.rng.choice(found))
         self.killed[kind] += 1
 
+    def _processes(self) -> list[tuple[int, str]]:
+        """Workers of this cluster, and of no other on this machine."""
+        raylets = [node.all_processes["raylet"][0].process.pid for node in self.cluster.list_all_nodes()]
+        found = [child for pid in raylets if psutil.pid_exists(pid) for child in psutil.Process(pid).children()]
+        return [(child.pid, shown) for child in found if (shown := _shown(child))]
+
     def close(self) -> None:
         self.cluster.shutdown()
 
 
-def _is(process: psutil.Process, name: str) -> bool:
-    return any(name in word for word in process.info["cmdline"] or ())
-
-
-def _kill(process: psutil.Process) -> None:
+def _shown(process: psutil.Process) -> str:
     try:
-        process.send_signal(signal.SIGKILL)
-    except psutil.NoSuchProcess:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
         return
 
 
@@ -124,18 +134,18 @@ def run(manifest: Path, out: Path, address: str | None, log: Path) -> subprocess
         return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
 
 
-def soak(chaos: Chaos, manifest: Path, folder: Path, num_kills: int, mean_s: float) -> list[Path]:
-    """Rounds of disturbed runs until so many kills are done; returns the data sets that came out."""
+def soak(chaos: Chaos, manifest: Path, folder: Path, wanted: Callable[[], bool], mean_s: float) -> list[Path]:
+    """Rounds of disturbed runs as long as more is wanted; returns the data sets that came out."""
     outs: list[Path] = []
     log = folder / "soak.log"
-    while sum(chaos.killed.values()) < num_kills:
+    while wanted():
         out = folder / f"round_{len(outs):02d}"
         driver = run(manifest, out, chaos.cluster.address, log)
         while True:
             try:
                 code = driver.wait(chaos.rng.expovariate(1 / mean_s))
             except subprocess.TimeoutExpired:
-                if sum(chaos.killed.values()) < num_kills:
+                if wanted():
                     chaos.strike(driver)
                 continue
             if code == 0:
@@ -153,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=600.0, help="no kills after these")
     parser.add_argument("--mean-s", type=float, default=8.0, help="mean time between two kills")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -167,7 +178,9 @@ def main() -> None:
     print(f"undisturbed: {len(expected)} rows in {time.monotonic() - start_s:.0f} s", flush=True)
     chaos = Chaos(random.Random(args.seed))
     try:
-        outs = soak(chaos, manifest, folder, args.kills, args.mean_s)
+        end_s = time.monotonic() + args.minutes * 60
+        more = lambda: sum(chaos.killed.values()) < args.kills and time.monotonic() < end_s  # noqa: E731
+        outs = soak(chaos, manifest, folder, more, args.mean_s)
     finally:
         chaos.close()
     print("| killed | times |\n|---|---|")
