@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
+
+from pipeline.storage import staging_name
 
 KEPT_CHECKPOINTS = 2
 
@@ -68,7 +69,7 @@ def save_checkpoint(
 ) -> Path:
     """Write `run/checkpoint-STEP`, then drop all but the newest two."""
     target = run / f"checkpoint-{state.step:08d}"
-    part = run / f".{target.name}.{os.getpid()}"
+    part = staging_name(target)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_file(_plain(model), part / "model.safetensors")

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.storage import write_whole
+
 TITLES = ("reference", "masked", "depth", "output", "truth")
 TITLE_PX = 24
 CHART_PX = (900, 150)
@@ -16,10 +18,8 @@ CHART_ROWS = 4
 
 
 def _write(path: Path, rgb: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    part.write_bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
-    part.replace(path)
+    with write_whole(path) as file:
+        file.write(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def editor_grid(path: Path, batch: dict[str, Tensor], output: Tensor) -> None:

@@ -11,8 +11,10 @@ What still fails is a `StorageError` that names the place.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import tempfile
+import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,6 +174,11 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return file.read(columns=columns)
 
 
+def staging_name(target: Path) -> Path:
+    """A hidden name beside a local file that no other thread, process or machine uses at the same time."""
+    return target.with_name(f".{target.name}.{platform.node()}-{threading.get_native_id()}")
+
+
 @contextmanager
 def write_whole(target: Path) -> Iterator[IO[bytes]]:
     """A file that appears whole when the block ends, or not at all.
@@ -186,7 +193,7 @@ def write_whole(target: Path) -> Iterator[IO[bytes]]:
             upload(Path(scratch.name), target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
+    staged = staging_name(target)
     try:
         with staged.open("wb") as file:
             yield file

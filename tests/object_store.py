@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,8 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import fsspec
+import pytest
 
 OWNER = {"key": "owner", "secret": "owner-secret"}
 READER = {"key": "reader", "secret": "reader-secret"}
@@ -90,3 +95,11 @@ class ObjectStore:
         for port in self.ports:
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 left.unlink()
+
+
+@contextlib.contextmanager
+def connecting_with(monkeypatch: pytest.MonkeyPatch, **options: str) -> Iterator[None]:
+    """With other settings of fsspec's own configuration, as in `~/.config/fsspec`."""
+    with monkeypatch.context() as patch:
+        patch.setitem(fsspec.config.conf, "s3", options)
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from pipeline.records import AUDIO_RATE_HZ
+from pipeline.storage import staging_name
 
 
 def write_video(
@@ -34,7 +34,7 @@ def write_video(
     Raises:
         ValueError: there is no frame, or frames differ in size or type.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = staging_name(path)
     try:
         with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
             _encode(container, frames, fps, audio, audio_rate_hz, crf)

@@ -19,7 +19,7 @@ from pipeline.ledger import alone, read_parts, write_part
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.records import DropReason, Row, row_id
 from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.storage import write_text
+from pipeline.storage import staging_name, write_text
 from pipeline.stream import _unwrapped
 from pipeline.weights import MissingWeights
 
@@ -147,7 +147,7 @@ def test_a_broken_part_is_named_with_the_way_out(tmp_path, out, capsys):
 def test_a_full_disk_leaves_the_old_data_set_whole_and_the_same_command_goes_on(out, capsys):
     assert finalize.main(["--out", str(out)]) == 0
     before = (out / "ledger.parquet").read_bytes()
-    (out / f".ledger.parquet.{os.getpid()}").symlink_to("/dev/full")  # the name under which it is written
+    staging_name(out / "ledger.parquet").symlink_to("/dev/full")
     assert finalize.main(["--out", str(out), "policy.min_face_px=1"]) == 1
     assert "the disk is full; free some space for" in capsys.readouterr().err
     assert (out / "ledger.parquet").read_bytes() == before
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_old_data_set_whole_and_the_same_command_goes_on(
 def test_a_configuration_that_cannot_be_written_stays_as_it_was(tmp_path):
     target = tmp_path / "config.yaml"
     write_text(target, "old")
-    (tmp_path / f".config.yaml.{os.getpid()}").symlink_to("/dev/full")  # the name under which it is written
+    staging_name(target).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         write_text(target, "new")
     assert target.read_text() == "old"
