@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from pipeline.policy import Verdict
 from pipeline.records import SOURCE, Row
-from pipeline.storage import write_text
+from pipeline.storage import as_path, read_table, write_text
 
 _EXPECTED = {"sha256": "expect_sha256", "format_id": "expect_format_id"}
 _UNTOLD = frozenset({*_EXPECTED.values(), "parent_id"})
@@ -28,11 +28,11 @@ def kept_sources(ledger: Path) -> list[Row]:
 
     Raises:
         OSError: no such ledger.
-        pa.ArrowInvalid: not a ledger.
+        pa.ArrowException: not a ledger.
     """
     told = [name for name in SOURCE.names if name not in _UNTOLD]
-    kept = [("verdict", "=", str(Verdict.KEEP))]
-    table = pq.read_table(ledger, columns=[*told, *_EXPECTED], filters=kept)
+    table = read_table(ledger, columns=[*told, *_EXPECTED, "verdict"])
+    table = table.filter(pc.field("verdict") == str(Verdict.KEEP)).drop(["verdict"])
     sources: dict[str, Row] = {}
     for row in table.rename_columns([*told, *_EXPECTED.values()]).to_pylist():
         sources[row["source_id"]] = {str(column): value for column, value in row.items() if value not in (None, [])}
@@ -41,13 +41,13 @@ def kept_sources(ledger: Path) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m manifests.from_ledger", description="Kept sources as a manifest.")
-    parser.add_argument("dir", type=Path, help="folder of a data set, with its ledger.parquet")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write, .jsonl")
+    parser.add_argument("dir", type=as_path, help="folder of a data set, with its ledger.parquet")
+    parser.add_argument("--out", type=as_path, required=True, help="manifest to write, .jsonl")
     args = parser.parse_args(arguments)
     try:
         sources = kept_sources(args.dir / "ledger.parquet")
         write_text(args.out, "".join(json.dumps(source, ensure_ascii=False) + "\n" for source in sources))
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{len(sources)} sources in {args.out}")

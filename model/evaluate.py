@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +30,7 @@ from model.tasks import DataFacts, load_trained
 from model.views import audio_window
 from pipeline.config import ConfigError
 from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX
-from pipeline.storage import as_path, write_text
+from pipeline.storage import as_path, local_path, write_text
 from pipeline.weights import MissingWeights, WeightStore
 from stages.faces import FaceFinder
 from stages.identity import IdentityChecker, IdentityConfig
@@ -219,7 +218,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor on a split.")
-    parser.add_argument("--run", type=Path, required=True, help="a run of python -m model.train")
+    parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
     parser.add_argument("--data", required=True, help="shards folder, or s3://bucket/folder/shards")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--out", type=as_path, required=True, help="the .json to write")

@@ -32,6 +32,7 @@ from model.tasks import DataFacts, load_trained
 from model.track import FaceTrack, follow_face
 from pipeline.config import ConfigError
 from pipeline.records import AUDIO_RATE_HZ, Dropped
+from pipeline.storage import local_path
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import crop_face
 from stages.media import decode_audio, decode_video, probe_media, write_video
@@ -190,11 +191,11 @@ def _counted(frames: Iterator[np.ndarray], total: int, progress: Progress) -> It
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.infer", description="Give a video another voice.")
-    parser.add_argument("--run", type=Path, required=True, help="a run of python -m model.train")
-    parser.add_argument("--video", type=Path, required=True)
-    parser.add_argument("--audio", type=Path, required=True, help="any file with sound, a video too")
-    parser.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
-    parser.add_argument("--a2m", type=Path, help="a run of configs/a2m.yaml: depth for the new sound")
+    parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
+    parser.add_argument("--video", type=local_path, required=True)
+    parser.add_argument("--audio", type=local_path, required=True, help="any file with sound, a video too")
+    parser.add_argument("--out", type=local_path, required=True, help="the .mp4 to write")
+    parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, default=InferConfig.batch_size)
     given = parser.parse_args(arguments)

@@ -31,7 +31,7 @@ from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
 from pipeline.config import ConfigError, load_as
-from pipeline.storage import local_folder
+from pipeline.storage import local_path
 from pipeline.weights import MissingWeights, WeightStore
 
 FREE_KEYS = {
@@ -302,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run, or s3://bucket/folder/shards")
     parser.add_argument("--config", type=Path, required=True, help="one of model/configs/*.yaml")
     parser.add_argument(
-        "--out", type=local_folder, required=True, help="the run's folder; an existing run is taken up again"
+        "--out", type=local_path, required=True, help="the run's folder; an existing run is taken up again"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.max_steps=500")
     given = parser.parse_args(arguments)

@@ -22,14 +22,14 @@ from manifests.demo.corpus import make_corpus
 from manifests.demo.speech import Voice, speak
 from pipeline.console import make_console
 from pipeline.records import AUDIO_RATE_HZ
-from pipeline.storage import local_folder
+from pipeline.storage import local_path
 from pipeline.weights import WeightStore
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description="The main job, end to end.")
     parser.add_argument(
-        "--out", type=local_folder, default=Path("out/demo"), help="on this machine: models are trained there too"
+        "--out", type=local_path, default=Path("out/demo"), help="on this machine: models are trained there too"
     )
     args = parser.parse_args(arguments)
     console, out = make_console(), args.out

@@ -52,7 +52,10 @@ from pipeline.tombstones import (
     write_tombstones,
 )
 
-_SOURCE_KEYS = ("source_id", "sha256", "uri", "extractor", "format_id", "expect_format_id", "site_id", "webpage_url")
+_SOURCE_KEYS = (
+    *("source_id", "parent_id", "sha256", "uri", "webpage_url"),
+    *("extractor", "site_id", "format_id", "expect_format_id"),
+)
 _LEDGER_KEYS = ("row_id", "source_id", "identity_id", "face_embedding", "drop_reason", "drop_detail")
 
 
@@ -78,7 +81,9 @@ class Removal:
 
 
 def plan_removal(out: Path, config: Config, sources: list[str], identity: str | None) -> Removal:
-    """What would go, without touching anything. Sources with the same bytes or address as one that goes, go as well.
+    """What would go, without touching anything.
+
+    With a playlist, page or search goes all that it led to; with any source those with the same bytes or address.
 
     Raises:
         UnknownId: nothing of that name is here, nor was forgotten before.
@@ -95,7 +100,7 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
         raise UnknownId(
             f"{out} has no source {', '.join(map(repr, absent))}; `ledger.parquet` names them in `source_id`"
         )
-    asked = [row for name in sources for row in known.get(name, [])]
+    asked = [row for name in _with_listed(sources, known) for row in known.get(name, [])]
     planned = tombstones.with_request("", asked, ())
     for name, rows in known.items():
         if rows and any(planned.by_name(row) or planned.by_address(row) for row in rows):
@@ -144,6 +149,19 @@ def _known_sources(out: Path) -> dict[str, list[Row]]:
             if row["uri"]:
                 found.setdefault(json.dumps(row), row)
     return {name: list(rows.values()) for name, rows in known.items()}
+
+
+def _with_listed(names: list[str], known: dict[str, list[Row]]) -> set[str]:
+    """Names of sources and of all that they listed, however deep."""
+    listed: dict[str | None, set[str]] = defaultdict(set)
+    for name, rows in known.items():
+        for row in rows:
+            listed[row.get("parent_id")].add(name)
+    found, fresh = set(), set(names)
+    while fresh:
+        found |= fresh
+        fresh = {entry for name in fresh for entry in listed[name]} - found
+    return found
 
 
 def _read_ledger(out: Path) -> list[Row]:

@@ -26,7 +26,8 @@ from pipeline.plan import Stage
 from pipeline.records import DropReason, Row
 from pipeline.sources import expand, spread_hosts
 from pipeline.step import Runner
-from pipeline.storage import write_text
+from pipeline.storage import as_path, write_text
+from pipeline.tombstones import Gatekeeper
 from pipeline.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
 
@@ -36,16 +37,21 @@ _COLUMNS = ("source_id", "uri", "parent_id", "platform", "title", "uploader", "d
 INTERRUPTED = 130
 
 
-def preview(sources: list[Row], config: Config, weights: WeightStore, gate: Gate | None = None) -> Iterator[Row]:
+def preview(
+    sources: list[Row], config: Config, weights: WeightStore, out: Path | None = None, gate: Gate | None = None
+) -> Iterator[Row]:
     """Every source, and every one that a listing leads to, with what its site says of it.
 
+    Args:
+        out: data set whose forgotten sources are not asked for.
     Yields:
         `title`, `duration_s`, `format_id`, `num_bytes` as far as known, or `fault_reason` and `fault_detail`; listings
         too, with the reason LISTING.
     """
     here = Path()  # nothing is written
     crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
-    look = Stage("crawl", lambda _config, _weights, _out: crawler.look, reads=("source_id", "uri"))
+    wanted = Gatekeeper(crawler.look, out) if out is not None else crawler.look
+    look = Stage("crawl", lambda _config, _weights, _out: wanted, reads=("source_id", "uri"))
     runner = Runner((look,), config, weights, here, lambda _event: None)
     known: dict[str, Row] = {}
     while sources:
@@ -83,10 +89,10 @@ def as_line(row: Row) -> str:
     return json.dumps(told | fault, ensure_ascii=False)
 
 
-def show(sources: list[Row], config: Config, weights: WeightStore, console: Console, out: Path | None = None) -> None:
-    """Look at all sources, line by line, then the totals; `out` gets the lines as JSON."""
+def show(found: Iterator[Row], console: Console, listing: Path | None = None) -> None:
+    """Print what a preview yields, line by line, then the totals; `listing` gets the lines as JSON."""
     rows: list[Row] = []
-    for row in preview(sources, config, weights):
+    for row in found:
         rows.append(row)
         length = f"{row['duration_s']:.0f} s" if row.get("duration_s") else "? s"
         size = f"{row['num_bytes'] / 1e6:.1f} MB" if row.get("num_bytes") else "? MB"
@@ -97,22 +103,25 @@ def show(sources: list[Row], config: Config, weights: WeightStore, console: Cons
     print_totals(rows, console)
     if any(row.get("fault_reason") == DropReason.RATE_LIMITED for row in rows):
         console.print("Some sites asked us to slow down: raise crawl.host_interval_s, or try again later.")
-    if out is not None:
-        write_text(out, "".join(as_line(row) + "\n" for row in rows))
-        console.print(f"Listed in {out}", highlight=False, markup=False, soft_wrap=True)
+    if listing is not None:
+        write_text(listing, "".join(as_line(row) + "\n" for row in rows))
+        console.print(f"Listed in {listing}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
-    parser.add_argument("--manifest", type=Path, required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
-    parser.add_argument("--out", type=Path, help="JSON lines, one per source")
+    parser.add_argument(
+        "--manifest", type=as_path, required=True, help="a list of sources, or a folder of media"
+    )
+    parser.add_argument("--out", type=as_path, help="JSON lines, one per source")
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. crawl.cookies_file=cookies.txt")
     args = parser.parse_args(arguments)
     try:
         config = load_config([args.config] if args.config else [], args.overrides)
         check_crawl_config(config.crawl)
-        show(read_manifest(args.manifest), config, WeightStore.from_environment(), make_console(), args.out)
+        found = preview(read_manifest(args.manifest), config, WeightStore.from_environment())
+        show(found, make_console(), args.out)
     except (ManifestError, ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

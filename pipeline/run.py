@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
         os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
         if config.run.mode == "metadata":
-            preview.show(sources, config, store, console, out / "preview.jsonl")
+            preview.show(preview.preview(sources, config, store, out), console, out / "preview.jsonl")
             return 0
         with alone(out, "run"):
             run(sources, out, config, store, console)

@@ -38,7 +38,7 @@ class Forbidden(StorageError):
     """A place that these credentials may not use."""
 
 
-class UnknownStorage(ValueError):
+class UnknownStorage(ArgumentTypeError):
     """An address that nothing installed can open."""
 
 
@@ -73,10 +73,10 @@ def as_path(text: str) -> Path:
     return cast(Path, UPath(text.rstrip("/"), use_listings_cache=False))  # other processes write there too
 
 
-def local_folder(text: str) -> Path:
+def local_path(text: str) -> Path:
     """For arguments that can only be on this machine, such as the run of a model in training."""
     if protocol_of(text) is not None:
-        raise ArgumentTypeError(f"{text} is not on this machine; name a folder")
+        raise ArgumentTypeError(f"{text} is not on this machine; name a local path")
     return as_path(text)
 
 

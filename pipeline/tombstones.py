@@ -23,6 +23,7 @@ from pipeline.ledger import BrokenPart, part_files
 from pipeline.records import CRAWL, PROBE, SOURCE, Dropped, DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import is_file, is_remote, list_files, read_table, read_text, remove, write_parquet, write_text
+from stages.crawl import fetch_keys
 
 FILE = "tombstones.jsonl"
 PARTS_ROW_GROUP = 8
@@ -196,19 +197,12 @@ def media_of(media: Path, rows: list[Row]) -> list[Path]:
     """Files of the media store that were made for sources: media and what lies beside them, receipts, partials."""
     hashes = {row["sha256"] for row in rows if row.get("sha256")}
     found = [file for file in list_files(media, "*") if file.name.split(".")[0] in hashes] if hashes else []
-    for key in {key for row in rows for key in _fetch_keys(row)}:
+    for key in {key for row in rows for key in fetch_keys(row)}:
         receipt, partial = media / "fetched" / f"{key}.json", media / "partial" / key
         found += [receipt] if is_file(receipt) else []
         if not is_remote(media):  # unfinished downloads are on the disk of a node
             found += [path for path in (*partial.rglob("*"), partial, partial.with_suffix(".lock")) if path.exists()]
     return sorted(found)
-
-
-def _fetch_keys(row: Row) -> set[str]:
-    """Names under which the crawl may have filed the address of a source."""
-    uri = row.get("uri") or ""
-    addresses = [uri, *(f"{uri}\n{row[name]}" for name in ("format_id", "expect_format_id") if row.get(name))]
-    return {hashlib.sha256(address.encode()).hexdigest()[:32] for address in addresses}
 
 
 def remove_files(paths: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ from stages.crawl._addresses import host_of, is_remote, is_search
 from stages.crawl._config import CHANGES_RESULTS, CrawlConfig, check_crawl_config
 from stages.crawl._crawler import Crawler
 from stages.crawl._gate import Gate, HostGate
+from stages.crawl._store import fetch_keys
 
 __all__ = [
     "CHANGES_RESULTS",
@@ -12,6 +13,7 @@ __all__ = [
     "Gate",
     "HostGate",
     "check_crawl_config",
+    "fetch_keys",
     "host_of",
     "is_remote",
     "is_search",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import random
 import re
@@ -28,7 +27,7 @@ from stages.crawl._addresses import (
 )
 from stages.crawl._config import CrawlConfig
 from stages.crawl._gate import Gate, HostGate
-from stages.crawl._store import MediaStore
+from stages.crawl._store import MediaStore, fetch_key
 from stages.media import probe_media
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ class Crawler:
             raise Dropped(DropReason.TOO_LONG, f"{duration_s:.0f} s > {self._config.max_duration_s:g}")
 
     def _remote(self, uri: str, format_id: str | None) -> Row:
-        key = hashlib.sha256(f"{uri}\n{format_id}".encode() if format_id else uri.encode()).hexdigest()[:32]
+        key = fetch_key(uri, format_id)
         with self._store.workspace(key) as partial:
             facts = self._store.receipt(key)
             if facts is None:

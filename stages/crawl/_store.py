@@ -101,6 +101,16 @@ class MediaStore:
         return here / "partial" / key
 
 
+def fetch_key(uri: str, format_id: str | None) -> str:
+    """Name under which the fetch of an address is filed; a format that a manifest expects is a fetch of its own."""
+    return hashlib.sha256(f"{uri}\n{format_id}".encode() if format_id else uri.encode()).hexdigest()[:32]
+
+
+def fetch_keys(row: Row) -> set[str]:
+    """All names under which a source may have been filed."""
+    return {fetch_key(row.get("uri") or "", row.get(name)) for name in ("", "format_id", "expect_format_id")}
+
+
 def local_facts(path: Path, max_bytes: int) -> Row:
     """The crawl's columns of a file that is used in place.
 

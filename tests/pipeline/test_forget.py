@@ -21,17 +21,20 @@ from pipeline.finalize import finalize, wanted_sources
 from pipeline.ledger import alone, read_parts
 from pipeline.plan import STAGES
 from pipeline.policy import PolicyConfig
+from pipeline.preview import preview
 from pipeline.records import DropReason
 from pipeline.rows import rows_from_table
 from pipeline.step import Runner
 from pipeline.storage import list_files, read_table, read_text, upload
 from pipeline.tombstones import Tombstones, read_tombstones
 from pipeline.weights import WeightStore
+from stages.crawl import CrawlConfig
 from tests.kept_rows import kept_clip, write_rows
 from tests.media_files import steady, tone, write_media
 
 CONFIG = Config(finalize=FinalizeConfig(shard_bytes=28_000 * 250))
 """Three clips a shard."""
+LISTED = {"last_stage": "crawl", "fault_reason": "listing", "fault_detail": "expanded to 1 sources", "entries": ["x"]}
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +266,25 @@ def test_a_copy_of_its_bytes_goes_with_a_source(out, capsys):
     assert "reupload" in capsys.readouterr().out
     finalize(out, CONFIG)
     assert not any(row_id.startswith("reupload-") for row_id in _ids(out, "shards/*"))
+
+
+def test_everything_that_a_page_listed_goes_with_it(out, capsys):
+    write_rows(out, {"row_id": "page", "source_id": "page", "uri": "https://video.test/user", **LISTED}, generation=5)
+    write_rows(out, kept_clip("from-page", 0, parent_id="page"), kept_clip("other", 1, parent_id="di-1"), generation=6)
+    finalize(out, CONFIG)
+    assert _forget(out, "--source", "page") == 0
+    assert "forgotten: 2 sources as a whole" in capsys.readouterr().out
+    forgotten = {row["source_id"] for row in _state(out)["ledger"] if row.get("drop_reason") == "forgotten"}
+    assert forgotten == {"page", "from-page"}
+
+
+def test_a_look_ahead_does_not_ask_for_what_is_forgotten(out):
+    assert _forget(out, "--source", "ada-1") == 0
+    sources = [{"source_id": name, "uri": "https://127.0.0.1:9/"} for name in ("ada-1", "eve")]
+    config = Config(crawl=CrawlConfig(retries=0))
+    seen = {row["source_id"]: row for row in preview(sources, config, WeightStore(out), out)}
+    assert seen["ada-1"]["fault_reason"] == DropReason.FORGOTTEN
+    assert seen["eve"]["fault_reason"] == DropReason.FORBIDDEN_ADDRESS
 
 
 def test_a_source_that_sounds_alike_is_named_and_stays(out, capsys):

@@ -25,7 +25,7 @@ from pipeline.storage import (
     is_dir,
     is_file,
     list_files,
-    local_folder,
+    local_path,
     open_parquet,
     read_table,
     read_text,
@@ -71,7 +71,7 @@ def test_addresses_are_told_apart():
         with pytest.raises(UnknownStorage, match=message):
             as_path(text)
     with pytest.raises(Exception, match="not on this machine"):
-        local_folder("s3://bucket/run")
+        local_path("s3://bucket/run")
 
 
 def test_what_is_written_is_there_and_replaced_as_a_whole(remote):
