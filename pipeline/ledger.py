@@ -196,7 +196,7 @@ def _finest(indices: list[int], keys: list[dict]) -> list[int] | None:
     counted = []
     for rows in shots.values():
         clips = [idx for idx in rows if keys[idx]["clip_idx"] is not None]
-        if clips and len(clips) != keys[clips[0]]["num_clips"]:
+        if clips and len(clips) != max(keys[idx]["num_clips"] or 0 for idx in clips):  # the last one tells it
             return None
         counted += clips or rows
     return counted

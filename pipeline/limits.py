@@ -39,6 +39,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("*.webrtc_aggressiveness", 0, 3),
     ("policy.min_dnsmos_*", 0, 5),
     ("policy.max_*_deg", 0, 180),
+    ("track.max_*_deg", 0, 180),
     ("policy.min_sync_conf", 0, math.inf),
     ("*_sim", -1, 1),
     ("*_conf", 0, 1),
@@ -70,6 +71,7 @@ ORDERED: tuple[tuple[str, str], ...] = (
     ("geometry.expression_min", "geometry.expression_max"),
     ("features.overlap_s", "features.window_s"),
     ("policy.min_clip_s", "track.max_clip_s"),
+    ("track.min_clip_s", "track.max_clip_s"),
 )
 """The first of two settings may not be above the second."""
 

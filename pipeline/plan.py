@@ -75,7 +75,7 @@ def _scan(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 def _track(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.track import FaceTracker
 
-    return FaceTracker(config.track, weights)
+    return FaceTracker(config.track, config.mouth, weights)
 
 
 def _identity(config: Config, weights: WeightStore, out: Path) -> StageFunction:

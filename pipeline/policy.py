@@ -129,6 +129,33 @@ def _shot_length(row: Row, policy: PolicyConfig) -> str | None:
     return f"shot of {length_s:.2f} s < {policy.min_clip_s:g}" if length_s < policy.min_clip_s else None
 
 
+CUTTING = (
+    DropReason.FACE_LOST,
+    DropReason.MULTI_FACE,
+    DropReason.IDENTITY_CHANGE,
+    DropReason.POSE,
+    DropReason.MOUTH_HIDDEN,
+)
+"""What cuts a stretch out of a shot. One that is long enough for a clip is judged by its measurements all the same."""
+
+
+def _cut_out(reason: DropReason) -> Callable[[Row, PolicyConfig], str | None]:
+    def test(row: Row, policy: PolicyConfig) -> str | None:
+        length_s = row["end_s"] - row["start_s"]
+        if row.get("unusable") != reason or length_s >= policy.min_clip_s:
+            return None
+        return f"{length_s:.2f} s, cut out of the shot"
+
+    return test
+
+
+def _crowded(row: Row, policy: PolicyConfig) -> str | None:
+    ratio, alone_s = row.get("shot_multi_face_ratio"), row.get("shot_alone_s") or 0.0
+    if ratio is None or ratio <= policy.max_multi_face_ratio or alone_s >= policy.min_clip_s:
+        return None
+    return f"a second face in {ratio:.2f} of the looks, and never {policy.min_clip_s:g} s without"
+
+
 def _clip_length(row: Row, policy: PolicyConfig) -> str | None:
     length_s = row["end_s"] - row["start_s"]
     return f"clip of {length_s:.2f} s < {policy.min_clip_s:g}" if length_s < policy.min_clip_s else None
@@ -171,8 +198,9 @@ CHECKS: tuple[Check, ...] = (
     Check("hear", DropReason.NOISE, _below("source_dnsmos_sig", "min_dnsmos_sig")),
     Check("scan", DropReason.TOO_SHORT, _shot_length),
     Check("scan", DropReason.NO_FACE, _below("shot_face_ratio", "min_shot_face_ratio")),
-    Check("scan", DropReason.MULTI_FACE, _above("shot_multi_face_ratio", "max_multi_face_ratio")),
+    Check("scan", DropReason.MULTI_FACE, _crowded),
     Check("scan", DropReason.FACE_TOO_SMALL, _below("shot_face_px", "min_face_px")),
+    *(Check("track", reason, _cut_out(reason)) for reason in CUTTING),
     Check("track", DropReason.TOO_SHORT, _clip_length),
     Check("track", DropReason.MULTI_FACE, _above("track_multi_face_ratio", "max_multi_face_ratio")),
     Check("track", DropReason.FACE_LOST, _below("track_ratio", "min_track_ratio")),

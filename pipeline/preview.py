@@ -110,9 +110,7 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
-    parser.add_argument(
-        "--manifest", type=as_path, required=True, help="a list of sources, or a folder of media"
-    )
+    parser.add_argument("--manifest", type=as_path, required=True, help="a list of sources, or a folder of media")
     parser.add_argument("--out", type=as_path, help="JSON lines, one per source")
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. crawl.cookies_file=cookies.txt")

@@ -177,6 +177,7 @@ SCAN = pa.schema(
         _column("shot_num_looks", _i32, "frames of the shot in which faces were looked for"),
         _column("shot_face_ratio", _f32, "share of looks with at least one face", "0-1"),
         _column("shot_multi_face_ratio", _f32, "share of looks with two or more faces", "0-1"),
+        _column("shot_alone_s", _f32, "longest stretch without a second face, as far as looks can tell: at most", "s"),
         _column("shot_face_px", _f32, "median shorter side of the largest face, in source pixels", "px"),
     ]
 )
@@ -184,12 +185,13 @@ SCAN = pa.schema(
 TRACK = pa.schema(
     [
         _column("clip_idx", _i32, "index of the clip in its shot"),
-        _column("num_clips", _i32, "clips of the shot"),
+        _column("num_clips", _i32, "clips of the shot, told by the last of them"),
         _column("start_s", _f64, "time of the clip's first frame, on the presentation clock", "s"),
         _column("end_s", _f64, "end of the clip (exclusive)", "s"),
         _column("num_frames", _i32, "frames of the clip at 25 fps"),
+        _column("unusable", _str, "reason that cut this stretch out of the shot; null: a clip that can be used"),
         _column("track_ratio", _f32, "share of frames with landmarks", "0-1"),
-        _column("track_multi_face_ratio", _f32, "share of looked-at frames with a second face", "0-1"),
+        _column("track_multi_face_ratio", _f32, "share of frames with a second face", "0-1"),
         _column("face_px", _f32, "median shorter side of the face box, in source pixels", "px"),
         _column("yaw_deg", _f32, "95th percentile of |yaw|, 0 is frontal", "deg"),
         _column("pitch_deg", _f32, "95th percentile of |pitch|, 0 is frontal", "deg"),

@@ -94,9 +94,10 @@ class Runner:
         if not stage.splits or not last:
             yield row | fault
             return
-        index, count = stage.splits
-        for missing in range(last[index] + 1, last[count]):
-            yield row | {index: missing, count: last[count]} | fault
+        index, total = stage.splits
+        end = last.get(total) or last[index] + 2  # a row that tells no number has at least one more behind it
+        for missing in range(last[index] + 1, end):
+            yield row | {index: missing, total: end} | fault
 
     def _results(self, stage: Stage, row: Row) -> Iterator[Row]:
         with self._media_here(stage, row) as (seen, address):

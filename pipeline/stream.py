@@ -232,7 +232,7 @@ class _Completion:
     """Counts the sources of which every row has been written."""
 
     def __init__(self) -> None:
-        self._left: dict[tuple[str, int | None], int] = {}
+        self._clips: dict[tuple[str, int], tuple[int, int]] = {}
         self._shots: dict[str, int] = {}
         self.num_sources = 0
 
@@ -242,9 +242,10 @@ class _Completion:
             self.num_sources += 1
             return
         shot = (source, row["shot_idx"])
-        self._left.setdefault(shot, row["num_clips"] if row["clip_idx"] is not None else 1)
-        self._left[shot] -= 1
-        if self._left[shot] == 0:
+        num_seen, num_clips = self._clips.get(shot, (0, 0))
+        told = row["num_clips"] if row["clip_idx"] is not None else 1  # the last clip tells it
+        self._clips[shot] = num_seen, num_clips = num_seen + 1, max(num_clips, told or 0)
+        if num_seen == num_clips:
             self._shots.setdefault(source, row["num_shots"])
             self._shots[source] -= 1
             self.num_sources += self._shots[source] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -51,6 +52,10 @@ class Look:
     face_sides_px: tuple[float, ...]
     thumb_jpeg: bytes
 
+    def shows_several(self, second_face_ratio: float) -> bool:
+        sides_px = self.face_sides_px
+        return len(sides_px) > 1 and sides_px[1] >= second_face_ratio * sides_px[0]
+
 
 class CutFinder:
     """Hard cuts by PySceneDetect's adaptive detector, in presentation time; tells them some frames late."""
@@ -95,17 +100,25 @@ class CutFinder:
         return [self._times_s[cut.frame_num] for cut in cuts]
 
 
-def summarise_looks(looks: list[Look], second_face_ratio: float) -> Row:
-    """The SCAN columns about faces; without a look only their number, without a face no size."""
+def summarise_looks(looks: list[Look], second_face_ratio: float, start_s: float, end_s: float) -> Row:
+    """The SCAN columns about faces of the shot [start_s, end_s); without a look only their number."""
     row: Row = {"shot_num_looks": len(looks)}
     if not looks:
         return row
     seen = [look.face_sides_px for look in looks if look.face_sides_px]
-    several = [sides for sides in seen if len(sides) > 1 and sides[1] >= second_face_ratio * sides[0]]
-    row |= {"shot_face_ratio": len(seen) / len(looks), "shot_multi_face_ratio": len(several) / len(looks)}
+    several = [look.shows_several(second_face_ratio) for look in looks]
+    row |= {"shot_face_ratio": len(seen) / len(looks), "shot_multi_face_ratio": sum(several) / len(looks)}
+    row["shot_alone_s"] = _longest_alone_s([look.time_s for look in looks], several, start_s, end_s)
     if seen:
         row["shot_face_px"] = median(sides[0] for sides in seen)
     return row | {"thumb_jpeg": looks[len(looks) // 2].thumb_jpeg}
+
+
+def _longest_alone_s(times_s: list[float], several: list[bool], start_s: float, end_s: float) -> float:
+    """The longest time between two looks at several faces, or an end of the shot; a look alone among others errs."""
+    around = [several[0], *several, several[-1]]
+    crowded = [time_s for k, time_s in enumerate(times_s) if sum(around[k : k + 3]) > 1]
+    return max(after - before for before, after in pairwise([start_s, *crowded, end_s]))
 
 
 class ShotScanner:
@@ -166,7 +179,7 @@ class ShotScanner:
         yield self._shot(start_s, end_s, looks)
 
     def _shot(self, start_s: float, end_s: float, looks: list[Look]) -> Row:
-        faces = summarise_looks(looks, self._config.second_face_ratio)
+        faces = summarise_looks(looks, self._config.second_face_ratio, start_s, end_s)
         return {"shot_start_s": start_s, "shot_end_s": end_s} | faces
 
     def _look(self, frame: SourceFrame) -> Look:

@@ -8,19 +8,27 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.config import Config
 from pipeline.plan import STAGES, StageFunction
 from pipeline.records import Row
 from pipeline.weights import WeightStore
 
+GREED_BYTES = 6_000_000_000
+
 
 def _faulty_probe(config: Config, weights: WeightStore, out: Path) -> StageFunction:
-    """The real stage, but for three sources."""
+    """The real stage, but for four sources."""
     probe = next(stage for stage in STAGES if stage.name == "probe").build(config, weights, out)
 
     def stage(row: Row):
         if row["source_id"] == "poison":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if row["source_id"] == "greedy":
+            taken = np.ones(GREED_BYTES, np.uint8)
+            time.sleep(30)  # Ray looks at the memory four times a second
+            del taken
         if row["source_id"] == "hanging":
             time.sleep(600)
         if row["source_id"] == "unlucky" and not (out / "died").exists():

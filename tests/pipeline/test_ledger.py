@@ -36,7 +36,7 @@ def test_a_source_dropped_before_its_shots_is_complete(tmp_path):
 def test_a_source_waits_for_all_its_shots_and_clips(tmp_path):
     _write(tmp_path, 1, _row("a", 0, num_shots=2))
     assert read_parts(tmp_path).incomplete == ["a"]
-    _write(tmp_path, 1, _row("a", 1, 0, num_shots=2, num_clips=2))
+    _write(tmp_path, 1, _row("a", 1, 0, num_shots=2))  # only the last clip tells how many there are
     assert read_parts(tmp_path).incomplete == ["a"]
     _write(tmp_path, 1, _row("a", 1, 1, num_shots=2, num_clips=2))
     assert _ids(tmp_path) == ["a-s0000", "a-s0001-c000", "a-s0001-c001"]

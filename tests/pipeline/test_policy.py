@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.policy import CHECKS, PolicyConfig, Verdict, decide
+from pipeline.policy import CHECKS, CUTTING, PolicyConfig, Verdict, decide
 from pipeline.records import ROW, DropReason, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
@@ -70,6 +70,7 @@ BAD = [
     ("scan", "no_face", {"shot_face_ratio": 0.1}),
     ("scan", "multi_face", {"shot_multi_face_ratio": 0.5}),
     ("scan", "face_too_small", {"shot_face_px": 40.0}),
+    *(("track", str(reason), {"unusable": str(reason), "end_s": 2.5}) for reason in CUTTING),
     ("track", "too_short", {"end_s": 1.0}),
     ("track", "multi_face", {"track_multi_face_ratio": 0.5}),
     ("track", "face_lost", {"track_ratio": 0.5}),
@@ -167,3 +168,14 @@ def test_changed_bytes_are_dropped_only_where_the_same_are_asked_for():
     verdict = decide(row, PolicyConfig(require_same_bytes=True), STAGES)
     assert (verdict["drop_stage"], verdict["drop_reason"]) == ("crawl", "changed")
     assert decide(row | {"bytes_changed": False}, PolicyConfig(require_same_bytes=True), STAGES)["verdict"] == "pending"
+
+
+def test_a_long_stretch_that_cut_a_shot_is_judged_by_its_measurements():
+    assert decide(GOOD | {"unusable": "pose"}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+    assert decide(GOOD | {"unusable": "pose", "yaw_deg": 50.0}, PolicyConfig(), STAGES)["drop_reason"] == "pose"
+
+
+def test_a_second_face_for_a_while_leaves_the_rest_of_a_shot():
+    for_a_while = GOOD | {"shot_multi_face_ratio": 0.5, "shot_alone_s": 3.5}
+    assert decide(for_a_while, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+    assert decide(for_a_while, PolicyConfig(min_clip_s=4.0), STAGES)["drop_reason"] == "multi_face"

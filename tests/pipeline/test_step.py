@@ -114,6 +114,18 @@ def test_a_stage_that_fails_part_way_accounts_for_the_rest(tmp_path):
     ]
 
 
+def test_a_stage_that_has_not_told_its_number_yet_leaves_one_row_for_the_rest(tmp_path):
+    def track(row: Row):
+        yield row | {"clip_idx": 0, "start_s": 0.0, "end_s": 8.0}
+        raise Dropped(DropReason.CORRUPT, "frame 200")
+
+    rows = _run(tmp_path, _stage("track", track))
+    assert [(row["clip_idx"], row.get("num_clips"), row.get("drop_reason")) for row in rows] == [
+        (0, None, None),
+        (1, 2, "corrupt"),
+    ]
+
+
 def test_events_count_one_entry_and_every_row_that_leaves(tmp_path):
     events: list[Event] = []
     _run(tmp_path, _stage("scan", _scan), events=events)

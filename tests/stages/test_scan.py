@@ -58,20 +58,31 @@ def test_no_frames_no_cuts() -> None:
 
 def test_looks_are_summarised() -> None:
     looks = [Look(k / 2, sides, bytes([k])) for k, sides in enumerate([(100.0, 30.0), (), (80.0, 10.0), (120.0,)])]
-    assert summarise_looks(looks, 0.25) == {
+    assert summarise_looks(looks, 0.25, 0.0, 2.0) == {
         "shot_num_looks": 4,
         "shot_face_ratio": 0.75,
         "shot_multi_face_ratio": 0.25,
+        "shot_alone_s": 2.0,
         "shot_face_px": 100.0,
         "thumb_jpeg": bytes([2]),
     }
-    assert summarise_looks([Look(0.0, (), b"x")], 0.25).keys() == {
+    assert summarise_looks([Look(0.0, (), b"x")], 0.25, 0.0, 1.0).keys() == {
         "shot_num_looks",
         "shot_face_ratio",
         "shot_multi_face_ratio",
+        "shot_alone_s",
         "thumb_jpeg",
     }
-    assert summarise_looks([], 0.25) == {"shot_num_looks": 0}
+    assert summarise_looks([], 0.25, 0.0, 1.0) == {"shot_num_looks": 0}
+
+
+@pytest.mark.parametrize(
+    ("faces", "alone_s"),
+    [("11111111", 4.0), ("22222222", 0.5), ("11122211", 1.5), ("11121111", 4.0), ("12222222", 0.5), ("11111122", 3.0)],
+)
+def test_how_long_a_face_is_alone(faces: str, alone_s: float) -> None:
+    looks = [Look(k / 2, (100.0,) * int(number), b"") for k, number in enumerate(faces)]
+    assert summarise_looks(looks, 0.25, 0.0, 4.0)["shot_alone_s"] == alone_s
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import PAYLOAD, TRACK, Dropped, DropReason, Row
+from pipeline.records import PAYLOAD, TRACK, DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.weights import WeightStore
 from stages.crop import crop_face, decode_jpeg
-from stages.landmarks import RIGID
 from stages.media import decode_audio, decode_video
-from stages.track import FaceTracker, TrackConfig, clip_lengths, fill_gaps, measure_jitter
+from stages.mouth import MouthConfig
+from stages.track import FaceTracker, TrackConfig
 from tests.stages.footage import blank, film, photo, place
 
 PICTURES = {"pts_s", "face_jpeg", "landmarks", "blendshapes", "crop_box_xyxy_px", "bbox_xyxy_px", "audio_pcm16"}
@@ -20,7 +20,7 @@ PICTURES = {"pts_s", "face_jpeg", "landmarks", "blendshapes", "crop_box_xyxy_px"
 
 @pytest.fixture(scope="module")
 def tracker(weights: WeightStore) -> Iterator[FaceTracker]:
-    opened = FaceTracker(TrackConfig(max_clip_s=0.6), weights)
+    opened = FaceTracker(TrackConfig(max_clip_s=0.6), MouthConfig(), weights)
     yield opened
     opened.close()
 
@@ -34,58 +34,16 @@ def _nodding(num_frames: int) -> list[np.ndarray]:
     return [place(blank(400, 520), photo(), (40 + 2 * k, 20), 0.7) for k in range(num_frames)]
 
 
-@pytest.mark.parametrize(
-    ("num_frames", "lengths"),
-    [(1, [1]), (250, [250]), (251, [125, 126]), (575, [191, 192, 192]), (3000, [250] * 12)],
-)
-def test_a_shot_is_cut_evenly(num_frames: int, lengths: list[int]) -> None:
-    assert clip_lengths(num_frames, 250) == lengths
-
-
-def test_gaps_are_filled_linearly_and_ends_stand_still() -> None:
-    points = np.array([[9.0], [1.0], [9.0], [9.0], [4.0], [9.0]])
-    found = np.array([False, True, False, False, True, False])
-    assert fill_gaps(points, found, 2)[:, 0].tolist() == [1, 1, 2, 3, 4, 4]
-
-
-@pytest.mark.parametrize(("found", "begins"), [([0, 0, 0, 1, 1], 0), ([1, 0, 0, 0, 1], 1), ([1, 1, 0, 0, 0], 2)])
-def test_a_long_gap_loses_the_face(found: list[int], begins: int) -> None:
-    with pytest.raises(Dropped) as dropped:
-        fill_gaps(np.zeros((5, 1)), np.array(found, bool), 2)
-    assert dropped.value.reason is DropReason.FACE_LOST
-    assert dropped.value.detail == f"no face in 3 frames in a row, from frame {begins} of the clip"
-
-
-def _head(x: np.ndarray) -> np.ndarray:
-    points = np.zeros((len(x), 478, 3), np.float32)
-    points[:, 0, 0], points[:, 1, 0] = -50, 50
-    points[:, list(RIGID), 0] = x[:, None]
-    return points
-
-
-def test_jitter_of_even_motion_is_none_whatever_the_rate() -> None:
-    shown = np.floor(np.arange(60) * 30 / 25 + 1e-9)  # 30 frames a second, picked at 25
-    assert measure_jitter(_head(shown), shown / 30) == pytest.approx(0, abs=1e-4)
-    held = np.arange(60) // 2  # 12.5 frames a second: each is shown twice
-    assert measure_jitter(_head(held), held / 12.5) == pytest.approx(0, abs=1e-4)
-
-
-def test_jitter_is_acceleration_in_face_widths() -> None:
-    shaking = np.where(np.arange(60) % 2, 1.0, -1.0)
-    assert measure_jitter(_head(shaking), np.arange(60) / 25) == pytest.approx(4 / 100, rel=1e-4)
-    assert measure_jitter(_head(shaking[:2]), np.arange(2) / 25) == 0
-
-
 def test_clips_of_a_shot(tracker: FaceTracker, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", _nodding(30))
     clips = list(tracker(_shot(path, 0.2, 1.2)))
     assert [clip["num_frames"] for clip in clips] == [12, 13]
-    assert [(clip["clip_idx"], clip["num_clips"]) for clip in clips] == [(0, 2), (1, 2)]
+    assert [(clip["clip_idx"], clip.get("num_clips")) for clip in clips] == [(0, None), (1, 2)]
     assert [clip["start_s"] for clip in clips] == pytest.approx([0.2, 0.68])
     assert [clip["end_s"] for clip in clips] == pytest.approx([0.68, 1.2])
     for clip in clips:
         assert "fault_reason" not in clip
-        assert set(TRACK.names) <= clip.keys()
+        assert set(TRACK.names) - clip.keys() <= {"unusable", "num_clips"}
         assert clip.keys() - set(TRACK.names) - _shot(path, 0, 0).keys() == PICTURES
         num_frames = clip["num_frames"]
         assert clip["track_ratio"] == 1
@@ -134,14 +92,60 @@ def test_a_short_gap_is_bridged_and_counted(tracker: FaceTracker, tmp_path: Path
 
 
 @pytest.mark.parametrize("missing", [range(0, 7), range(3, 10), range(5, 12)])
-def test_a_lost_face_is_a_fault_with_its_measurements(tracker: FaceTracker, tmp_path: Path, missing: range) -> None:
+def test_a_lost_face_is_cut_out_with_its_measurements(tracker: FaceTracker, tmp_path: Path, missing: range) -> None:
     frames = [blank(400, 520) if k in missing else frame for k, frame in enumerate(_nodding(12))]
-    clip = next(iter(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 0.48))))
-    assert clip["fault_reason"] == DropReason.FACE_LOST
-    assert clip["fault_detail"] == f"no face in 7 frames in a row, from frame {missing.start} of the clip"
-    assert clip["track_ratio"] == pytest.approx(5 / 12)
-    assert clip["face_px"] > 100
-    assert clip.keys().isdisjoint(PICTURES)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 0.48)))
+    assert sum(clip["num_frames"] for clip in clips) == 12
+    (lost,) = [clip for clip in clips if clip.get("unusable")]
+    assert lost["unusable"] == DropReason.FACE_LOST
+    assert (lost["start_s"], lost["num_frames"]) == (pytest.approx(missing.start / 25), 7)
+    assert (lost["fault_reason"], lost["fault_detail"]) == (DropReason.NO_FACE, "no face in any of 7 frames")
+    assert lost["track_ratio"] == 0 and lost.keys().isdisjoint(PICTURES)
+    for clip in clips:
+        if clip is not lost:
+            assert clip["track_ratio"] == 1 and clip["face_px"] > 100 and "fault_reason" not in clip
+
+
+def _covered(frame: np.ndarray) -> np.ndarray:
+    """A hand's colour over the lower face."""
+    covered = frame.copy()
+    covered[196:290, 150:290] = (196, 150, 126)
+    return covered
+
+
+def test_a_hand_over_the_mouth_for_a_second_splits_a_clip(weights: WeightStore, tmp_path: Path) -> None:
+    frame = place(blank(400, 520), photo(), (40, 20), 0.7)
+    frames = [_covered(frame) if 30 <= k < 60 else frame for k in range(90)]
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 3.6)))
+    tracker.close()
+    assert [clip.get("unusable") for clip in clips] == [None, DropReason.MOUTH_HIDDEN, None]
+    assert [round(clip["start_s"] * 25) for clip in clips[1:]] == pytest.approx([28, 61], abs=5)
+    assert clips[1]["start_s"] * 25 <= 30 and clips[2]["start_s"] * 25 >= 60  # nothing hidden is left in a clip
+
+
+def test_a_second_face_that_comes_and_goes_splits_a_clip(weights: WeightStore, tmp_path: Path) -> None:
+    alone = place(blank(400, 720), photo(), (20, 20), 0.7)
+    both = place(alone, photo(), (420, 60), 0.5)
+    frames = [both if 40 <= k < 70 else alone for k in range(100)]
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 4.0)))
+    tracker.close()
+    assert [clip.get("unusable") for clip in clips] == [None, DropReason.MULTI_FACE, None]
+    assert [clip["track_multi_face_ratio"] for clip in clips[::2]] == [0, 0]
+
+
+def test_a_face_that_is_suddenly_elsewhere_is_another(weights: WeightStore, tmp_path: Path) -> None:
+    places = [(20, 20)] * 20 + [(420, 60)] * 20
+    frames = [place(blank(400, 720), photo(), xy, 0.5) for xy in places]
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 1.6)))
+    tracker.close()
+    assert [(clip.get("unusable"), clip["num_frames"]) for clip in clips] == [
+        (None, 20),
+        (DropReason.IDENTITY_CHANGE, 1),
+        (None, 19),
+    ]
 
 
 def test_no_face_at_all(tracker: FaceTracker, tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_the_scores_asked_of_faces_are_settings(
 ) -> None:
     frame = place(place(blank(400, 720), photo(), (20, 20), 0.7), photo(), (420, 60), 0.35)
     path = film(tmp_path / "a.mp4", [frame] * 5)
-    tracker = FaceTracker(config, weights)
+    tracker = FaceTracker(config, MouthConfig(), weights)
     clip = next(iter(tracker(_shot(path, 0.0, 0.2))))
     tracker.close()
     assert (clip["track_ratio"], clip["track_multi_face_ratio"]) == (ratio, second_ratio)
@@ -188,11 +192,11 @@ def test_the_scores_asked_of_faces_are_settings(
 def test_a_shot_that_outlasts_its_video(tracker: FaceTracker, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", _nodding(10))
     clips = list(tracker(_shot(path, 0.0, 1.2)))
-    assert [clip["num_frames"] for clip in clips] == [10, 0]
+    assert [(clip["num_frames"], clip.get("num_clips")) for clip in clips] == [(10, None), (0, 2)]
     assert clips[0]["end_s"] == pytest.approx(0.4)
     assert "fault_reason" not in clips[0]
     assert clips[1]["fault_reason"] == DropReason.TRUNCATED
-    assert clips[1]["fault_detail"] == "no frame from 0.60 s on"
+    assert clips[1]["fault_detail"] == "no frame from 0.40 s on"
 
 
 def test_a_shot_shorter_than_a_frame(tracker: FaceTracker, tmp_path: Path) -> None:

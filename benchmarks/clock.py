@@ -1,0 +1,56 @@
+"""Set the wall clock forth and back under a run, and compare what comes out with an undisturbed run.
+
+    python -m benchmarks.clock --library /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+
+Debian's `faketime` has the library: loaded into the driver, Ray and every worker, it shows them a clock of ours, and
+leaves the monotonic one as it is, just as a machine whose time is set does. A run that such a jump ends is begun again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from pathlib import Path
+
+from benchmarks.soak import fingerprint, make_sources, run
+from pipeline.weights import WeightStore
+
+JUMPS = ("+2h", "-3h", "+400d", "-1d", "+0")
+INTERVAL_S = 7.0
+MAX_STARTS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.clock", description=__doc__)
+    parser.add_argument("--library", type=Path, required=True, help="libfaketimeMT.so.1")
+    parser.add_argument("--out", type=Path, default=Path("out/clock"))
+    args = parser.parse_args()
+    folder = args.out.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    manifest = make_sources(folder / "corpus", WeightStore.from_environment())
+    if run(manifest, folder / "undisturbed", None, folder / "undisturbed.log").wait():
+        raise RuntimeError(f"the undisturbed run failed; see {folder / 'undisturbed.log'}")
+    clock = folder / "clock"
+    clock.write_text("+0")
+    faked = {"LD_PRELOAD": str(args.library.resolve(strict=True)), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    os.environ |= faked | {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    num_jumps, codes = 0, list[int]()
+    while not codes or codes[-1]:
+        if len(codes) > MAX_STARTS:
+            raise RuntimeError(f"the run never came through; see {folder / 'disturbed.log'}")
+        driver = run(manifest, folder / "disturbed", None, folder / "disturbed.log")
+        while driver.poll() is None:
+            time.sleep(INTERVAL_S)
+            clock.write_text(JUMPS[num_jumps % len(JUMPS)])
+            num_jumps += 1
+        codes.append(driver.returncode)
+    expected, found = fingerprint(folder / "undisturbed"), fingerprint(folder / "disturbed")
+    wrong = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
+    print(f"{num_jumps} jumps, exit codes {codes}: {len(found)} rows, {len(wrong)} differ {sorted(wrong)[:5]}")
+
+
+if __name__ == "__main__":
+    main()
