@@ -194,8 +194,8 @@ class MediaFile:
 def _moved_to_edit(path: Path, stream: VideoStream) -> Fraction:
     """How much too early, in seconds, FFmpeg shows the pictures of an MP4 whose edit list begins within a frame.
 
-    It leaves that frame out and shows the next one from the edit's start on; the sound it cuts exactly. Videos that were
-    trimmed without coding them anew begin like this. Read without its edits, a file has the true times.
+    It leaves that frame out and shows the next one from the edit's start on; the sound it cuts exactly. Videos that
+    were trimmed without coding them anew begin like this. Read without its edits, a file has the true times.
     """
     entries = stream.index_entries if "mov" in stream.container.format.name else ()
     if not (len(entries) and entries[0].is_discard):

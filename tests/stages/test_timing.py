@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EditorDataset
-from model.sound import Sound
 from model.views import Views
 from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
 from pipeline.rows import table_from_rows
 from pipeline.weights import WeightStore
-from stages.features import FeaturesConfig, WhisperEncoder, WhisperFeatures
+from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row
 from tests.wild.timing import LENGTH_S, Errors, make, measure
@@ -106,3 +105,47 @@ def test_facts_are_the_truth(tmp_path: Path, name: str) -> None:
     assert facts.duration_s == pytest.approx(LENGTH_S + truth.sound_s, abs=0.07)
     assert facts.rotation_deg == variant.rotation_deg
     assert facts.fps_num / facts.fps_den == pytest.approx(float(variant.rate), rel=0.005)
+
+
+NUM_FRAMES = 50
+STEP_S = 0.02
+STRUCK = (11, 17, 24, 30, 36, 41)
+"""Frames in whose middle something is heard."""
+
+
+@pytest.fixture(scope="module")
+def struck(weights: WeightStore, tmp_path_factory: pytest.TempPathFactory) -> EditorDataset:
+    """Clips of faint noise through the feature stage: the first as it is, in each other one frame is struck."""
+    random = np.random.default_rng(0)
+    noise, burst = random.normal(0, 0.01, NUM_FRAMES * 640), 0.7 * np.hanning(160) * random.choice([-1, 1], 160)
+    encode = WhisperFeatures(FeaturesConfig(device="cpu"), weights)
+    rows = []
+    for number, frame in enumerate((None, *STRUCK)):
+        sound = noise.copy()
+        if frame is not None:
+            middle = round((frame + 0.5) / CLIP_FPS * AUDIO_RATE_HZ)
+            sound[middle - 80 : middle + 80] += burst
+        row = clip_row(number, NUM_FRAMES) | {"audio_pcm16": np.rint(sound * 32767).astype(np.int16)}
+        rows.append(encode(row))
+    folder = tmp_path_factory.mktemp("struck")
+    schema = shard_schema(EXP_DIM, rows[0]["whisper"].shape[1])
+    pq.write_table(table_from_rows(rows, schema), folder / "train-00000.parquet", row_group_size=1)
+    return EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(), seed=0)
+
+
+def test_what_the_loader_gives_a_frame_is_centred_on_its_sound(struck: EditorDataset) -> None:
+    blank = np.zeros((256, 256, 3), np.uint8)
+    views = Views(blank, blank, blank[..., 0], blank[..., 0])
+    steps, layers = struck.config.audio_steps, struck.config.audio_layers
+    changes = np.zeros((len(STRUCK), steps, layers))
+    for number, frame in enumerate(STRUCK):
+        plain, hit = (struck.tensors(views, struck.table.clip(clip), frame)["audio"] for clip in (0, number + 1))
+        changes[number] = (hit - plain).square().sum(-1).reshape(steps, layers)
+    change = np.median(changes / changes.sum(axis=1, keepdims=True), axis=0)
+    from_middle_s = (np.arange(steps) - (steps - 1) / 2) * STEP_S
+    assert set(change.argmax(axis=0)) <= {steps // 2 - 1, steps // 2}  # the frame's own two
+    heard_s = from_middle_s @ change / change.sum(axis=0)
+    # A step is centred on its beginning: those of the frame's 40 ms lie 10 ms before its middle, to which the deeper
+    # layers add what they hear elsewhere.
+    assert heard_s[:2] == pytest.approx(0.01, abs=0.003)
+    assert np.abs(heard_s).max() <= 0.013

@@ -39,7 +39,7 @@ class Flashes:
 
 
 def flash_clip(times_s: np.ndarray, events_s: Sequence[float] = EVENTS_S) -> Flashes:
-    """Frames at these times. A flash begins with the first frame at or behind each of `events_s`, and so does a beep."""
+    """Frames at these times. With the first one at or behind each of `events_s` a flash begins, and a beep."""
     first = np.searchsorted(times_s, np.array(events_s) - 1e-6)
     onsets_s = times_s[first]
     since_s = times_s[:, None] - onsets_s[None]
