@@ -85,8 +85,8 @@ def _resampled(
         heard_s += frame.samples / frame.sample_rate
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
         drift_s += (pts_s - due_s - drift_s) / DRIFT_PACKETS
-        jumps = resampler is None or found != shape or abs(pts_s - due_s) > AUDIO_GAP_S
-        if jumps or abs(drift_s) > AUDIO_DRIFT_S:
+        jumps = found != shape or abs(pts_s - due_s) > AUDIO_GAP_S
+        if resampler is None or jumps or abs(drift_s) > AUDIO_DRIFT_S:
             if resampler is not None:
                 yield from _placed(resampler.resample(None), at)
             # Without a limit the two channels of a stereo voice add up to 3 dB more than either.

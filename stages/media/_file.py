@@ -128,7 +128,8 @@ class MediaFile:
         moved = self._moved if stream is self.video else 0
         ticks = int((Fraction(time_s) + self.origin - moved) / (stream.time_base or Fraction(1)))
         ticks = max(-LAST_TICK, min(ticks, LAST_TICK))
-        for target in (ticks, min(ticks, stream.start_time or 0), -LAST_TICK):
+        first = stream.start_time or 0  # FLV finds nothing before it
+        for target in (ticks, min(ticks, first), first, -LAST_TICK):
             try:
                 return self.container.seek(target, stream=stream, backward=True)
             except av.error.FFmpegError as error:
@@ -197,8 +198,8 @@ def _moved_to_edit(path: Path, stream: VideoStream) -> Fraction:
     It leaves that frame out and shows the next one from the edit's start on; the sound it cuts exactly. Videos that
     were trimmed without coding them anew begin like this. Read without its edits, a file has the true times.
     """
-    entries = stream.index_entries if "mov" in stream.container.format.name else ()
-    if not (len(entries) and entries[0].is_discard):
+    entries = stream.index_entries
+    if "mov" not in stream.container.format.name or not len(entries) or not entries[0].is_discard:
         return Fraction(0)
     first = None
     try:

@@ -94,6 +94,15 @@ def test_flash_and_beep_stay_together_however_it_is_combined(
     assert_in_step(measure(path, flashes, truth, from_s, LENGTH_S - 0.3), variant)
 
 
+@pytest.mark.parametrize("late", ["video_skip_s", "sound_skip_s"])
+@pytest.mark.parametrize("from_s", [0.3, 0.75, 1.2])
+def test_a_span_may_begin_before_a_stream_that_is_late(tmp_path: Path, late: str, from_s: float) -> None:
+    """FLV finds nothing before the first packet."""
+    variant = Variant(container="flv", audio="libmp3lame", **{late: 0.5})
+    path, flashes, truth = make(tmp_path, variant)
+    assert_in_step(measure(path, flashes, truth, from_s), variant)
+
+
 @pytest.mark.parametrize("name", ["29.97 fps", "video late, mkv", "sound late, mp4", "rotated by 90", "both late, ts"])
 def test_facts_are_the_truth(tmp_path: Path, name: str) -> None:
     variant = next(variant for variant in VARIANTS if variant.name == name)
