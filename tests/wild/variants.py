@@ -37,9 +37,10 @@ OPTIONS = {
 CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6}
 CENTRE = 2
 """The channel of 5.1 that voices are in."""
-HIDES_PADDING = ("mp4", "mov", "mkv", "webm")
-"""Containers that hide what an encoder puts before sample 0: the first two only where sample 0 is at 0."""
 BY_CODEC = ("mkv", "webm")
+"""Containers that hide what an encoder puts before sample 0."""
+BY_EDIT = ("mp4", "mov")
+"""Containers that hide of it what lies before 0."""
 MUXERS = {"mkv": "matroska", "ts": "mpegts"}
 
 
@@ -235,8 +236,10 @@ def write_variant(path: Path, clip: Clip, variant: Variant) -> Truth:
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     sound_s = variant.start_s
-    if variant.container in HIDES_PADDING and (variant.container in BY_CODEC or sound_s + variant.sound_skip_s == 0):
+    if variant.container in BY_CODEC:
         first_s[1] = variant.start_s + variant.sound_skip_s
+    elif variant.container in BY_EDIT:
+        first_s[1] = max(0.0, first_s[1])
     elif variant.container == "avi":  # counts frames and samples, and what precedes sample 0 is heard as silence
         sound_s, first_s = -first_s[1], [0.0, 0.0]
     origin_s = min(first_s)
@@ -256,8 +259,10 @@ def _pts_s(packet: av.Packet) -> float:
 
 
 def _pictures(container: OutputContainer, clip: Clip, variant: Variant, times_s: np.ndarray) -> list[av.Packet]:
-    options = {"crf": "18", "preset": "ultrafast", "bf": str(variant.b_frames)} if variant.video == "libx264" else {}
+    options = {"preset": "ultrafast", "bf": str(variant.b_frames)} if variant.video == "libx264" else {}
     options |= OPTIONS.get(variant.video, {})
+    if variant.video == "libx264" and not variant.bit_rate:
+        options["crf"] = "18"
     if variant.interlaced:
         options["x264-params"] = "tff=1"
     rate = variant.rate or Fraction(25)
