@@ -31,7 +31,7 @@ from model.sound import Sound, encoder_named
 from model.tasks import DataFacts, load_trained
 from model.track import FaceTrack, follow_face
 from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, Dropped
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped
 from pipeline.storage import local_path
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import crop_face
@@ -87,6 +87,11 @@ def _frames(video: Path, fps: Fraction, start: int, end: int) -> Iterator[UInt8[
     yield from (frame.rgb for frame in islice(ticks, end - start))
 
 
+def sound_time_s(number: int, fps: Fraction) -> float:
+    """When the frame of 25 a second begins whose middle is that of frame `number`: sounds are centred on the middle."""
+    return float((number + Fraction(1, 2)) / fps - Fraction(1, 2 * CLIP_FPS))
+
+
 class Dubber:
     """Edits frames of one video with one sound.
 
@@ -131,7 +136,7 @@ class Dubber:
         length = len(self._track.found)
         waiting: list[tuple[np.ndarray, int, float]] = []
         for number, rgb in enumerate(frames):
-            waiting.append((rgb, to_and_fro(number, length), float(number / fps)))
+            waiting.append((rgb, to_and_fro(number, length), sound_time_s(number, fps)))
             if len(waiting) == batch:
                 yield from self._flush(waiting)
                 waiting = []

@@ -14,8 +14,12 @@ from av.audio.stream import AudioStream
 from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
 from stages.media._file import MAX_LENGTH_S, MediaFile
 
-AUDIO_GAP_S = 0.02
-"""Timestamps this far from the count of samples are a hole or a jump; below it they are rounding (1 ms in Matroska)."""
+AUDIO_GAP_S = 0.015
+"""Timestamps this far from the count of samples are a hole or a jump: a packet has 20 ms or more. Below it they are
+rounding (1 ms in Matroska), or the jitter of a recorder's clock."""
+AUDIO_DRIFT_S = 0.005
+"""On average over `DRIFT_PACKETS` they are no further from it: clocks drift, and Opus has packets of 2.5 ms, too."""
+DRIFT_PACKETS = 16
 AUDIO_PREROLL_S = 0.5
 """Decoded before the asked start: AAC and Opus need some frames (at most 80 ms) to settle."""
 RATES_HZ = (4_000, 768_000)
@@ -69,7 +73,7 @@ def _resampled(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """16 kHz pieces with their place; a new run begins at every hole and change of format."""
     resampler, shape, due_s, at = None, None, 0.0, 0
-    first_s, heard_s = None, 0.0
+    first_s, heard_s, drift_s = None, 0.0, 0.0
     for frame in media.decode(stream):
         if not isinstance(frame, av.AudioFrame):
             continue
@@ -80,12 +84,15 @@ def _resampled(
         _raise_if_absurd(media, frame, pts_s, heard_s, pts_s - first_s)
         heard_s += frame.samples / frame.sample_rate
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if resampler is None or found != shape or abs(pts_s - due_s) > AUDIO_GAP_S:
+        drift_s += (pts_s - due_s - drift_s) / DRIFT_PACKETS
+        jumps = found != shape or abs(pts_s - due_s) > AUDIO_GAP_S
+        if resampler is None or jumps or abs(drift_s) > AUDIO_DRIFT_S:
             if resampler is not None:
                 yield from _placed(resampler.resample(None), at)
             # Without a limit the two channels of a stereo voice add up to 3 dB more than either.
             resampler = AudioResampler("flt", "mono", AUDIO_RATE_HZ, options={"rematrix_maxval": "1.0"})
-            shape, due_s, at = found, pts_s, round((pts_s - start_s) * AUDIO_RATE_HZ)
+            shape, due_s, drift_s = found, pts_s if jumps else due_s + drift_s, 0.0
+            at = round((due_s - start_s) * AUDIO_RATE_HZ)
         due_s += frame.samples / frame.sample_rate
         frame.pts = None
         try:

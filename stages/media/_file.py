@@ -43,6 +43,8 @@ OPTIONS = {
     "max_streams": str(MAX_STREAMS),
     "max_pixels": str(MAX_PIXELS),
 }
+MAX_FRAME_S = 1
+"""A frame within which an edit begins lasts no longer; behind that a file's times are not understood."""
 LAST_TICK = 2**63 - 1
 PIECE_BYTES = 1 << 20
 
@@ -82,7 +84,8 @@ class MediaFile:
         audios = [s for s in self.container.streams.audio if s.codec_context is not None]
         self.video: VideoStream | None = videos[0] if videos else None
         self.audio: AudioStream | None = audios[0] if audios else None
-        starts = [s.start_time * s.time_base for s in [*videos, *audios] if s.start_time is not None and s.time_base]
+        self._moved = _moved_to_edit(path, self.video) if self.video is not None else Fraction(0)
+        starts = [self._since_zero(s.start_time, s) for s in [*videos, *audios] if s.start_time is not None]
         self.origin = min(starts, default=Fraction(0))
         if self.video is not None and self.video.codec_context is not None:
             self.video.codec_context.thread_count = threads
@@ -99,7 +102,10 @@ class MediaFile:
         self.container.close()
 
     def time_s(self, ticks: int, stream: VideoStream | AudioStream) -> float:
-        return float(ticks * (stream.time_base or Fraction(0)) - self.origin)
+        return float(self._since_zero(ticks, stream) - self.origin)
+
+    def _since_zero(self, ticks: int, stream: VideoStream | AudioStream) -> Fraction:
+        return ticks * (stream.time_base or Fraction(0)) + (self._moved if stream is self.video else 0)
 
     def start_s(self, stream: VideoStream | AudioStream) -> float:
         return self.time_s(stream.start_time, stream) if stream.start_time is not None else 0.0
@@ -119,9 +125,11 @@ class MediaFile:
         Raises:
             Dropped: CORRUPT where neither this time nor the beginning is found.
         """
-        ticks = int((Fraction(time_s) + self.origin) / (stream.time_base or Fraction(1)))
+        moved = self._moved if stream is self.video else 0
+        ticks = int((Fraction(time_s) + self.origin - moved) / (stream.time_base or Fraction(1)))
         ticks = max(-LAST_TICK, min(ticks, LAST_TICK))
-        for target in (ticks, min(ticks, stream.start_time or 0), -LAST_TICK):
+        first = stream.start_time or 0  # FLV finds nothing before it
+        for target in (ticks, min(ticks, first), first, -LAST_TICK):
             try:
                 return self.container.seek(target, stream=stream, backward=True)
             except av.error.FFmpegError as error:
@@ -182,6 +190,33 @@ class MediaFile:
                 )
                 return Dropped(DropReason.TOO_LARGE, detail)
         return Dropped(DropReason.CORRUPT, f"{stream.type} of {self.path.name} cannot be decoded{what}")
+
+
+def _moved_to_edit(path: Path, stream: VideoStream) -> Fraction:
+    """How much too early, in seconds, FFmpeg shows the pictures of an MP4 whose edit list begins within a frame.
+
+    It leaves that frame out and shows the next one from the edit's start on; the sound it cuts exactly. Videos that
+    were trimmed without coding them anew begin like this. Read without its edits, a file has the true times.
+    """
+    entries = stream.index_entries
+    if "mov" not in stream.container.format.name or not len(entries) or not entries[0].is_discard:
+        return Fraction(0)
+    first = None
+    try:
+        with av.open(str(path), "r", metadata_errors="replace", options=OPTIONS | {"advanced_editlist": "0"}) as whole:
+            video = whole.streams[stream.index]
+            whole.seek(0, stream=video)
+            for num_read, packet in enumerate(whole.demux(video)):
+                if packet.pts is None or packet.dts is None or num_read > MAX_IDLE_PACKETS:
+                    break
+                if first is not None and packet.dts >= first:
+                    break
+                if packet.pts >= 0 and (first is None or packet.pts < first):
+                    first = packet.pts
+    except av.error.FFmpegError:
+        return Fraction(0)  # whether it can be read is found elsewhere
+    moved = ((first or 0) - (stream.start_time or 0)) * (stream.time_base or Fraction(0))
+    return moved if 0 < moved <= MAX_FRAME_S else Fraction(0)
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:

@@ -158,23 +158,24 @@ def decode_video(
             yield VideoFrame(frame.pts_s, frame.pts_s, frame.rgb(max_side_px))
         return
     with MediaFile(path, threads) as media:
-        stream = video_of(media)
-        early_s = 0.5 * float(max(1 / fps, 1 / frame_rate(stream)))
         shown: VideoFrame | None = None
-        for frame, time_s in pick_by_time(frames_from(media, stream, start_s), start_s, end_s, fps, early_s):
+        for frame, time_s in pick_by_time(frames_from(media, video_of(media), start_s), start_s, end_s, fps):
             rgb = shown.rgb if shown is not None and shown.pts_s == frame.pts_s else frame.rgb(max_side_px)
             shown = VideoFrame(frame.pts_s, time_s, rgb)
             yield shown
 
 
 def pick_by_time(
-    frames: Iterator[SourceFrame], start_s: float, end_s: float | None, fps: Fraction, early_s: float
+    frames: Iterator[SourceFrame], start_s: float, end_s: float | None, fps: Fraction
 ) -> Iterator[tuple[SourceFrame, float]]:
-    """The frame nearest to each tick, and the tick.
+    """The frame on display half a tick behind each tick, and the tick.
 
-    A frame is not shown more than `early_s` before its time, so that one that stands still for seconds in a variable
-    rate video stays until the next is due. Before the first frame the first one stands in; ticks end with the last one.
+    That is the middle of the time for which the tick's picture stands and over which its sound is heard. So whatever
+    begins in the video begins at most half a tick early or late, at any frame rate, constant or not; the nearest frame
+    would begin up to a whole tick less half a frame late at high rates. Before the first frame the first one stands in;
+    ticks end with the last one.
     """
+    half_s = float(1 / (2 * fps))
     current = next(frames, None)
     upcoming = next(frames, None)
     if current is None:
@@ -183,10 +184,8 @@ def pick_by_time(
         time_s = start_s + float(k / fps)
         if end_s is not None and time_s >= end_s - EPSILON_S:
             return
-        while upcoming is not None:
-            lead_s = upcoming.pts_s - time_s
-            if lead_s > EPSILON_S and lead_s >= min(time_s - current.pts_s, early_s) - EPSILON_S:
-                break
+        # Not the one that begins in the middle itself: behind a shot's last tick it may be the next shot's.
+        while upcoming is not None and upcoming.pts_s < time_s + half_s - EPSILON_S:
             current, upcoming = upcoming, next(frames, None)
         if upcoming is None and time_s >= current.pts_s + current.duration_s - EPSILON_S:
             return

@@ -13,7 +13,7 @@ import torch
 from model.compose import blend_mask
 from model.config import TrainConfig
 from model.editor import Editor
-from model.infer import Dubber, InferConfig, dub, play, to_and_fro
+from model.infer import Dubber, InferConfig, dub, play, sound_time_s, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face, runs_of
@@ -113,6 +113,13 @@ def test_play_shows_what_to_and_fro_says(tmp_path: Path):
     write_video(tmp_path / "v.mp4", [np.full((64, 64, 3), level, np.uint8) for level in levels], FPS)
     shown = [float(rgb.mean()) for rgb in play(tmp_path / "v.mp4", FPS, 7, 20)]
     assert shown == pytest.approx([levels[to_and_fro(i, 7)] for i in range(20)], abs=4)
+
+
+def test_a_frame_of_any_rate_has_the_sound_of_its_middle():
+    assert [sound_time_s(k, FPS) for k in (0, 1, 250)] == pytest.approx([0.0, 0.04, 10.0])
+    # 40 ms of 25 fps are two frames of 50: their middles lie 10 ms before and behind the one of 40 ms.
+    assert [sound_time_s(k, 2 * FPS) for k in (500, 501)] == pytest.approx([9.99, 10.01])
+    assert sound_time_s(0, Fraction(15)) == pytest.approx(1 / 30 - 0.02)
 
 
 def test_runs():
