@@ -87,7 +87,9 @@ def _clips(args: argparse.Namespace, config: Config) -> list[Clip]:
         make_clips(args.out / "corpus", WeightStore.from_environment(), args.seconds)
         folder = args.out / "corpus" / "videos"
     clips = []
-    for clip, found in find_clips(folder, args.out / "clips", make_runner(config, args.out), args.seconds, args.trust):
+    for clip, found in find_clips(
+        folder, args.out / "clips", make_runner(config, args.out), args.seconds, trust=args.trust
+    ):
         if clip is not None:
             clips.append(clip)
             print(f"{clip.name}: {clip.num_frames / float(clip.fps):.1f} s, {found}", flush=True)

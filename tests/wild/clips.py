@@ -89,10 +89,8 @@ class FaceFrame:
     def of(points: np.ndarray) -> FaceFrame:
         eyes = points[list(RIGHT_EYE)].mean(axis=0) - points[list(LEFT_EYE)].mean(axis=0)
         ends = points[[FOREHEAD, CHIN]]
-        height = float(np.linalg.norm(ends[1] - ends[0]))
-        return FaceFrame(
-            ends.mean(axis=0), points[list(MOUTH_CORNERS)].mean(axis=0), height, eyes / np.linalg.norm(eyes)
-        )
+        height_px, mouth = float(np.linalg.norm(ends[1] - ends[0])), points[list(MOUTH_CORNERS)].mean(axis=0)
+        return FaceFrame(ends.mean(axis=0), mouth, height_px, eyes / np.linalg.norm(eyes))
 
 
 def covering_matrix(clip: Clip, size_px: tuple[int, int]) -> np.ndarray:
@@ -114,7 +112,7 @@ def warped(rgb: np.ndarray, matrix: np.ndarray, size_px: tuple[int, int]) -> np.
 
 
 def find_clips(
-    folder: Path, cache: Path, runner: Runner, seconds: float, trust: bool
+    folder: Path, cache: Path, runner: Runner, seconds: float, *, trust: bool
 ) -> Iterator[tuple[Clip | None, str]]:
     """The clean clip of each video of a folder, or None, and what was found of it; looked at once.
 

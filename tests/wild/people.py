@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 
 from pipeline.records import AUDIO_RATE_HZ
-from stages.landmarks import SIDES
+from stages.identity import fit_similarity
+from stages.landmarks import CHIN, MOUTH_CORNERS, RIGID, SIDES
 from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
 from tests.wild.film import Film, fitted, samples_until
 
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
 OVAL = (*OVAL, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 """Outline of the face, forehead first."""
+ANCHORS = (*RIGID, *MOUTH_CORNERS, CHIN)
+"""Points at which two faces are laid over each other."""
 ENTER_S = 0.6
 """In which a person steps into the picture."""
 SWAP_FEATHER = 0.06
@@ -101,7 +104,7 @@ def swapped(clip: Clip, other: Clip, begin_s: float, seconds: float) -> Film:
                 yield rgb
                 continue
             share = 1.0 if end <= first else min(1.0, (k - first + 1) / (end - first))
-            matrix, _ = cv2.estimateAffinePartial2D(there[k][list(OVAL)], here[k][list(OVAL)])
+            matrix = fit_similarity(there[k][list(ANCHORS)], here[k][list(ANCHORS)])
             face = cv2.warpAffine(picture, matrix, clip.size_px, borderMode=cv2.BORDER_REPLICATE)
             mask = _oval_mask(here[k], clip.size_px)
             if shift is None:  # once, so that light does not flicker
@@ -112,11 +115,9 @@ def swapped(clip: Clip, other: Clip, begin_s: float, seconds: float) -> Film:
 
     at = samples_until(film.time_s(first))
     audio = np.concatenate([clip.audio[:at], fitted(other.audio, len(clip.audio))[at:]])
-    around = max(1, round(0.08 * clip.fps))
+    around, end = max(1, round(0.08 * clip.fps)), max(end, first)
     changed = replace(film, frames=frames, audio=audio)
-    return changed.label_part(first - around, max(end, first + around), "identity_change").cut_at(
-        first, max(end, first)
-    )
+    return changed.label_part(first - around, max(end, first + around), "identity_change").cut_at(first, end)
 
 
 def dubbed(clip: Clip, other: Clip) -> Film:

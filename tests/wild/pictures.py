@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
 from tests.wild.film import Film, Span, fitted, samples_until
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+SUBTITLES = ("MA MA HU HU", "JIN TIAN TIAN QI", "YI QI SAN BU", "XIA CI ZAI JIAN")
 
 
 def joined(clip: Clip, other: Clip, seconds: float, dissolve_s: float = 0.0) -> Film:
@@ -101,9 +103,7 @@ def slides(clips: list[Clip], seconds_each: float) -> Film:
     def frames() -> Iterator[np.ndarray]:
         for k in range(-(-clip.num_frames // each)):
             shown = clips[k % len(clips)]
-            for j, picture in enumerate(shown.frames()):
-                if j == 10 * (k // len(clips)):
-                    break
+            picture = next(islice(shown.frames(), 10 * (k // len(clips)), None))
             still = warped(picture, covering_matrix(shown, clip.size_px), clip.size_px)
             yield from [still] * min(each, clip.num_frames - k * each)
 
@@ -156,9 +156,8 @@ def enlarged(clip: Clip, face_px: float) -> Film:
     small = (max(16, round(clip.size_px[0] * scale)), max(16, round(clip.size_px[1] * scale)))
 
     def draw(_: int, rgb: np.ndarray) -> np.ndarray:
-        return cv2.resize(
-            cv2.resize(rgb, small, interpolation=cv2.INTER_AREA), clip.size_px, None, 0, 0, cv2.INTER_CUBIC
-        )
+        shrunk = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
+        return cv2.resize(shrunk, clip.size_px, interpolation=cv2.INTER_CUBIC)
 
     return clip.film().change(draw)
 
@@ -173,7 +172,7 @@ def subtitled(clip: Clip, height: float) -> Film:
     """Two lines of white text with a dark edge, that change every two seconds.
 
     Args:
-        height: of the first line's middle, in face heights under the forehead: the lips are at .78, the chin is at 1.
+        height: of the first line's middle, in face heights under the forehead: the lips are at .78, the chin at 1.
     """
     film, points = clip.film(), clip.points()
     face = FaceFrame.of(np.median(points, axis=0))
@@ -183,9 +182,7 @@ def subtitled(clip: Clip, height: float) -> Film:
     def draw(k: int, rgb: np.ndarray) -> np.ndarray:
         out = rgb.copy()
         for line in range(2):
-            text = ("MA MA HU HU", "JIN TIAN TIAN QI", "YI QI SAN BU", "XIA CI ZAI JIAN")[
-                (int(film.time_s(k) / 2) + line) % 4
-            ]
+            text = SUBTITLES[(int(film.time_s(k) / 2) + line) % len(SUBTITLES)]
             (width, tall), _ = cv2.getTextSize(text, FONT, size, thick)
             at = (round(face.middle[0] - width / 2), round(top + (height + 0.17 * line) * face.height_px + tall / 2))
             cv2.putText(out, text, at, FONT, size, (10, 10, 10), 3 * thick, cv2.LINE_AA)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
 from tests.wild import covers, people, pictures, sounds
 from tests.wild.clips import Clip
 from tests.wild.film import Film
@@ -146,10 +145,18 @@ def _event_s(cast: Cast) -> float:
     return 0.5 * cast.clip.num_frames / float(cast.clip.fps)
 
 
+def _swapped(cast: Cast, seconds: float) -> Film:
+    return people.swapped(cast.clip, cast.other, _event_s(cast), seconds)
+
+
 def _held(cast: Cast, share: float) -> Film:
     length = round(share * cast.clip.num_frames)
     first = min(round(EVENT * cast.clip.num_frames), cast.clip.num_frames - length)
     return pictures.held(cast.clip, first, first + length)
+
+
+def _tilted(cast: Cast, roll_deg: float) -> Film:
+    return pictures.tilted(cast.clip, roll_deg).label("pose", "face_lost", "no_face")
 
 
 def _slides(cast: Cast) -> Film:
@@ -227,14 +234,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("mask_blue", "mouth", _masked, {"colour": (150, 190, 215)}),
         Recipe("mask_pink", "mouth", _masked, {"colour": (225, 170, 165)}),
         Recipe("subtitles_on_chin", "mouth", lambda cast: _subtitled(cast, 0.84, "mouth_hidden")),
-        Recipe("tilted_45", "pose", lambda cast: pictures.tilted(cast.clip, 45).label("pose", "face_lost", "no_face")),
+        Recipe("tilted_45", "pose", _tilted, {"roll_deg": 45.0}),
         # Who it is.
-        Recipe(
-            "swap_at_once", "identity", lambda cast: people.swapped(cast.clip, cast.other, _event_s(cast), 0.0), {}, 1
-        ),
-        Recipe(
-            "swap_blended", "identity", lambda cast: people.swapped(cast.clip, cast.other, _event_s(cast), 0.3), {}, 1
-        ),
+        Recipe("swap_at_once", "identity", _swapped, {"seconds": 0.0}, 1),
+        Recipe("swap_blended", "identity", _swapped, {"seconds": 0.3}, 1),
         # Lips and sound.
         Recipe("dubbed", "sync", lambda cast: people.dubbed(cast.clip, cast.other), {}, 1),
         *_offsets(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -89,7 +90,7 @@ def keepable_runs(truth: Truth, min_clip_s: float) -> list[Span]:
             continue
         inner = sorted({edge for edge in edges if span.start_s < edge < span.end_s})
         bounds = [span.start_s, *inner, span.end_s]
-        for start_s, end_s in zip(bounds, bounds[1:], strict=False):
+        for start_s, end_s in pairwise(bounds):
             joins = runs and runs[-1].end_s == start_s and not any(a <= start_s <= b for a, b in truth.cuts_s)
             if joins:
                 runs[-1] = Span(runs[-1].start_s, end_s)

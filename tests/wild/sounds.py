@@ -129,7 +129,7 @@ LANGUAGES: dict[str, tuple[Voice, tuple[str, ...]]] = {
         ),
     ),
     "fr": (
-        Voice("fr-fr", 165, 45, 60),
+        Voice("fr", 165, 45, 60),
         (
             "Ce matin je suis allé au marché avec ma sœur pour acheter des fruits.",
             "Ensuite nous avons pris un café et nous avons parlé du voyage.",
