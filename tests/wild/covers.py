@@ -85,15 +85,15 @@ def _laid_over(rgb: np.ndarray, thing: Thing, matrix: np.ndarray) -> np.ndarray:
 def hand(clip: Clip) -> Thing:
     """The back of a hand that comes from below, fingers over the mouth, in the skin of the clip's own face."""
     fingers = [  # root, tip, radius: x to the right, y down, in the canvas' sides from its middle
-        ((-0.135, 0.10), (-0.150, -0.075), 0.036),
-        ((-0.050, 0.07), (-0.058, -0.120), 0.039),
-        ((0.038, 0.07), (0.040, -0.115), 0.039),
-        ((0.122, 0.10), (0.130, -0.060), 0.035),
+        ((-0.132, 0.04), (-0.142, -0.115), 0.043),
+        ((-0.047, 0.01), (-0.052, -0.165), 0.046),
+        ((0.040, 0.01), (0.040, -0.160), 0.046),
+        ((0.122, 0.04), (0.126, -0.100), 0.041),
     ]
     depth = np.zeros((CANVAS_PX, CANVAS_PX), np.float32)  # 1 in the middle of a limb, 0 at its edge: shades it round
-    for root, tip, radius in [((0.0, 0.20), (0.0, 0.17), 0.165), ((0.02, 0.62), (0.0, 0.20), 0.125)]:
+    for root, tip, radius in [((0.0, 0.15), (0.0, 0.12), 0.168), ((0.02, 0.62), (0.0, 0.15), 0.125)]:
         depth = np.maximum(depth, np.sqrt(_limb(root, tip, radius)))
-    depth = np.maximum(depth, 0.9 * np.sqrt(_limb((0.13, 0.24), (0.235, 0.07), 0.042)))
+    depth = np.maximum(depth, 0.9 * np.sqrt(_limb((0.13, 0.20), (0.235, 0.03), 0.045)))
     grooves = np.zeros_like(depth)
     for root, tip, radius in fingers:
         limb = np.sqrt(_limb(root, tip, radius))

@@ -42,6 +42,7 @@ class Film:
         cuts_s: of each change of picture the time of the first frame that differs and of the first that is all new.
         offset_ms: how late the sound is against the lips.
         crf: x264's quality, lower is better.
+        writer: another way to put pictures and sound into a file, unchanged: other containers, codecs, rates.
     """
 
     frames: Frames
@@ -52,6 +53,7 @@ class Film:
     cuts_s: tuple[tuple[float, float], ...] = ()
     offset_ms: float = 0.0
     crf: int = 18
+    writer: Callable[[Path, Film], None] | None = None
 
     @property
     def duration_s(self) -> float:
@@ -88,7 +90,10 @@ class Film:
         return replace(self, cuts_s=(*self.cuts_s, (self.time_s(first), self.time_s(end))))
 
     def write(self, path: Path) -> None:
-        write_video(path, self.frames(), self.fps, self.audio, crf=self.crf)
+        if self.writer is not None:
+            self.writer(path, self)
+        else:
+            write_video(path, self.frames(), self.fps, self.audio, crf=self.crf)
 
 
 def padded(frames: Iterable[np.ndarray], num_frames: int) -> Iterator[np.ndarray]:

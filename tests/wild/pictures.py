@@ -73,9 +73,9 @@ def lit(clip: Clip, gain: Callable[[float], float]) -> Film:
 
 
 def flashes(clip: Clip) -> Film:
-    """Three photographers' flashes: twice to five times the light, gone within 0.15 s."""
+    """Three photographers' flashes: up to four times the light, gone within 0.15 s."""
     at_s = [share * clip.num_frames / float(clip.fps) for share in (0.3, 0.5, 0.8)]
-    return lit(clip, lambda t: 1 + sum(4 * np.exp(-(t - a) / 0.05) for a in at_s if 0 <= t - a < 0.4))
+    return lit(clip, lambda t: 1 + sum(3 * np.exp(-(t - a) / 0.05) for a in at_s if 0 <= t - a < 0.4))
 
 
 def lamp(clip: Clip, begin_s: float, end_s: float) -> Film:
@@ -144,7 +144,7 @@ def cartoon(clip: Clip) -> Film:
             smooth = cv2.bilateralFilter(smooth, 7, 40, 7)
         flat = (smooth // 36 * 36 + 18).astype(np.uint8)
         grey = cv2.medianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), 7)
-        lines = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 4)
+        lines = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 8)
         return np.where(lines[..., None] > 0, flat, 20).astype(np.uint8)
 
     return clip.film().change(draw)
