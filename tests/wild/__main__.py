@@ -1,6 +1,6 @@
 """How well do the filters do on the ways in which crawled video goes wrong?
 
-    python -m tests.wild --clips FOLDER --out DIR [--kinds cut sync] [--per-kind 4] [policy.key=value ...]
+    python -m tests.wild --clips FOLDER --out DIR [--kinds cuts sync] [--per-kind 4] [policy.key=value ...]
 
 Films with known faults are composed from clean clips, and measured by the pipeline's stages. DIR/results.jsonl holds
 truth and measurements of each film: a second run goes on where the first one ended, and `--score` only scores them.
@@ -18,7 +18,7 @@ from pipeline.config import Config, load_config
 from pipeline.weights import WeightStore
 from tests.wild.clips import Clip, find_clips, make_clips
 from tests.wild.measure import make_runner, measure_films, plan_films, read_results, write_result
-from tests.wild.recipes import KINDS, RECIPES
+from tests.wild.recipes import KINDS, RECIPES, TECHNICAL_KIND
 from tests.wild.sheet import write_sheet
 from tests.wild.tables import report
 
@@ -68,17 +68,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _names(kinds: list[str] | None) -> list[str]:
-    """Recipes of these kinds or names.
+    """Recipes of these kinds or names; all but the technical ones where none is named.
 
     Raises:
         SystemExit: none is called so.
     """
     if kinds is None:
         return list(RECIPES)
-    for kind in kinds:
-        if kind not in KINDS and kind not in RECIPES:
-            raise SystemExit(f"no kind or recipe {kind!r}; kinds: {', '.join(KINDS)}")
-    return [name for name, recipe in RECIPES.items() if recipe.kind in kinds or name in kinds]
+    recipes = RECIPES
+    if TECHNICAL_KIND in kinds:
+        from tests.wild.technical import TECHNICAL
+
+        recipes = RECIPES | TECHNICAL
+    known = {name for recipe in recipes.values() for name in (recipe.kind, recipe.name)}
+    if unknown := set(kinds) - known:
+        raise SystemExit(f"no kind or recipe {', '.join(sorted(unknown))}; kinds: {', '.join(KINDS)}")
+    return [name for name, recipe in recipes.items() if recipe.kind in kinds or name in kinds]
 
 
 def _clips(args: argparse.Namespace, config: Config) -> list[Clip]:

@@ -89,6 +89,9 @@ class Film:
         """The film in which another picture begins at frame `first` and is all there at `end`."""
         return replace(self, cuts_s=(*self.cuts_s, (self.time_s(first), self.time_s(end))))
 
+    def written_by(self, writer: Callable[[Path, Film], None]) -> Film:
+        return replace(self, writer=writer)
+
     def write(self, path: Path) -> None:
         if self.writer is not None:
             self.writer(path, self)

@@ -11,6 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.config import Config
 from pipeline.plan import STAGES
 from pipeline.policy import Verdict
@@ -18,7 +20,7 @@ from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.step import Runner
 from pipeline.weights import WeightStore
 from tests.wild.clips import Clip, strangers
-from tests.wild.recipes import RECIPES, Cast
+from tests.wild.recipes import RECIPES, Cast, Recipe
 from tests.wild.score import Piece, Result, Truth
 
 LAST_STAGE = "sync"
@@ -39,6 +41,15 @@ def make_runner(config: Config, out: Path) -> Runner:
     return Runner(STAGES[: last + 1], config, WeightStore.from_environment(), out, lambda _: None)
 
 
+def find_recipe(name: str) -> Recipe:
+    """Of what is wrong with a video, or of how one is stored."""
+    if name in RECIPES:
+        return RECIPES[name]
+    from tests.wild.technical import TECHNICAL
+
+    return TECHNICAL[name]
+
+
 def plan_films(
     clips: list[Clip], names: Sequence[str], per_recipe: int, seed: int, config: Config, folder: Path
 ) -> tuple[list[Order], list[str]]:
@@ -48,7 +59,7 @@ def plan_films(
     """
     orders, missing = [], []
     for at, name in enumerate(names):
-        recipe, made = RECIPES[name], 0
+        recipe, made = find_recipe(name), 0
         for turn in range(len(clips)):
             number = (seed + at + turn) % len(clips)
             others = strangers(clips[number], clips[number + 1 :] + clips[:number], config)
@@ -81,23 +92,23 @@ def _measure_all(orders: Sequence[Order], config: Config, out: Path) -> list[Res
 
 def measure_film(order: Order, runner: Runner) -> Result:
     """Makes it, unless it is there, and lets the stages judge it."""
-    recipe, cast = RECIPES[order.recipe], order.cast
+    recipe, cast = find_recipe(order.recipe), order.cast
     film = recipe.film(cast)
     if not order.path.is_file():
         film.write(order.path)
     names = (cast.clip.name, *(other.name for other in cast.others[: recipe.num_others]))
     truth = Truth.of(film, recipe.name, recipe.parameters, names, order.path.name)
     rows = runner.run({"source_id": order.path.stem, "uri": str(order.path), "platform": "local"})
-    return Result(truth, tuple(_piece(row, film.duration_s) for row in rows))
+    return Result(truth, tuple(piece_of(row, film.duration_s) for row in rows))
 
 
-def _piece(row: Row, duration_s: float) -> Piece:
+def piece_of(row: Row, duration_s: float) -> Piece:
     start_s = row.get("start_s", row.get("shot_start_s", 0.0))
     end_s = row.get("end_s", row.get("shot_end_s", duration_s))
     reason = row["drop_reason"] if row["verdict"] == Verdict.DROP else None
     names = [name for schema in STAGE_COLUMNS.values() for name in schema.names]
-    measured = {name: row[name] for name in names if isinstance(row.get(name), int | float | str)}
-    measured = {name: float(value) if isinstance(value, float) else value for name, value in measured.items()}
+    names = [name for name in names if isinstance(row.get(name), int | float | str | np.floating)]
+    measured = {name: float(row[name]) if isinstance(row[name], np.floating) else row[name] for name in names}
     measured.pop("media_path", None)
     detail = {"drop_stage": row.get("drop_stage"), "drop_detail": row.get("drop_detail")}
     return Piece(float(start_s), float(end_s), reason, row.get("shot_start_s"), measured | detail)

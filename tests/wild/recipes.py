@@ -207,12 +207,12 @@ RECIPES: dict[str, Recipe] = {
         Recipe("letterbox", "mild", lambda cast: pictures.letterboxed(cast.clip)),
         Recipe("subtitles_below", "mild", lambda cast: _subtitled(cast, 1.25)),
         # Cuts.
-        Recipe("cut", "cut", lambda cast: pictures.joined(cast.clip, cast.other, 5.0), num_others=1),
-        Recipe("jump_cut", "cut", lambda cast: pictures.jump_cut(cast.clip, _event_s(cast) - 0.4, 0.8)),
+        Recipe("cut", "cuts", lambda cast: pictures.joined(cast.clip, cast.other, 5.0), num_others=1),
+        Recipe("jump_cut", "cuts", lambda cast: pictures.jump_cut(cast.clip, _event_s(cast) - 0.4, 0.8)),
         *[
             Recipe(
                 f"dissolve_{seconds:g}s",
-                "cut",
+                "cuts",
                 lambda cast, seconds: pictures.joined(cast.clip, cast.other, 5.0, seconds),
                 {"seconds": seconds},
                 num_others=1,
@@ -273,4 +273,6 @@ RECIPES: dict[str, Recipe] = {
 }
 """All films by name."""
 
-KINDS: tuple[str, ...] = tuple(dict.fromkeys(recipe.kind for recipe in RECIPES.values()))
+TECHNICAL_KIND = "technical"
+"""Of the recipes in `tests.wild.technical`."""
+KINDS: tuple[str, ...] = (*dict.fromkeys(recipe.kind for recipe in RECIPES.values()), TECHNICAL_KIND)
