@@ -25,6 +25,8 @@ from tests.wild.score import Piece, Result, Truth
 
 LAST_STAGE = "sync"
 """What comes behind it filters nothing here."""
+SHARE = 12
+"""Films that a process measures before it tells of them: a minute or two, beside which loading the models is little."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,15 @@ def plan_films(
 
 
 def measure_films(orders: Sequence[Order], config: Config, out: Path, jobs: int) -> Iterator[Result]:
-    """As they are done. Each process makes a film, measures it and takes the next."""
+    """As they are done; with several processes a share at a time, for which one loads the models."""
     if jobs == 1:
         runner = make_runner(config, out)
         yield from (measure_film(order, runner) for order in orders)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        shares = [orders[k::jobs] for k in range(jobs)]
+        shares = [orders[k : k + SHARE] for k in range(0, len(orders), SHARE)]
         for results in pool.map(partial(_measure_all, config=config, out=out), shares):
-            yield from results  # of a share when all of it is done
+            yield from results
 
 
 def _measure_all(orders: Sequence[Order], config: Config, out: Path) -> list[Result]:
