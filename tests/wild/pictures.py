@@ -18,13 +18,17 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 SUBTITLES = ("MA MA HU HU", "JIN TIAN TIAN QI", "YI QI SAN BU", "XIA CI ZAI JIAN")
 
 
-def joined(clip: Clip, other: Clip, seconds: float, dissolve_s: float = 0.0) -> Film:
-    """A clip and then another, `seconds` of each, with a hard cut or a dissolve between them."""
+FIRST_S, OTHER_S = 4.2, 6.0
+"""Of two clips in a row. Unequal: a long shot is halved, and its middle must not be the cut by chance."""
+
+
+def joined(clip: Clip, other: Clip, dissolve_s: float = 0.0) -> Film:
+    """A clip and then another, with a hard cut or a dissolve between them."""
     num_blended = round(dissolve_s * clip.fps)
-    each = min(round(seconds * clip.fps), clip.num_frames - num_blended)
-    num_other = min(each, int(other.num_frames / other.fps * clip.fps) - num_blended)
-    first, end = each - num_blended // 2, each - num_blended // 2 + num_blended
-    num_frames, matrix = each + num_other, covering_matrix(other, clip.size_px)
+    num_first = min(round(FIRST_S * clip.fps), clip.num_frames - num_blended)
+    num_other = min(round(OTHER_S * clip.fps), int(other.num_frames / other.fps * clip.fps) - num_blended)
+    first, end = num_first - num_blended // 2, num_first - num_blended // 2 + num_blended
+    num_frames, matrix = num_first + num_other, covering_matrix(other, clip.size_px)
 
     def frames() -> Iterator[np.ndarray]:
         ahead = clip.frames()

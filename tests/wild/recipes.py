@@ -207,13 +207,13 @@ RECIPES: dict[str, Recipe] = {
         Recipe("letterbox", "mild", lambda cast: pictures.letterboxed(cast.clip)),
         Recipe("subtitles_below", "mild", lambda cast: _subtitled(cast, 1.25)),
         # Cuts.
-        Recipe("cut", "cuts", lambda cast: pictures.joined(cast.clip, cast.other, 5.0), num_others=1),
+        Recipe("cut", "cuts", lambda cast: pictures.joined(cast.clip, cast.other), num_others=1),
         Recipe("jump_cut", "cuts", lambda cast: pictures.jump_cut(cast.clip, _event_s(cast) - 0.4, 0.8)),
         *[
             Recipe(
                 f"dissolve_{seconds:g}s",
                 "cuts",
-                lambda cast, seconds: pictures.joined(cast.clip, cast.other, 5.0, seconds),
+                lambda cast, seconds: pictures.joined(cast.clip, cast.other, seconds),
                 {"seconds": seconds},
                 num_others=1,
             )

@@ -34,21 +34,21 @@ def written(film: Film, folder: Path) -> list[np.ndarray]:
 
 
 def test_a_cut_is_at_its_frame(clips, tmp_path):
-    film = pictures.joined(clips[0], clips[1], 5.0)
+    film = pictures.joined(clips[0], clips[1])
     numbers = [read_code(rgb) for rgb in written(film, tmp_path)]
     ((start_s, end_s),) = film.cuts_s
     at = round(start_s * FPS)
-    assert start_s == end_s and at == 125
+    assert start_s == end_s and at == 105
     assert numbers[:at] == list(range(at)) and numbers[at:] == list(range(300, 300 + len(numbers) - at))
 
 
 def test_sound_changes_with_the_picture(clips, tmp_path):
-    film = pictures.joined(clips[0], clips[1], 5.0)
+    film = pictures.joined(clips[0], clips[1])
     film.write(tmp_path / "film.mp4")
     audio = decode_audio(tmp_path / "film.mp4")
     levels = {hz: _level_of(audio, hz) for hz in (200.0, 500.0)}
-    assert levels[200.0][: 5 * 50 - 5].max() > 10 * levels[500.0][: 5 * 50 - 5].max()
-    assert levels[500.0][5 * 50 + 5 :].max() > 10 * levels[200.0][5 * 50 + 5 :].max()
+    assert levels[200.0][: 210 - 5].max() > 10 * levels[500.0][: 210 - 5].max()
+    assert levels[500.0][210 + 5 :].max() > 10 * levels[200.0][210 + 5 :].max()
 
 
 def _level_of(audio: np.ndarray, hz: float) -> np.ndarray:
@@ -60,7 +60,7 @@ def _level_of(audio: np.ndarray, hz: float) -> np.ndarray:
 
 @pytest.mark.parametrize("dissolve_s", [0.2, 1.0])
 def test_a_dissolve_mixes_within_its_span_only(clips, dissolve_s):
-    film = pictures.joined(clips[0], clips[1], 5.0, dissolve_s)
+    film = pictures.joined(clips[0], clips[1], dissolve_s)
     ((start_s, end_s),) = film.cuts_s
     first, end = round(start_s * FPS), round(end_s * FPS)
     pure = [{tuple(np.unique(coded_frame(n))) for n in (k, 300 + k - first)} for k in range(film.num_frames)]
