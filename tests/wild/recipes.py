@@ -118,7 +118,8 @@ def _foreign(cast: Cast) -> Film:
 
 
 def _code_switched(cast: Cast) -> Film:
-    return _with_audio(cast, sounds.code_switched(len(cast.clip.audio)), "language", "multi_speaker", "out_of_sync")
+    audio = sounds.code_switched(cast.languages, len(cast.clip.audio), cast.seed)
+    return _with_audio(cast, audio, "language", "multi_speaker", "out_of_sync")
 
 
 def _chant(cast: Cast) -> Film:

@@ -150,19 +150,25 @@ LANGUAGES: dict[str, tuple[Voice, tuple[str, ...]]] = {
 
 def foreign(languages: Sequence[str], num_samples: int, seed: int) -> tuple[str, np.ndarray]:
     """A language that is not wanted, and speech in it."""
-    others = [name for name in LANGUAGES if name not in languages]
-    name = others[seed % len(others)]
+    name = _unwanted(languages, seed)
     voice, sentences = LANGUAGES[name]
     return name, speak(sentences, voice, num_samples / AUDIO_RATE_HZ).audio
 
 
-def code_switched(num_samples: int) -> np.ndarray:
-    """One synthetic voice that says a clause in Mandarin, one in English, and so on."""
+def _unwanted(languages: Sequence[str], seed: int) -> str:
+    others = [name for name in LANGUAGES if name not in languages]
+    return others[seed % len(others)]
+
+
+def code_switched(languages: Sequence[str], num_samples: int, seed: int) -> np.ndarray:
+    """One synthetic voice that says a clause in Mandarin, one in a language that is not wanted, and so on."""
+    voice, sentences = LANGUAGES[_unwanted(languages, seed)]
+    voice = Voice(f"{voice.name}+Annie")
     pieces, length = [], 0
-    for chinese, english in zip(WEATHER * 3, ENGLISH * 5, strict=False):
-        clauses = ((chinese.split("，")[0] + "。", Voice()), (english.split(",")[0] + ".", Voice("en-us+Annie")))
-        for clause, voice in clauses:
-            pieces.append(_said(clause, voice))
+    for chinese, foreign_one in zip(WEATHER * 3, sentences * 5, strict=False):
+        clauses = ((chinese.split("，")[0] + "。", Voice()), (foreign_one.split(",")[0] + ".", voice))
+        for clause, speaker in clauses:
+            pieces.append(_said(clause, speaker))
             length += len(pieces[-1])
         if length >= num_samples:
             break
