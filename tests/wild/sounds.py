@@ -157,6 +157,8 @@ def foreign(languages: Sequence[str], num_samples: int, seed: int) -> tuple[str,
 
 def _unwanted(languages: Sequence[str], seed: int) -> str:
     others = [name for name in LANGUAGES if name not in languages]
+    if not others:
+        raise ValueError(f"{', '.join(LANGUAGES)} are all wanted: there is no other synthetic speech")
     return others[seed % len(others)]
 
 
