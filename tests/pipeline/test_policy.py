@@ -88,6 +88,8 @@ BAD = [
     ("speech", "noise", {"snr_db": 0.0}),
     ("speech", "multi_speaker", {"second_speaker_ratio": 0.5}),
     ("speech", "language", {"language": "ja"}),
+    ("speech", "language", {"language_prob": 0.4}),
+    ("speech", "language", {"language_margin": 0.1}),
     ("sync", "out_of_sync", {"av_offset_ms": -400.0}),
     ("geometry", "fit_error", {"fit_error_px": 9.0}),
 ]
