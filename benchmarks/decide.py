@@ -64,8 +64,10 @@ def make_measured(num_rows: int, seed: int = 0) -> pa.Table:
         inside = SPREAD * rng.normal(2.5, 1, num_rows) * (1 if limit.at_least else -1)
         columns.setdefault(limit.columns[0], np.maximum(0, (1 + inside) * getattr(policy, limit.key)))
     unmeasured = {field.name for name in STAGE_NAMES[4:] for field in STAGE_COLUMNS.get(name, ())}
-    blank = {name: ~is_clip for name in unmeasured} | {field.name: ~has_shot for field in STAGE_COLUMNS["scan"]}
-    arrays = [pa.array(columns[f.name], mask=blank.get(f.name)).cast(f.type) if f.name in columns else None for f in LEDGER]
+    blank = dict.fromkeys(unmeasured, ~is_clip) | {field.name: ~has_shot for field in STAGE_COLUMNS["scan"]}
+    arrays = [
+        pa.array(columns[f.name], mask=blank.get(f.name)).cast(f.type) if f.name in columns else None for f in LEDGER
+    ]
     table = pa.Table.from_arrays(
         [pa.nulls(num_rows, f.type) if array is None else array for f, array in zip(LEDGER, arrays, strict=True)],
         schema=LEDGER,

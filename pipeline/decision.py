@@ -27,7 +27,7 @@ from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict
 from pipeline.records import LEDGER, DropReason, Row
 from pipeline.rows import rows_from_table
-from pipeline.storage import is_file, read_table, read_text
+from pipeline.storage import is_file, named, open_parquet, read_table, read_text
 from pipeline.tombstones import FILE as TOMBSTONES
 from pipeline.tombstones import Tombstones, scrubbed
 
@@ -50,6 +50,22 @@ def read_last(out: Path) -> pa.Table | None:
     """The ledger that stands; None if there is none."""
     path = out / "ledger.parquet"
     return read_table(path) if is_file(path) else None
+
+
+def read_columns(out: Path, columns: Sequence[str]) -> pa.Table:
+    """Columns of the ledger that stands; null where an older one lacks them.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = out / "ledger.parquet"
+    if not is_file(path):
+        raise FileNotFoundError(f"{path} is missing: run python -m pipeline.finalize --out {out} first")
+    with named(path, "read"), open_parquet(path) as file:
+        there = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+    for name in (name for name in columns if name not in there.column_names):
+        there = there.append_column(name, pa.nulls(there.num_rows, FINAL_LEDGER.field(name).type))
+    return there
 
 
 @dataclass(frozen=True)

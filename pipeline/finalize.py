@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipeline.card import write_card
 from pipeline.changes import Changes, compare, print_changes
-from pipeline.config import Config, ConfigError, config_hash, load_config, to_yaml
+from pipeline.config import Config, ConfigError, config_hash, stored_config, to_yaml
 from pipeline.console import make_console
 from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.judge import judge, verdicts
@@ -249,11 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = make_console()
     try:
         out = as_path(args.out)
-        stored = out / "config.yaml"
-        for override in args.overrides:
-            if not override.startswith(("policy.", "finalize.")):
-                raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
-        config = load_config([stored] if is_file(stored) else [], args.overrides)
+        config = stored_config(out, args.overrides)
         if args.dry_run:
             print_changes(foresee(out, config), console)
             return 0

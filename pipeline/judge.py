@@ -46,10 +46,10 @@ def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Fi
     faulted = ledger["fault_reason"].is_valid().to_numpy() & (last >= 0)
     num_clean = last + np.where(faulted, 0, 1)
     judged = np.stack([stages.index(check.stage) < num_clean for check in CHECKS])
-    failed = np.stack([_fails(ledger, check.rule, policy) for check in CHECKS])
+    failed = np.stack([fails(ledger, check.rule, policy) for check in CHECKS])
     for idx, check in enumerate(CHECKS):
         if check.where is not None:
-            failed[idx] &= _fails(ledger, check.where, policy)
+            failed[idx] &= fails(ledger, check.where, policy)
     return Findings(judged, failed & judged, last, faulted)
 
 
@@ -85,7 +85,8 @@ def _positions(names: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
     return np.array([index[name] for name in names.to_pylist()], np.int64)
 
 
-def _fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndarray:
+def fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndarray:
+    """Bool (N,): which rows a rule finds fault with."""
     if isinstance(rule, Limit):
         return rule.fails(numbers(ledger, rule), float(getattr(policy, rule.key)))  # NaN fails nothing
     row_of, group = _distinct(ledger, rule.columns)
