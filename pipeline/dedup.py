@@ -35,9 +35,11 @@ def find_duplicates(rows: list[Row], config: FinalizeConfig, told: np.ndarray | 
         told: int (N,) what an earlier comparison found: clips of different numbers are not alike. `UNTOLD` where there
             was none.
     """
-    groups = DisjointSet(range(len(rows)))
+    groups = DisjointSet()
     min_words = round(config.duplicate_min_s / WORD_S)
     for a, b in _alike(rows, config.identity_sim, np.full(len(rows), UNTOLD) if told is None else told):
+        groups.add(a)
+        groups.add(b)
         if groups.connected(a, b):
             continue
         words = rows[a]["audio_fingerprint"], rows[b]["audio_fingerprint"]
