@@ -214,8 +214,9 @@ def print_explanation(told: Explanation, console: Console) -> None:
         head.add_row(Text(name, style="dim"), Text(text))
     console.print(head)
     table = Table(title="Every check, in order", title_justify="left", show_edge=False, pad_edge=False)
-    for name in ("stage", "measured", "", "threshold", "margin", ""):
-        table.add_column(name, justify="right" if name == "margin" else "left", no_wrap=True, overflow="ellipsis")
+    for name, width in (("stage", 8), ("measured", 27), ("", 16), ("threshold", 9), ("margin", 16), ("", None)):
+        justify = "right" if name == "margin" else "left"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", max_width=width)
     shown = [finding for finding in told.findings if finding.state != "not measured"]
     for finding in shown:
         style = {"passes": None, "fails": "red", "decides": "bold red"}[finding.state]
@@ -225,7 +226,7 @@ def print_explanation(told: Explanation, console: Console) -> None:
         end = "" if finding.state == "passes" else f"{finding.state}: {finding.reason}"
         cells = (finding.stage, finding.name, finding.value, finding.limit, margin, end)
         if finding.is_condition:
-            cells = ("", f"  where {finding.name}", finding.value, finding.limit, "", "")
+            cells = ("", f"where {finding.name}", finding.value, finding.limit, "", "")
         table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     console.print(table)
     unmeasured = dict.fromkeys(f.name for f in told.findings if f not in shown and not f.is_condition)
