@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.policy import Verdict
-from pipeline.stats import duration_text
+from pipeline.stats import Frame, duration_text
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 UNSEEN, PENDING, KEPT = "(new)", "(pending)", "kept"
@@ -101,7 +100,7 @@ def compare(before: pa.Table | None, after: pa.Table) -> Changes:
     )
 
 
-def _line(moves: pd.DataFrame, state: str) -> Line:
+def _line(moves: Frame, state: str) -> Line:
     was, now = moves[moves["is_before"] == state], moves[moves["is_after"] == state]
     gained, reopened = was["is_after"] == KEPT, was["is_after"] == PENDING
     lost = now["is_before"] == KEPT
@@ -115,7 +114,7 @@ def _line(moves: pd.DataFrame, state: str) -> Line:
     )
 
 
-def _frame(ledger: pa.Table) -> pd.DataFrame:
+def _frame(ledger: pa.Table) -> Frame:
     """By `row_id`: what became of each row, how long it is, and of what unit."""
     frame = ledger.select([*_COLUMNS, *_TIMES]).to_pandas().set_index("row_id")
     shot_s = frame["shot_end_s"] - frame["shot_start_s"]
@@ -129,7 +128,7 @@ def _frame(ledger: pa.Table) -> pd.DataFrame:
     return frame[["source_id", "split", "identity_id", "hours", "unit", "is"]]
 
 
-def _amount(hours: pd.Series) -> Amount:
+def _amount(hours: Frame) -> Amount:
     return Amount(len(hours), float(hours.sum()))
 
 

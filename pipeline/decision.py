@@ -123,7 +123,7 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     _drop_copies(found, measured)
     kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
     rows = rows_from_table(measured.select(_ALIKE).take(pa.array(kept)))
-    sounds, faces = _told(rows, before, config)
+    sounds, faces = _told(rows, source, before, config)
     copies = dedup.find_duplicates(rows, config.finalize, sounds)
     _drop(
         found,
@@ -159,7 +159,7 @@ def _drop_copies(found: pd.DataFrame, measured: pa.Table) -> None:
     _drop(found, first.index.to_numpy(), DropReason.DUPLICATE_SOURCE, [f"same file as {name}" for name in first])
 
 
-def _told(rows: list[Row], before: pa.Table | None, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def _told(rows: list[Row], source: Measured, before: pa.Table | None, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """What the ledger that stands says of clips: which of them it holds for one sound, and for one person.
 
     Returns:
@@ -170,12 +170,13 @@ def _told(rows: list[Row], before: pa.Table | None, config: Config) -> tuple[np.
     if before is None or (before.schema.metadata or {}).get(COMPARED_BY) != _compared_by(config):
         return sounds, faces
     compared = pc.field("identity_id").is_valid() | (pc.field("drop_reason") == str(DropReason.DUPLICATE_CLIP))
-    columns = ["row_id", "identity_id", "drop_detail", *_COMPARED]
-    old = {row["row_id"]: row for row in rows_from_table(before.select([*columns, "drop_reason"]).filter(compared))}
+    columns = ["row_id", "identity_id", "drop_detail", "drop_reason"]
+    judged = () if source.addresses is None else _COMPARED  # a ledger's own measurements are what they were
+    old = {row["row_id"]: row for row in rows_from_table(before.select([*columns, *judged]).filter(compared))}
     numbers: dict[str, int] = {}
     for idx, row in enumerate(rows):
         was = old.get(row["row_id"])
-        if was is not None and all(row[name].tobytes() == was[name].tobytes() for name in _COMPARED):
+        if was is not None and all(row[name].tobytes() == was[name].tobytes() for name in judged):
             sound = was.get("drop_detail", row["row_id"]).removeprefix(SAME_SOUND)
             sounds[idx] = numbers.setdefault(sound, len(numbers))
             if "identity_id" in was:

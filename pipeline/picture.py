@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from textwrap import wrap
 
@@ -87,8 +86,7 @@ def _looks(row: Row) -> tuple[list[Picture], str]:
     try:
         for share in (np.arange(NUM_LOOKS) + 0.5) / NUM_LOOKS:
             time_s = start_s + float(share) * (end_s - start_s)
-            with closing(decode_video(media, time_s, max_side_px=_LOOK_PX)) as frames:
-                frame = next(frames, None)
+            frame = next(decode_video(media, time_s, max_side_px=_LOOK_PX), None)
             if frame is not None:
                 found.append((Image.fromarray(frame.rgb), f"{frame.pts_s:.2f} s"))
     except Dropped as fault:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.config import Config, load_config
 from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
-from pipeline.ledger import write_part
+from pipeline.ledger import Address, write_part
 from pipeline.records import LEDGER, Row, row_id
 from pipeline.rows import table_from_rows
 from tests.kept_rows import kept_clip, write_rows
@@ -172,6 +172,21 @@ def test_what_the_last_ledger_knows_changes_no_decision(clips, first_px, then_px
     told = decide_set(measured, last, then)
     anew = decide_set(measured, last.replace_schema_metadata({SPLIT_RATIOS: last.schema.metadata[SPLIT_RATIOS]}), then)
     assert told.equals(anew)
+
+
+def test_a_clip_that_was_measured_anew_is_compared_again():
+    rows = [kept_clip("a", 0), kept_clip("b", 1)]
+    last = decide_set(_measured(rows), None, Config())
+    alike = _measured([rows[0], kept_clip("b", 0, audio_fingerprint=rows[0]["audio_fingerprint"])])
+    assert decide_set(alike, last, Config())["drop_reason"].to_pylist().count("duplicate_clip") == 1
+    same_face = decide_set(_measured([rows[0], kept_clip("b", 0)]), last, Config())["identity_id"].to_pylist()
+    assert same_face[0] == same_face[1]
+
+
+def _measured(rows: list[Row]) -> Measured:
+    """As parts that were read."""
+    table = table_from_rows(rows).select(LEDGER.names)
+    return Measured(table, 0, "", [Address(Path("part"), idx) for idx in range(len(rows))])
 
 
 def _sound(number: int) -> np.ndarray:
