@@ -137,6 +137,19 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     return config
 
 
+def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration that DIR was made with, where it is stored, with other thresholds.
+
+    Raises:
+        ConfigError: as `load_config`, or an override of what cannot be changed without measuring.
+    """
+    for override in overrides:
+        if not override.startswith(("policy.", "finalize.")):
+            raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
+    stored = out / "config.yaml"
+    return load_config([stored] if is_file(stored) else [], overrides)
+
+
 def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:
     """Defaults, then each YAML file, then each `a.b=value`.
 

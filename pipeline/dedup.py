@@ -22,17 +22,24 @@ SLICE_WORDS = 200_000
 """Words, on average, whose neighbours are sorted at a time: about 150 MB."""
 PAIR_BLOCK = 65_536
 """Pairs of faces compared at a time: 270 MB."""
+UNTOLD = -1
+"""Of clips that no earlier comparison tells anything of."""
+_FILTER_BITS = 24
 
 
-def find_duplicates(rows: list[Row], config: FinalizeConfig) -> dict[int, int]:
+def find_duplicates(rows: list[Row], config: FinalizeConfig, told: np.ndarray | None = None) -> dict[int, int]:
     """Index of each clip to drop, and of the better one that stays.
 
     Args:
         rows: kept clips with `audio_fingerprint` and `face_embedding`.
+        told: int (N,) what an earlier comparison found: clips of different numbers are not alike. `UNTOLD` where there
+            was none.
     """
-    groups = DisjointSet(range(len(rows)))
+    groups = DisjointSet()
     min_words = round(config.duplicate_min_s / WORD_S)
-    for a, b in _alike(rows, config.identity_sim):
+    for a, b in _alike(rows, config.identity_sim, np.full(len(rows), UNTOLD) if told is None else told):
+        groups.add(a)
+        groups.add(b)
         if groups.connected(a, b):
             continue
         words = rows[a]["audio_fingerprint"], rows[b]["audio_fingerprint"]
@@ -47,23 +54,28 @@ def find_duplicates(rows: list[Row], config: FinalizeConfig) -> dict[int, int]:
     return doomed
 
 
-def _alike(rows: list[Row], min_sim: float) -> Iterator[tuple[int, int]]:
+def _alike(rows: list[Row], min_sim: float, told: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs with a word and a face in common. One sound on two faces is a dub, and the sync stage judges it."""
     if not rows:
         return
     faces = np.stack([row["face_embedding"] for row in rows])
-    for pairs in share_a_word([row["audio_fingerprint"] for row in rows]):
+    _, group, counts = np.unique(told, return_inverse=True, return_counts=True)
+    wanted = (told == UNTOLD) | (counts[group] > 1)
+    for pairs in share_a_word([row["audio_fingerprint"] for row in rows], wanted):
+        a, b = told[pairs].T
+        pairs = pairs[(a == b) | (a == UNTOLD) | (b == UNTOLD)]  # noqa: PLW2901
         for start in range(0, len(pairs), PAIR_BLOCK):
             block = pairs[start : start + PAIR_BLOCK]
             a, b = (faces[block[:, side]].astype(np.float32) for side in (0, 1))
             yield from map(tuple, block[np.einsum("pd,pd->p", a, b) > min_sim].tolist())
 
 
-def share_a_word(fingerprints: list[np.ndarray]) -> Iterator[np.ndarray]:
+def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Pairs of clips with words that have a neighbour in common, unless more than `MAX_BUCKET` clips have it.
 
     Args:
         fingerprints: uint32 (T,) of each clip.
+        wanted: bool (N,): all pairs with one of these clips are found, others perhaps. None: all.
     Yields:
         int64 (P, 2) pairs a < b, sorted. A pair that shares several words may come again in a later array.
     """
@@ -73,17 +85,36 @@ def share_a_word(fingerprints: list[np.ndarray]) -> Iterator[np.ndarray]:
     # More clips than a bucket may hold tell no more than one too many does.
     told = _places(words)[0] <= MAX_BUCKET
     words, clips = words[told], clips[told]
+    near_wanted = _near(words[wanted[clips]]) if wanted is not None else None
     num_top = max(0, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))  # leading bits, which name the slice
     starts = np.searchsorted(words, np.arange(2**num_top + 1) << (NUM_BITS - num_top))
-    for number in range(2**num_top):
+    for number in range(2**num_top if wanted is None or wanted.any() else 0):
+        near = []
         own = slice(starts[number], starts[number + 1])
-        near = [_keys(words[own], clips[own])]
-        near += [_keys(words[own] ^ (1 << bit), clips[own]) for bit in range(NUM_BITS - num_top)]
+        places = [(own, 0), *((own, 1 << bit) for bit in range(NUM_BITS - num_top))]
         for bit in range(num_top):
             other = number ^ (1 << bit)  # the slice whose words have their neighbour by this bit in here
-            span = slice(starts[other], starts[other + 1])
-            near.append(_keys(words[span] ^ (1 << (NUM_BITS - num_top + bit)), clips[span]))
+            places.append((slice(starts[other], starts[other + 1]), 1 << (NUM_BITS - num_top + bit)))
+        for span, flip in places:
+            neighbours, whose = words[span] ^ flip, clips[span]
+            if near_wanted is not None:
+                told = near_wanted[_short(neighbours)]
+                neighbours, whose = neighbours[told], whose[told]
+            near.append(_keys(neighbours, whose))
         yield _pairs(_distinct(np.concatenate(near)))
+
+
+def _near(words: np.ndarray) -> np.ndarray:
+    """Bool: whether a word, by its short form, may be one of these or a neighbour of one."""
+    marks = np.zeros(2**_FILTER_BITS, bool)
+    for flip in (0, *(1 << bit for bit in range(NUM_BITS))):
+        marks[_short(words ^ flip)] = True
+    return marks
+
+
+def _short(words: np.ndarray) -> np.ndarray:
+    """Fewer bits, which all bits of a word have a part in (Knuth's multiplicative hash)."""
+    return (words * 2_654_435_761 & (2**32 - 1)) >> (NUM_BITS - _FILTER_BITS)
 
 
 def _keys(words: np.ndarray, clips: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """From parts to a data set: verdicts, duplicates, identities, splits, shards, ledger, statistics, report and card.
 
-    python -m pipeline.finalize --out DIR [policy.key=value ...]
+    python -m pipeline.finalize --out DIR [policy.key=value ...] [--dry-run]
 
-decides the whole set again from the stored measurements; no video is touched. Clips that a looser policy wants but that
-were dropped before every stage had measured them stay pending until `pipeline/run.py` runs once more.
+decides the whole set again from the stored measurements, and says what that changes before it writes; no video is
+touched. Clips that a looser policy wants but that were dropped before every stage had measured them stay pending until
+`pipeline/run.py` runs once more. Shards whose clips stay as they are are not written again.
 """
 
 from __future__ import annotations
@@ -12,68 +13,114 @@ import argparse
 import errno
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.card import write_card
-from pipeline.config import Config, ConfigError, config_hash, load_config, to_yaml
+from pipeline.changes import Changes, compare, print_changes
+from pipeline.config import Config, ConfigError, config_hash, stored_config, to_yaml
 from pipeline.console import make_console
-from pipeline.dedup import find_duplicates
-from pipeline.identities import assign_splits, cluster_identities
-from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_parts, read_rows
+from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
+from pipeline.judge import judge, verdicts
+from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_rows
 from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import CLIP_FPS, LEDGER, TRANSIENT_REASONS, DropReason, Row, shard_schema
+from pipeline.records import CLIP_FPS, TRANSIENT_REASONS, DropReason, Row, shard_schema
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
-from pipeline.storage import UnknownStorage, as_path, is_file, read_table, write_parquet, write_text
+from pipeline.storage import UnknownStorage, as_path, is_file, list_files, remove, write_parquet, write_text
 from pipeline.swap import swap_files
 from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
-SAME_SOUND = "same sound as "
-SPLIT_RATIOS = b"split_ratios"
-"""Ledger metadata: the shares of validation and test that its splits were drawn with."""
-FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
+UNFINISHED = ".shards.unfinished"
+"""Stands beside shards that the ledger may not tell of yet."""
+SHARDS = b"shards"
+"""Ledger metadata: names of the files that hold its kept clips, and how they were cut."""
+SPLITS = ("train", "val", "test")
 
 
-def finalize(out: Path, config: Config) -> dict[str, Any]:
+def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda _changes: None) -> dict[str, Any]:
     """Write everything that readers see; returns the statistics.
 
+    Args:
+        tell: told what will change, before anything is written.
     Raises:
         FileNotFoundError: DIR has no parts.
         BrokenPart: one of them cannot be read.
         Busy: another process is finalizing DIR. A run may go on meanwhile: its complete sources are in.
     """
+    _raise_if_empty(out)
+    with alone(out, "finalize"):
+        before = read_last(out)
+        measured = remember_measured(out, before) or _read_clean(out)
+        ledger = decide_set(measured, before, config)
+        stand = _shards_stand(out, config, before, ledger)
+        if not stand and measured.addresses is None:  # what is to be copied must be looked up
+            measured = _read_clean(out)
+            ledger = decide_set(measured, before, config)
+        tell(compare(before, ledger))
+        if not stand:
+            write_text(out / UNFINISHED, "")
+            _write_shards(out, config, _kept(ledger, measured))
+        about = {**(ledger.schema.metadata or {}), SHARDS: _shards(out, config)}
+        stats = write_accounts(out, ledger.replace_schema_metadata(about), measured.num_incomplete, config)
+        remove(out / UNFINISHED)
+        return stats
+
+
+def foresee(out: Path, config: Config) -> Changes:
+    """What `finalize` would change; nothing is written.
+
+    Raises:
+        FileNotFoundError: DIR has no parts.
+        BrokenPart: one of them cannot be read.
+    """
+    _raise_if_empty(out)
+    before = read_last(out)
+    measured = remember_measured(out, before) or read_measured(out, read_tombstones(out))
+    return compare(before, decide_set(measured, before, config))
+
+
+def _read_clean(out: Path) -> Measured:
+    """The parts, after everything forgotten was taken out of them."""
+    tombstones = read_tombstones(out)
+    scrub_parts(out, tombstones)
+    return read_measured(out, tombstones)
+
+
+def _raise_if_empty(out: Path) -> None:
     if not part_files(out):
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
-    with alone(out, "finalize"):
-        scrub_parts(out, read_tombstones(out))
-        return _write_all(out, config, read_parts(out))
 
 
-def _write_all(out: Path, config: Config, parts: Parts) -> dict[str, Any]:
-    rows = decide_all(rows_from_table(parts.ledger), config)
-    rows = _drop_copies(rows)
-    kept = [idx for idx, row in enumerate(rows) if row["verdict"] == Verdict.KEEP]
-    for idx, original in find_duplicates([rows[idx] for idx in kept], config.finalize).items():
-        rows[kept[idx]] |= _dropped(DropReason.DUPLICATE_CLIP, SAME_SOUND + rows[kept[original]]["row_id"])
-    kept = [idx for idx in kept if rows[idx]["verdict"] == Verdict.KEEP]
-    names, known_splits = _known(out, config)
-    identities = cluster_identities([rows[idx] for idx in kept], config.finalize, names)
-    splits = assign_splits(identities, config.finalize, known_splits)
-    for idx, identity in zip(kept, identities, strict=True):
-        rows[idx] |= {"identity_id": identity, "split": splits[identity]}
-    _write_shards(out, config, [(rows[idx], parts.addresses[idx]) for idx in kept])
-    ledger = table_from_rows(rows, FINAL_LEDGER).replace_schema_metadata({SPLIT_RATIOS: _ratios(config)})
-    return write_accounts(out, ledger, len(parts.incomplete), config)
+def _kept(ledger: pa.Table, measured: Measured) -> list[tuple[Row, Address]]:
+    rows = ledger.select(["verdict", "split", "identity_id", "num_frames"]).to_pylist()
+    places = zip(rows, measured.addresses or [], strict=True)
+    return [(row, address) for row, address in places if row["verdict"] == Verdict.KEEP]
+
+
+def _shards_stand(out: Path, config: Config, before: pa.Table | None, ledger: pa.Table) -> bool:
+    """Whether the shards hold what they should: the same clips with the same measurements, splits and identities."""
+    if before is None or is_file(out / UNFINISHED):
+        return False
+    if (before.schema.metadata or {}).get(SHARDS) != _shards(out, config):
+        return False
+    was, is_now = (table.filter(pc.field("verdict") == Verdict.KEEP) for table in (before, ledger))
+    return was.equals(is_now)
+
+
+def _shards(out: Path, config: Config) -> bytes:
+    cut = [config.finalize.shard_bytes, config.finalize.clips_per_row_group, config_hash(config)]
+    return json.dumps([cut, [file.name for file in list_files(out / "shards", "*.parquet")]]).encode()
 
 
 def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
@@ -88,53 +135,15 @@ def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Con
     return stats
 
 
-def _known(out: Path, config: Config) -> tuple[dict[str, str], dict[str, str]]:
-    """Names by `row_id` and splits by name, as the last ledger has them; no splits where the ratios have changed."""
-    if not is_file(out / "ledger.parquet"):
-        return {}, {}
-    ledger = read_table(out / "ledger.parquet", columns=["row_id", "identity_id", "split"])
-    people = [row for row in ledger.to_pylist() if row["identity_id"] is not None]
-    same_ratios = (ledger.schema.metadata or {}).get(SPLIT_RATIOS) == _ratios(config)
-    splits = {row["identity_id"]: row["split"] for row in people} if same_ratios else {}
-    return {row["row_id"]: row["identity_id"] for row in people}, splits
-
-
-def _ratios(config: Config) -> bytes:
-    return json.dumps([config.finalize.val_ratio, config.finalize.test_ratio]).encode()
-
-
 def decide_all(rows: list[Row], config: Config) -> list[Row]:
     """Every row with the verdict that today's policy gives it."""
     return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
 
 
-def _drop_copies(rows: list[Row]) -> list[Row]:
-    """Of wanted sources with the very same bytes only the first, by id, stays."""
-    wanted = [row for row in rows if row["verdict"] != Verdict.DROP and "sha256" in row]
-    first: dict[str, str] = {}
-    for row in sorted(wanted, key=lambda row: row["source_id"]):
-        first.setdefault(row["sha256"], row["source_id"])
-    return [
-        row | _dropped(DropReason.DUPLICATE_SOURCE, f"same file as {first[row['sha256']]}")
-        if row["verdict"] != Verdict.DROP and first.get(row.get("sha256", "")) not in (None, row["source_id"])
-        else row
-        for row in rows
-    ]
-
-
-def _dropped(reason: DropReason, detail: str) -> Row:
-    return {
-        "verdict": str(Verdict.DROP),
-        "drop_stage": "finalize",
-        "drop_reason": str(reason),
-        "drop_detail": detail,
-    }
-
-
 def _write_shards(out: Path, config: Config, kept: list[tuple[Row, Address]]) -> None:
     """Replace `shards/` as a whole once all new files are written."""
     with swap_files(out / "shards") as open_file:
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             chosen = [(row, address) for row, address in kept if row["split"] == split]
             for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
                 with open_file(f"{split}-{number:05d}.parquet") as path:
@@ -186,7 +195,11 @@ def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[se
     These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
     unknown error, a site that could not be reached, a file that now has another address or is there.
     """
-    rows = decide_all(rows_from_table(parts.ledger.drop(["face_embedding", "voice_embedding"])), config)
+    measured = parts.ledger.select(["source_id", "uri", "fault_reason"])
+    decided = verdicts(parts.ledger, judge(parts.ledger, config.policy, STAGE_NAMES), config.policy, STAGE_NAMES)
+    for name in ("verdict", "drop_reason"):
+        measured = measured.append_column(name, decided[name])
+    rows = measured.to_pylist()
     listed = {source["source_id"]: source for source in sources}
     known = [row for row in rows if row["source_id"] in listed]
     again = {row["source_id"] for row in known if _is_wanted(row, listed[row["source_id"]], config)}
@@ -230,17 +243,17 @@ def disk_trouble(error: OSError, out: Path | str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     console = make_console()
     try:
         out = as_path(args.out)
-        stored = out / "config.yaml"
-        for override in args.overrides:
-            if not override.startswith(("policy.", "finalize.")):
-                raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
-        config = load_config([stored] if is_file(stored) else [], args.overrides)
-        stats = finalize(out, config)
+        config = stored_config(out, args.overrides)
+        if args.dry_run:
+            print_changes(foresee(out, config), console)
+            return 0
+        stats = finalize(out, config, lambda changes: print_changes(changes, console))
     except (ConfigError, FileNotFoundError, BrokenPart, Busy, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

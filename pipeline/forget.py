@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.console import make_console
-from pipeline.finalize import FINAL_LEDGER, SAME_SOUND, decide_all, write_accounts
+from pipeline.decision import FINAL_LEDGER, SAME_SOUND
+from pipeline.finalize import decide_all, write_accounts
 from pipeline.ledger import BrokenPart, Busy, alone, part_files
 from pipeline.records import DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows

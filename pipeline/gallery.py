@@ -124,7 +124,7 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
             by_reason[key["drop_reason"]].append(key)
     shown = {reason: _spread_out(rows, MAX_PER_REASON) for reason, rows in by_reason.items()}
     shown_kept = _spread_out(kept, MAX_KEPT)
-    rows = _read_rows(ledger, [*shown_kept, *(row_id for ids in shown.values() for row_id in ids)])
+    rows = read_rows(ledger, [*shown_kept, *(row_id for ids in shown.values() for row_id in ids)])
 
     def group(key: str, text: str, num: int, ids: list[str]) -> Group:
         return Group(key, text, num, tuple(make_card(rows[row_id], policy) for row_id in ids))
@@ -145,7 +145,8 @@ def _spread_out(rows: list[Row], limit: int) -> list[str]:
     return [row_id for _, row_id in sorted(ranked)[:limit]]
 
 
-def _read_rows(ledger: Path, ids: list[str]) -> dict[str, Row]:
+def read_rows(ledger: Path, ids: list[str]) -> dict[str, Row]:
+    """Rows of a ledger by `row_id`, without embeddings and fingerprints."""
     wanted = pa.array(ids, pa.string())
     with named(ledger, "read"), open_parquet(ledger) as file:
         columns = [name for name in file.schema_arrow.names if name not in _HEAVY]

@@ -6,10 +6,14 @@ first fact a stage found, is its reason. A row that passes everything measured s
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
 
 from pipeline.records import DropReason, Row
 
@@ -59,39 +63,114 @@ class PolicyConfig:
     max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A measured number against a threshold. Where one of its columns is missing, it fails nobody.
+
+    Args:
+        key: field of PolicyConfig.
+        columns: what the number is made of.
+        name: what it is called, with its unit.
+        fails: `operator.lt` where the threshold is the least that will do, `gt` or `ge` where it is the most.
+        of: the number from the columns, for numbers and arrays alike.
+    """
+
+    key: str
+    columns: tuple[str, ...]
+    name: str
+    fails: Callable[[Any, Any], Any]
+    of: Callable[..., Any] = _as_it_is
+
+    @property
+    def at_least(self) -> bool:
+        return self.fails is operator.lt
+
+    def value(self, row: Row) -> float | None:
+        parts = [row.get(column) for column in self.columns]
+        return None if any(part is None for part in parts) else float(self.of(*parts))
+
+    def fault(self, row: Row, policy: PolicyConfig) -> str | None:
+        """What is wrong, or None."""
+        value, limit = self.value(row), getattr(policy, self.key)
+        if value is None or not self.fails(value, limit):
+            return None
+        return f"{self.name} {value:.4g} {_SIGNS[self.fails]} {limit:g}"
+
+
+_SIGNS = {operator.lt: "<", operator.gt: ">", operator.ge: ">="}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A condition that is no number against a threshold.
+
+    Args:
+        keys: fields of PolicyConfig that it depends on.
+        columns: all that `fault` reads.
+        fault: what is wrong, or None.
+    """
+
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    fault: Callable[[Row, PolicyConfig], str | None]
+
+
 @dataclass(frozen=True)
 class Check:
-    """One rule: `test` gives the detail of a failure, or None."""
+    """One rule of the policy.
+
+    Args:
+        stage: the one whose measurement it judges.
+        where: it counts only in rows that fail this as well.
+    """
 
     stage: str
     reason: DropReason
-    test: Callable[[Row, PolicyConfig], str | None]
+    rule: Limit | Fact
+    where: Limit | Fact | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.rule.columns + (self.where.columns if self.where else ())
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return tuple(rule for rule in (self.rule, self.where) if isinstance(rule, Limit))
+
+    def test(self, row: Row, policy: PolicyConfig) -> str | None:
+        """The detail of a failure, or None."""
+        fault = self.rule.fault(row, policy)
+        if fault is None or self.where is None:
+            return fault
+        where = self.where.fault(row, policy)
+        return None if where is None else f"{fault}, where {where}"
 
 
-def _below(column: str, threshold: str) -> Callable[[Row, PolicyConfig], str | None]:
-    def test(row: Row, policy: PolicyConfig) -> str | None:
-        value, limit = row.get(column), getattr(policy, threshold)
-        return f"{column} {value:.3g} < {limit:g}" if value is not None and value < limit else None
-
-    return test
+def _below(column: str, key: str) -> Limit:
+    return Limit(key, (column,), column, operator.lt)
 
 
-def _above(column: str, threshold: str) -> Callable[[Row, PolicyConfig], str | None]:
-    def test(row: Row, policy: PolicyConfig) -> str | None:
-        value, limit = row.get(column), getattr(policy, threshold)
-        return f"{column} {value:.3g} > {limit:g}" if value is not None and value > limit else None
-
-    return test
+def _above(column: str, key: str) -> Limit:
+    return Limit(key, (column,), column, operator.gt)
 
 
+def _length(name: str, start: str, end: str) -> Limit:
+    return Limit("min_clip_s", (start, end), name, operator.lt, lambda start_s, end_s: end_s - start_s)
+
+
+_CLIP_LENGTH = _length("clip_length_s", "start_s", "end_s")
 NOT_GIVEN = frozenset(
     {"", "-", "?", "denied", "n/a", "no", "none", "not given", "refused", "unknown", "withdrawn", "无", "未知"}
 )
 """What a manifest writes where there is no licence or no consent."""
 
 
-def _granted(column: str, required: str, allowed: str) -> Callable[[Row, PolicyConfig], str | None]:
-    def test(row: Row, policy: PolicyConfig) -> str | None:
+def _granted(column: str, required: str, allowed: str) -> Fact:
+    def fault(row: Row, policy: PolicyConfig) -> str | None:
         value, patterns = (row.get(column) or "").strip(), getattr(policy, allowed)
         text = value.lower()
         if text in NOT_GIVEN and (patterns or getattr(policy, required)):
@@ -100,7 +179,7 @@ def _granted(column: str, required: str, allowed: str) -> Callable[[Row, PolicyC
             return f"{column} {value!r} is none of {', '.join(patterns)}"
         return None
 
-    return test
+    return Fact((required, allowed), (column,), fault)
 
 
 def _changed(row: Row, policy: PolicyConfig) -> str | None:
@@ -109,24 +188,14 @@ def _changed(row: Row, policy: PolicyConfig) -> str | None:
     return f"sha256 {row['sha256'][:12]}, expected {row['expect_sha256'][:12]}"
 
 
-def _resolution(row: Row, policy: PolicyConfig) -> str | None:
-    side = min(row["width_px"], row["height_px"])
-    return f"shorter side {side} px < {policy.min_height_px}" if side < policy.min_height_px else None
+def _other_than(column: str) -> Fact:
+    def fault(row: Row, policy: PolicyConfig) -> str | None:
+        language = row.get(column)
+        if language is None or language in policy.languages:
+            return None
+        return f"{column} {language}, want {'/'.join(policy.languages)}"
 
-
-def _fps(row: Row, policy: PolicyConfig) -> str | None:
-    fps = row["fps_num"] / row["fps_den"]
-    return f"{fps:.3g} fps < {policy.min_fps:g}" if fps < policy.min_fps else None
-
-
-def _source_length(row: Row, policy: PolicyConfig) -> str | None:
-    length_s = row["duration_s"]
-    return f"{length_s:.2f} s < {policy.min_clip_s:g}" if length_s < policy.min_clip_s else None
-
-
-def _shot_length(row: Row, policy: PolicyConfig) -> str | None:
-    length_s = row["shot_end_s"] - row["shot_start_s"]
-    return f"shot of {length_s:.2f} s < {policy.min_clip_s:g}" if length_s < policy.min_clip_s else None
+    return Fact(("languages",), (column,), fault)
 
 
 CUTTING = (
@@ -139,69 +208,49 @@ CUTTING = (
 """What cuts a stretch out of a shot. One that is long enough for a clip is judged by its measurements all the same."""
 
 
-def _cut_out(reason: DropReason) -> Callable[[Row, PolicyConfig], str | None]:
-    def test(row: Row, policy: PolicyConfig) -> str | None:
-        length_s = row["end_s"] - row["start_s"]
-        if row.get("unusable") != reason or length_s >= policy.min_clip_s:
-            return None
-        return f"{length_s:.2f} s, cut out of the shot"
+def _cut_out(reason: DropReason) -> Check:
+    def fault(row: Row, _: PolicyConfig) -> str | None:
+        return "cut out of the shot" if row.get("unusable") == reason else None
 
-    return test
-
-
-def _crowded(row: Row, policy: PolicyConfig) -> str | None:
-    ratio, alone_s = row.get("shot_multi_face_ratio"), row.get("shot_alone_s") or 0.0
-    if ratio is None or ratio <= policy.max_multi_face_ratio or alone_s >= policy.min_clip_s:
-        return None
-    return f"a second face in {ratio:.2f} of the looks, and never {policy.min_clip_s:g} s without"
-
-
-def _clip_length(row: Row, policy: PolicyConfig) -> str | None:
-    length_s = row["end_s"] - row["start_s"]
-    return f"clip of {length_s:.2f} s < {policy.min_clip_s:g}" if length_s < policy.min_clip_s else None
-
-
-def _source_language(row: Row, policy: PolicyConfig) -> str | None:
-    language, prob = row.get("source_language"), row.get("source_language_prob")
-    if language is None or prob is None or language in policy.languages or prob < policy.max_source_language_conf:
-        return None
-    return f"{language} ({prob:.2f}), want {'/'.join(policy.languages)}"
-
-
-def _language(row: Row, policy: PolicyConfig) -> str | None:
-    language, prob, margin = row["language"], row["language_prob"], row["language_margin"]
-    if language not in policy.languages:
-        return f"{language} ({prob:.2f}), want {'/'.join(policy.languages)}"
-    if prob < policy.min_language_prob or margin < policy.min_language_margin:
-        return f"{language}, but unsure: probability {prob:.2f}, margin {margin:.2f}"
-    return None
-
-
-def _out_of_sync(row: Row, policy: PolicyConfig) -> str | None:
-    offset_ms, conf = row["av_offset_ms"], row["sync_conf"]
-    if conf < policy.min_sync_conf or abs(offset_ms) <= policy.max_av_offset_ms:
-        return None
-    return f"sound {offset_ms:+.0f} ms against the lips (confidence {conf:.1f}), limit {policy.max_av_offset_ms:g}"
+    return Check("track", reason, Fact((), ("unusable",), fault), where=_CLIP_LENGTH)
 
 
 CHECKS: tuple[Check, ...] = (
     # What the manifest says: judged before anything is fetched.
     Check("crawl", DropReason.LICENCE, _granted("licence", "require_licence", "licences")),
     Check("crawl", DropReason.CONSENT, _granted("consent", "require_consent", "consents")),
-    Check("crawl", DropReason.CHANGED, _changed),
-    Check("probe", DropReason.LOW_RESOLUTION, _resolution),
-    Check("probe", DropReason.LOW_FPS, _fps),
-    Check("probe", DropReason.TOO_SHORT, _source_length),
+    Check(
+        "crawl",
+        DropReason.CHANGED,
+        Fact(("require_same_bytes",), ("bytes_changed", "sha256", "expect_sha256"), _changed),
+    ),
+    Check(
+        "probe",
+        DropReason.LOW_RESOLUTION,
+        Limit("min_height_px", ("width_px", "height_px"), "shorter_side_px", operator.lt, np.minimum),
+    ),
+    Check("probe", DropReason.LOW_FPS, Limit("min_fps", ("fps_num", "fps_den"), "fps", operator.lt, operator.truediv)),
+    Check("probe", DropReason.TOO_SHORT, _below("duration_s", "min_clip_s")),
     Check("hear", DropReason.SPEECH, _below("source_speech_s", "min_speech_s")),
-    Check("hear", DropReason.LANGUAGE, _source_language),
+    Check(
+        "hear",
+        DropReason.LANGUAGE,
+        _other_than("source_language"),
+        where=Limit("max_source_language_conf", ("source_language_prob",), "source_language_prob", operator.ge),
+    ),
     Check("hear", DropReason.NOISE, _below("source_dnsmos_bak", "min_dnsmos_bak")),
     Check("hear", DropReason.NOISE, _below("source_dnsmos_sig", "min_dnsmos_sig")),
-    Check("scan", DropReason.TOO_SHORT, _shot_length),
+    Check("scan", DropReason.TOO_SHORT, _length("shot_length_s", "shot_start_s", "shot_end_s")),
     Check("scan", DropReason.NO_FACE, _below("shot_face_ratio", "min_shot_face_ratio")),
-    Check("scan", DropReason.MULTI_FACE, _crowded),
+    Check(
+        "scan",
+        DropReason.MULTI_FACE,
+        _above("shot_multi_face_ratio", "max_multi_face_ratio"),
+        where=_below("shot_alone_s", "min_clip_s"),
+    ),
     Check("scan", DropReason.FACE_TOO_SMALL, _below("shot_face_px", "min_face_px")),
-    *(Check("track", reason, _cut_out(reason)) for reason in CUTTING),
-    Check("track", DropReason.TOO_SHORT, _clip_length),
+    *map(_cut_out, CUTTING),
+    Check("track", DropReason.TOO_SHORT, _CLIP_LENGTH),
     Check("track", DropReason.MULTI_FACE, _above("track_multi_face_ratio", "max_multi_face_ratio")),
     Check("track", DropReason.FACE_LOST, _below("track_ratio", "min_track_ratio")),
     Check("track", DropReason.FACE_TOO_SMALL, _below("face_px", "min_face_px")),
@@ -218,8 +267,15 @@ CHECKS: tuple[Check, ...] = (
     Check("speech", DropReason.NOISE, _below("dnsmos_sig", "min_dnsmos_sig")),
     Check("speech", DropReason.NOISE, _below("snr_db", "min_snr_db")),
     Check("speech", DropReason.MULTI_SPEAKER, _above("second_speaker_ratio", "max_second_speaker_ratio")),
-    Check("speech", DropReason.LANGUAGE, _language),
-    Check("sync", DropReason.OUT_OF_SYNC, _out_of_sync),
+    Check("speech", DropReason.LANGUAGE, _other_than("language")),
+    Check("speech", DropReason.LANGUAGE, _below("language_prob", "min_language_prob")),
+    Check("speech", DropReason.LANGUAGE, _below("language_margin", "min_language_margin")),
+    Check(
+        "sync",
+        DropReason.OUT_OF_SYNC,
+        Limit("max_av_offset_ms", ("av_offset_ms",), "|av_offset_ms|", operator.gt, abs),
+        where=Limit("min_sync_conf", ("sync_conf",), "sync_conf", operator.ge),
+    ),
     Check("geometry", DropReason.FIT_ERROR, _above("fit_error_px", "max_fit_error_px")),
 )
 
@@ -234,14 +290,13 @@ def decide(row: Row, policy: PolicyConfig, stages: tuple[str, ...]) -> Row:
         `verdict`, `drop_stage`, `drop_reason`, `drop_detail`; the last three None unless dropped.
     """
     last = stages.index(row["last_stage"]) if row.get("last_stage") else -1
-    measured = stages[: last + 1]
-    faulted = row.get("fault_reason") is not None
-    for stage in measured:
-        if faulted and stage == measured[-1]:
-            return _drop(stage, row["fault_reason"], row["fault_detail"])
-        for check in CHECKS:
-            if check.stage == stage and (detail := check.test(row, policy)) is not None:
-                return _drop(stage, check.reason, detail)
+    fault = row.get("fault_reason") if last >= 0 else None
+    measured = stages[: last + 1 if fault is None else last]
+    for check in CHECKS:
+        if check.stage in measured and (detail := check.test(row, policy)) is not None:
+            return _drop(check.stage, check.reason, detail)
+    if fault is not None:
+        return _drop(stages[last], fault, row["fault_detail"])
     verdict = Verdict.KEEP if last == len(stages) - 1 else Verdict.PENDING
     return {"verdict": str(verdict), "drop_stage": None, "drop_reason": None, "drop_detail": None}
 

@@ -180,13 +180,20 @@ def scrub_parts(out: Path, tombstones: Tombstones) -> list[Path]:
         except (pa.ArrowException, KeyError) as error:
             raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
         if table is not None:
-            forgotten = rows_from_table(table.filter(pa.array(marked)).select(_small(table)))
-            left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
-            stay = table.filter(pa.array([not mark for mark in marked]))
-            table = pa.concat_tables([stay, table_from_rows(left.values(), stay.schema)])
-            write_parquet(table, file, row_group_size=PARTS_ROW_GROUP)
+            write_parquet(scrubbed(table, tombstones), file, row_group_size=PARTS_ROW_GROUP)
             touched.append(file)
     return touched
+
+
+def scrubbed(table: pa.Table, tombstones: Tombstones) -> pa.Table:
+    """Rows without what is forgotten of them."""
+    marked = gone(table, tombstones) if tombstones else []
+    if not any(marked):
+        return table
+    forgotten = rows_from_table(table.filter(pa.array(marked)).select(_small(table)))
+    left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
+    stay = table.filter(pa.array([not mark for mark in marked]))
+    return pa.concat_tables([stay, table_from_rows(left.values(), stay.schema)])
 
 
 def _small(table: pa.Table) -> list[str]:

@@ -78,7 +78,7 @@ BAD_MEASUREMENTS: dict[DropReason, dict[str, Row]] = {
     DropReason.LANGUAGE: {"hear": {"source_language": "en", "source_language_prob": 0.97}},
     DropReason.NOISE: {"hear": {"source_dnsmos_bak": 1.5}},
     DropReason.NO_FACE: {"scan": {"shot_face_ratio": 0.1}},
-    DropReason.MULTI_FACE: {"scan": {"shot_multi_face_ratio": 0.8}},
+    DropReason.MULTI_FACE: {"scan": {"shot_multi_face_ratio": 0.8, "shot_alone_s": 1.0}},
     DropReason.FACE_TOO_SMALL: {"scan": {"shot_face_px": 41.0}},
     DropReason.TOO_SHORT: {"scan": {"shot_end_s": 1.2}},
     DropReason.FACE_LOST: {"track": {"track_ratio": 0.6}},

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.config import Config, load_config
-from pipeline.finalize import finalize
-from pipeline.ledger import write_part
-from pipeline.records import Row, row_id
+from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
+from pipeline.finalize import UNFINISHED, finalize, foresee, main
+from pipeline.ledger import Address, write_part
+from pipeline.records import LEDGER, Row, row_id
 from pipeline.rows import table_from_rows
+from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_rows
 from tests.shards import clip_row
 
@@ -80,3 +85,109 @@ def test_other_shares_draw_the_splits_anew(tmp_path, measured):
     after = _finalize(tmp_path, [], load_config([], ["finalize.val_ratio=0", "finalize.test_ratio=1"]))
     assert dict(after.identity_id) == dict(before.identity_id)
     assert set(after.split) == {"test"}
+
+
+def _shard_stamps(out: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in (out / "shards").iterdir()}
+
+
+def _state(out: Path) -> dict[str, tuple[int, int]]:
+    return {str(path.relative_to(out)): (path.stat().st_mtime_ns, path.stat().st_size) for path in out.rglob("*")}
+
+
+def _write_people(out: Path) -> None:
+    """Four that are kept, a copy of one, one that a looser policy wants measured, and one that is silent."""
+    dropped_early = {"language": "en", "last_stage": "speech", "source_language": "en", "source_language_prob": 0.5}
+    write_rows(
+        out,
+        *(kept_clip(f"p{n}", n, face_px=100.0 + 10 * n) for n in range(4)),
+        kept_clip("en", 5, **dropped_early),
+        kept_clip("quiet", 6, speech_ratio=0.1),
+    )
+
+
+def test_a_dry_run_says_what_finalize_then_does_and_writes_nothing(tmp_path, capsys):
+    _write_people(tmp_path)
+    before = _state(tmp_path)
+    assert main(["--out", str(tmp_path), "--dry-run"]) == 0
+    assert _state(tmp_path) == before
+    assert "Kept clips: 0, 0.0 s before; 4, 16.0 s after." in capsys.readouterr().out
+    finalize(tmp_path, Config())
+    before = _state(tmp_path)
+    overrides = ["policy.min_face_px=115", "policy.languages=[zh,en]"]
+    foreseen = foresee(tmp_path, load_config([], overrides))
+    assert main(["--out", str(tmp_path), "--dry-run", *overrides]) == 0
+    assert _state(tmp_path) == before
+    dry = capsys.readouterr().out
+    assert main(["--out", str(tmp_path), *overrides]) == 0
+    assert capsys.readouterr().out.startswith(dry)  # then comes what was done
+    assert re.search(r"face_too_small .* 2, 8\.0 s", dry)
+    lines = {line.reason: line for line in foreseen.lines}
+    assert lines.keys() == {"face_too_small", "language"}
+    assert (lines["face_too_small"].lost.num, lines["language"].reopened.num) == (2, 1)
+    assert lines["face_too_small"].lost.hours == pytest.approx(8 / 3600)
+    assert (foreseen.kept_before.num, foreseen.kept_after.num, foreseen.pending_units) == (4, 2, {"clip": 1})
+    back = {line.reason: line for line in foresee(tmp_path, Config()).lines}
+    assert back.keys() == {"face_too_small", "(pending)", "language"}
+    assert (back["face_too_small"].gained.num, back["(pending)"].left, back["language"].joined) == (2, 1, 1)
+
+
+def test_shards_are_written_again_only_when_they_do_not_hold_what_they_should(tmp_path):
+    def again(*overrides: str) -> bool:
+        before = _shard_stamps(tmp_path)
+        finalize(tmp_path, load_config([], overrides))
+        held = set(pd.read_parquet(tmp_path / "shards", columns=["source_id"]).source_id)
+        assert held >= {"p0", "p1", "p2", "p3"}
+        return _shard_stamps(tmp_path) != before
+
+    _write_people(tmp_path)
+    finalize(tmp_path, Config())
+    assert not again("policy.min_face_px=99")  # nobody goes
+    assert again("policy.min_speech_ratio=0.05")  # one comes
+    (tmp_path / UNFINISHED).write_text("")  # left by one that died before it wrote the ledger
+    assert again("policy.min_speech_ratio=0.05")
+    assert not (tmp_path / UNFINISHED).exists()
+    next((tmp_path / "shards").glob("train-*")).unlink()
+    assert again("policy.min_speech_ratio=0.05", "finalize.shard_bytes=1000")
+    assert len(_shard_stamps(tmp_path)) == 5
+    assert not foresee(tmp_path, load_config([], ["policy.min_speech_ratio=0.05"]))
+    write_rows(tmp_path, kept_clip("p9", 9), generation=2)  # a part that the ledger was not made of
+    changes = foresee(tmp_path, load_config([], ["policy.min_speech_ratio=0.05"]))
+    assert [(line.reason, line.gained.num) for line in changes.lines] == [("(new)", 1)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(*(st.integers(0, 3),) * 3), min_size=1, max_size=9), st.integers(90, 130), st.integers(90, 130)
+)
+def test_what_the_last_ledger_knows_changes_no_decision(clips, first_px, then_px):
+    """People, sounds and face sizes by chance: a second decision equals one that compares all clips anew."""
+    rows = [
+        kept_clip(f"s{idx}", person, face_px=100.0 + 10 * size, audio_fingerprint=_sound(sound))
+        for idx, (person, sound, size) in enumerate(clips)
+    ]
+    measured = Measured(table_from_rows(rows).select(LEDGER.names), 0, "")
+    before, then = (load_config([], [f"policy.min_face_px={px}"]) for px in (first_px, then_px))
+    last = decide_set(measured, None, before)
+    told = decide_set(measured, last, then)
+    anew = decide_set(measured, last.replace_schema_metadata({SPLIT_RATIOS: last.schema.metadata[SPLIT_RATIOS]}), then)
+    assert told.equals(anew)
+
+
+def test_a_clip_that_was_measured_anew_is_compared_again():
+    rows = [kept_clip("a", 0), kept_clip("b", 1)]
+    last = decide_set(_measured(rows), None, Config())
+    alike = _measured([rows[0], kept_clip("b", 0, audio_fingerprint=rows[0]["audio_fingerprint"])])
+    assert decide_set(alike, last, Config())["drop_reason"].to_pylist().count("duplicate_clip") == 1
+    same_face = decide_set(_measured([rows[0], kept_clip("b", 0)]), last, Config())["identity_id"].to_pylist()
+    assert same_face[0] == same_face[1]
+
+
+def _measured(rows: list[Row]) -> Measured:
+    """As parts that were read."""
+    table = table_from_rows(rows).select(LEDGER.names)
+    return Measured(table, 0, "", [Address(Path("part"), idx) for idx in range(len(rows))])
+
+
+def _sound(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 2**32, 50, np.uint32)

@@ -68,7 +68,7 @@ BAD = [
     ("hear", "noise", {"source_dnsmos_sig": 1.2}),
     ("scan", "too_short", {"shot_end_s": 1.0}),
     ("scan", "no_face", {"shot_face_ratio": 0.1}),
-    ("scan", "multi_face", {"shot_multi_face_ratio": 0.5}),
+    ("scan", "multi_face", {"shot_multi_face_ratio": 0.5, "shot_alone_s": 1.0}),
     ("scan", "face_too_small", {"shot_face_px": 40.0}),
     *(("track", str(reason), {"unusable": str(reason), "end_s": 2.5}) for reason in CUTTING),
     ("track", "too_short", {"end_s": 1.0}),
@@ -89,6 +89,8 @@ BAD = [
     ("speech", "noise", {"snr_db": 0.0}),
     ("speech", "multi_speaker", {"second_speaker_ratio": 0.5}),
     ("speech", "language", {"language": "ja"}),
+    ("speech", "language", {"language_prob": 0.4}),
+    ("speech", "language", {"language_margin": 0.1}),
     ("sync", "out_of_sync", {"av_offset_ms": -400.0}),
     ("geometry", "fit_error", {"fit_error_px": 9.0}),
 ]

@@ -1,0 +1,277 @@
+"""What each threshold costs, and what other values of it would change.
+
+    python -m pipeline.suggest --out DIR [--key policy.min_face_px] [policy.key=value ...]
+
+A row that a threshold drops was not measured by later stages: how much of it a looser value would keep is known only
+after another run. `at most` counts all of it; `about` takes the share that was kept of the hours that passed the same
+stage. What a stricter value takes away is exact, but for copies that stand in for what goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config import ConfigError, stored_config
+from pipeline.console import make_console
+from pipeline.decision import read_columns
+from pipeline.judge import Findings, fails, judge, numbers
+from pipeline.plan import STAGE_NAMES
+from pipeline.policy import CHECKS, PolicyConfig
+from pipeline.stats import duration_text
+from pipeline.storage import StorageError, UnknownStorage, as_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NUM_POINTS = 13
+"""Of the curve of one threshold."""
+_TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
+_PLACE = ("row_id", "last_stage", "fault_reason", "drop_stage", *_TIMES)
+COLUMNS = tuple(dict.fromkeys([*_PLACE, *(column for check in CHECKS for column in check.columns)]))
+"""Of a ledger, what costs are counted from."""
+KEYS = tuple(dict.fromkeys(limit.key for check in CHECKS for limit in check.limits))
+"""Thresholds that are numbers, in the plan's order."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The set under another value of one threshold, everything else as it is.
+
+    Args:
+        num: rows kept for certain: measured by every stage.
+        hours: of these.
+        hours_about: with those that would pass but are not measured to the end, as far as others like them were kept.
+        hours_at_most: with all of those.
+    """
+
+    value: float
+    num: int
+    hours: float
+    hours_about: float
+    hours_at_most: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one threshold takes away.
+
+    Args:
+        num_first: rows that it decides, `hours_first` long.
+        num_alone: rows that pass all else that was measured of them; `hours_alone` long, of which about
+            `hours_alone_about` would be kept without it.
+        now: the set as it is.
+        looser, stricter: other values, going away from the present one.
+    """
+
+    key: str
+    num_first: int
+    hours_first: float
+    num_alone: int
+    hours_alone: float
+    hours_alone_about: float
+    now: Point
+    looser: tuple[Point, ...]
+    stricter: tuple[Point, ...]
+
+
+class Ledger:
+    """All that costs are counted from.
+
+    Args:
+        table: rows with `COLUMNS`.
+    """
+
+    def __init__(self, table: pa.Table, policy: PolicyConfig, stages: tuple[str, ...] = STAGE_NAMES) -> None:
+        self.policy = policy
+        self._table = table
+        self._findings = judge(table, policy, stages)
+        self._hours = _hours(table)
+        copies = np.array([stage == "finalize" for stage in table["drop_stage"].to_pylist()], bool)
+        self._possible = ~self._findings.faulted & ~copies  # no threshold brings a fault or a copy back
+        self._complete = self._findings.last == len(stages) - 1
+        self._survival = _survival(self._findings, self._hours, self._possible, self._complete, stages)
+
+    def cost(self, key: str) -> Cost:
+        """What a threshold takes away, and a few values that would change something."""
+        edge, others_pass = self._edges(key)
+        at = partial(self._point, key, edge, others_pass)
+        now = getattr(self.policy, key)
+        own = self._checks(key)
+        first = own[np.minimum(self._findings.first, len(CHECKS) - 1)] & (self._findings.first < len(CHECKS))
+        alone = others_pass & self._findings.failed[own].any(axis=0)
+        kept = others_pass & ~alone & self._complete & np.isfinite(edge)
+        # of what it alone drops, half and all; of what is kept, a tenth and a half
+        sign = 1 if self._at_least(key) else -1
+        looser = _quantiles(sign * edge[alone], self._hours[alone], (0.5, 0.0)) * sign
+        stricter = _quantiles(sign * edge[kept], self._hours[kept], (0.1, 0.5)) * sign
+        return Cost(
+            key,
+            num_first=int(first.sum()),
+            hours_first=float(self._hours[first].sum()),
+            num_alone=int(alone.sum()),
+            hours_alone=float(self._hours[alone].sum()),
+            hours_alone_about=float((self._hours * self._survival)[alone].sum()),
+            now=at(now),
+            looser=tuple(p for p in map(at, _rounded(looser, -sign)) if p.hours_at_most > at(now).hours_at_most),
+            stricter=tuple(p for p in map(at, _rounded(stricter, sign)) if p.hours < at(now).hours),
+        )
+
+    def curve(self, key: str) -> tuple[Point, ...]:
+        """The set under values between the extremes of what was measured, the present one among them; ascending."""
+        edge, others_pass = self._edges(key)
+        known = others_pass & np.isfinite(edge)
+        values = _quantiles(edge[known], self._hours[known], tuple(np.linspace(0, 1, NUM_POINTS)))
+        chosen = {*_rounded(values, -1 if self._at_least(key) else 1), float(getattr(self.policy, key))}
+        return tuple(self._point(key, edge, others_pass, value) for value in sorted(chosen))
+
+    def _checks(self, key: str) -> np.ndarray:
+        return np.array([any(limit.key == key for limit in check.limits) for check in CHECKS])
+
+    def _at_least(self, key: str) -> bool:
+        return next(limit.at_least for check in CHECKS for limit in check.limits if limit.key == key)
+
+    def _edges(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """The strictest value that each row passes, infinite where it passes any; and whether it passes all else."""
+        worst, none = (np.fmin, np.inf) if self._at_least(key) else (np.fmax, -np.inf)
+        edge = np.full(self._table.num_rows, none)
+        own = self._checks(key)
+        for idx in np.flatnonzero(own):
+            check = CHECKS[idx]
+            mine = next(limit for limit in check.limits if limit.key == key)
+            applies = self._findings.judged[idx].copy()
+            other = check.where if mine is check.rule else check.rule
+            if other is not None:
+                applies &= fails(self._table, other, self.policy)
+            edge[applies] = worst(edge[applies], numbers(self._table, mine)[applies])
+        others_pass = self._possible & ~self._findings.failed[~own].any(axis=0)
+        return edge, others_pass
+
+    def _point(self, key: str, edge: np.ndarray, others_pass: np.ndarray, value: float) -> Point:
+        drops = next(limit.fails for check in CHECKS for limit in check.limits if limit.key == key)
+        passes = others_pass & ~drops(edge, value)
+        known, unknown = passes & self._complete, passes & ~self._complete
+        hours = float(self._hours[known].sum())
+        about = float((self._hours * self._survival)[unknown].sum())
+        return Point(value, int(known.sum()), hours, hours + about, hours + float(self._hours[unknown].sum()))
+
+
+def _hours(table: pa.Table) -> np.ndarray:
+    """How long each row's clip is, else its shot, else its video."""
+    time_s = {name: table[name].to_numpy() for name in _TIMES}
+    seconds = np.nan_to_num(time_s["duration_s"])
+    for start, end in (("shot_start_s", "shot_end_s"), ("start_s", "end_s")):
+        length_s = time_s[end] - time_s[start]
+        seconds = np.where(np.isnan(length_s), seconds, length_s)
+    return seconds / 3600
+
+
+def _survival(
+    findings: Findings, hours: np.ndarray, possible: np.ndarray, complete: np.ndarray, stages: tuple[str, ...]
+) -> np.ndarray:
+    """(N,): of the hours that passed the last stage that measured a row, the share that is kept in the end."""
+    fine = possible & ~findings.failed.any(axis=0)
+    stage_of = np.array([stages.index(check.stage) for check in CHECKS] + [len(stages)])
+    leaves = np.where(findings.faulted, np.minimum(stage_of[findings.first], findings.last), stage_of[findings.first])
+    kept = hours[fine & complete].sum()
+    settled = complete | ~fine  # what is still to be measured tells nothing
+    passed = np.array([hours[settled & (leaves > idx)].sum() for idx in range(len(stages))])
+    shares = np.divide(kept, passed, out=np.zeros(len(stages)), where=passed > 0)
+    return shares[np.maximum(findings.last, 0)]
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """The values below which these shares of all weight lie; none of no values."""
+    if not len(values):
+        return np.zeros(0)
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    places = np.searchsorted(reached, np.array(shares) * reached[-1])
+    return values[order][np.minimum(places, len(values) - 1)]
+
+
+def _rounded(values: np.ndarray, direction: int) -> list[float]:
+    """Three digits, rounded down or up; each once."""
+    steps = [10.0 ** (np.floor(np.log10(abs(value))) - 2) if value else 1.0 for value in values]
+    near = [direction * np.ceil(direction * v / step - 1e-9) * step for v, step in zip(values, steps, strict=True)]
+    return list(dict.fromkeys(float(f"{value:.3g}") for value in near))
+
+
+def print_costs(costs: list[Cost], console: Console) -> None:
+    """One line a threshold, the most costly first."""
+    from rich.table import Table
+
+    kept = costs[0].now
+    console.print(f"Kept: {kept.num} clips, {duration_text(kept.hours)}, before copies.", highlight=False)
+    table = Table(title="What each threshold drops", title_justify="left", show_edge=False, pad_edge=False)
+    for name in ("threshold", "now", "first", "alone", "about", "at most", "looser: at most", "stricter"):
+        left = name in ("threshold", "looser: at most", "stricter")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    for cost in sorted(costs, key=lambda cost: (-cost.hours_alone_about, -cost.hours_first)):
+        table.add_row(
+            cost.key,
+            f"{cost.now.value:g}",
+            f"{cost.num_first}, {duration_text(cost.hours_first)}" if cost.num_first else "",
+            str(cost.num_alone or ""),
+            duration_text(cost.hours_alone_about) if cost.num_alone else "",
+            duration_text(cost.hours_alone) if cost.num_alone else "",
+            ", ".join(f"{p.value:g} +{duration_text(p.hours_at_most - cost.now.hours_at_most)}" for p in cost.looser),
+            ", ".join(f"{p.value:g} -{duration_text(cost.now.hours - p.hours)}" for p in cost.stricter),
+        )
+    console.print(table)
+    console.print(
+        "first: what it decides: clips, or shots and videos that gave none. alone: what passes all else that was\n"
+        "measured of it. Later stages have not measured most of that: at most counts its whole length, about the\n"
+        "share that was kept of what passed the same stage. A looser value takes a run, a stricter one a finalize.",
+        highlight=False,
+    )
+
+
+def print_curve(key: str, points: tuple[Point, ...], now: float, console: Console) -> None:
+    """One line a value."""
+    from rich.table import Table
+
+    table = Table(title=f"The set under other values of policy.{key}", title_justify="left", show_edge=False)
+    for name in ("value", "clips kept", "hours kept", "about", "at most"):
+        table.add_column(name, justify="right")
+    for point in points:
+        hours = (point.hours, point.hours_about, point.hours_at_most)
+        style = "bold" if point.value == now else None
+        table.add_row(f"{point.value:g}", str(point.num), *map(duration_text, hours), style=style)
+    console.print(table)
+    console.print(f"Now {now:g}. Clips and hours kept are certain; about and at most add what is not measured yet.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.suggest", description="What each threshold costs.")
+    parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
+    parser.add_argument("--key", help="a threshold, for a finer curve: policy.min_face_px")
+    parser.add_argument("overrides", nargs="*", metavar="policy.key=value", help="judge by another policy")
+    args = parser.parse_intermixed_args(arguments)
+    try:
+        key = args.key.removeprefix("policy.") if args.key is not None else None
+        if key is not None and key not in KEYS:
+            near = get_close_matches(key, KEYS) or KEYS
+            raise ConfigError(f"no threshold policy.{key}; there is {', '.join(f'policy.{name}' for name in near)}")
+        out = as_path(args.out)
+        policy = stored_config(out, args.overrides).policy
+        ledger = Ledger(read_columns(out, COLUMNS), policy)
+    except (ConfigError, FileNotFoundError, StorageError, UnknownStorage) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if key is None:
+        print_costs([ledger.cost(name) for name in KEYS], make_console())
+    else:
+        print_curve(key, ledger.curve(key), getattr(policy, key), make_console())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
