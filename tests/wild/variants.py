@@ -243,7 +243,10 @@ def write_variant(path: Path, clip: Clip, variant: Variant) -> Truth:
     elif variant.container == "avi":  # counts frames and samples, and what precedes sample 0 is heard as silence
         sound_s, first_s = -first_s[1], [0.0, 0.0]
     origin_s = min(first_s)
-    times_s = times_s + variant.start_s - origin_s
+    times_s = times_s + variant.start_s
+    if variant.video in COUNTING:
+        times_s = np.rint(times_s * float(variant.rate or 25)) / float(variant.rate or 25)
+    times_s = times_s - origin_s
     if variant.trim_s:
         _trim(path, variant.trim_s)
         left = times_s >= variant.trim_s - 1e-6
