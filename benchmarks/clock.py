@@ -1,9 +1,9 @@
 """Set the wall clock forth and back under a run, and compare what comes out with an undisturbed run.
 
-    python -m benchmarks.clock --library /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+    pip install libfaketime && python -m benchmarks.clock
 
-Debian's `faketime` has the library: loaded into the driver, Ray and every worker, it shows them a clock of ours, and
-leaves the monotonic one as it is, just as a machine whose time is set does. A run that such a jump ends is begun again.
+The library is loaded into the driver, Ray and every worker, shows them a clock of ours, and leaves the monotonic one as it
+is, just as a machine whose time is set does. A run that such a jump ends is begun again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import os
 import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.soak import fingerprint, make_sources, run
@@ -22,9 +23,15 @@ INTERVAL_S = 7.0
 MAX_STARTS = 20
 
 
+def _library() -> Path:
+    found = find_spec("libfaketime")
+    if found is None or found.origin is None:
+        raise SystemExit("benchmarks.clock: pip install libfaketime")
+    return next(Path(found.origin).parent.rglob("libfaketime.so.1"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clock", description=__doc__)
-    parser.add_argument("--library", type=Path, required=True, help="libfaketimeMT.so.1")
     parser.add_argument("--out", type=Path, default=Path("out/clock"))
     args = parser.parse_args()
     folder = args.out.resolve()
@@ -35,7 +42,7 @@ def main() -> None:
         raise RuntimeError(f"the undisturbed run failed; see {folder / 'undisturbed.log'}")
     clock = folder / "clock"
     clock.write_text("+0")
-    faked = {"LD_PRELOAD": str(args.library.resolve(strict=True)), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    faked = {"LD_PRELOAD": str(_library()), "FAKETIME_TIMESTAMP_FILE": str(clock)}
     os.environ |= faked | {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     num_jumps, codes = 0, list[int]()
     while not codes or codes[-1]:
