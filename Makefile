@@ -17,7 +17,7 @@ demo: $(VENV)/ready
 	$(RUN) -m pipeline.demo --out out/demo
 
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile tests
+	$(RUN) -m pytest -n 2 --dist loadfile --durations 12 tests
 
 test-cluster: $(VENV)/ready
 	$(RUN) -m pytest -m cluster tests

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from manifests.demo.speech import Voice, speak
-from manifests.demo.texts import COOKING, FILM, STUDY, TRAVEL, WEATHER
+from manifests.demo.texts import FILM, STUDY, TRAVEL, WEATHER
 from pipeline.records import AUDIO_RATE_HZ
 from pipeline.weights import WeightStore
 
@@ -70,7 +70,7 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    text = [*COOKING, *FILM, *STUDY, *TRAVEL, *WEATHER]
+    text = [*FILM, *STUDY, *TRAVEL, *WEATHER]
     spoken = speak(text, Voice(), 60.0).audio
     audio = np.resize(spoken, seconds * AUDIO_RATE_HZ)
     for name, work in components(audio, WeightStore.from_environment()).items():

@@ -2,8 +2,8 @@
 
     pip install libfaketime && python -m benchmarks.clock
 
-The library is loaded into the driver, Ray and every worker, shows them a clock of ours, and leaves the monotonic one as it
-is, just as a machine whose time is set does. A run that such a jump ends is begun again.
+The library is loaded into the driver, Ray and every worker, shows them a clock of ours, and leaves the monotonic one as
+it is, just as a machine whose time is set does. A run that such a jump ends is begun again.
 """
 
 from __future__ import annotations

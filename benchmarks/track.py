@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
 
     weights = WeightStore.from_environment()
-    tracker = FaceTracker(TrackConfig(), weights)
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
     checker = IdentityChecker(IdentityConfig(), weights)
     print(f"{'video':40} {'decode':>8} {'track':>8} {'identity':>8} {'mouth':>8}   CPU-s per minute of media")
     for path in args.videos:
