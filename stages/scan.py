@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from scenedetect.detectors import AdaptiveDetector
 
 
+PATTERN_PX = (64, 64)
+PATTERN_SIGMA_PX = 1.5
+"""Against the edges of blocks, which a coarse decode leaves in."""
+MAX_PATTERNS = 128
+"""A second at 120 fps, 2 MB."""
+
+
 @dataclass(frozen=True)
 class ScanConfig:
     """How closely a video is looked at."""
@@ -30,6 +38,9 @@ class ScanConfig:
     cut_ratio: float = 3.0  # a cut changes the picture this many times more than the frames around it (PySceneDetect)
     min_cut_change: float = 15.0  # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
     cut_window_frames: int = 2  # frames around it that are compared (PySceneDetect)
+    light_s: float = 0.5  # a flash is over by then
+    min_light_step: float = 0.7  # correlation over a flash or lamp; six cuts of real films had .58 and less
+    min_light_return: float = 0.97  # of a frame before with one after; over lamps and flashes .97 and more
     look_fps: float = 2.0  # looks for faces; a 3 s clip has six
     look_scale: float = 0.3  # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
     min_look_side_px: int = 320  # of the longer side
@@ -58,7 +69,11 @@ class Look:
 
 
 class CutFinder:
-    """Hard cuts by PySceneDetect's adaptive detector, in presentation time; tells them some frames late."""
+    """Hard cuts by PySceneDetect's adaptive detector, in presentation time; tells them some frames late.
+
+    A flash or a lamp changes a picture as much as a cut does, but its pattern stays: what correlates across the change,
+    and is the same picture again soon after, was no cut.
+    """
 
     def __init__(self, config: ScanConfig) -> None:
         from scenedetect.detectors import AdaptiveDetector
@@ -69,9 +84,11 @@ class CutFinder:
             window_width=config.cut_window_frames,
             min_content_val=config.min_cut_change,
         )
-        self._window = config.cut_window_frames
+        self._config, self._window = config, config.cut_window_frames
         self._times_s: list[float] = []
         self._last: np.ndarray | None = None
+        self._waiting: list[float] = []
+        self._patterns: deque[tuple[float, np.ndarray]] = deque(maxlen=MAX_PATTERNS)
 
     def push(self, time_s: float, picture: np.ndarray) -> list[float]:
         """The cuts that this frame makes certain: times of the first frame behind each.
@@ -83,12 +100,28 @@ class CutFinder:
             for _ in range(self._window):
                 self._process(time_s, picture)
         self._last = picture
-        return self._process(time_s, picture)
+        self._patterns.append((time_s, _pattern(picture)))
+        self._waiting += self._process(time_s, picture)
+        return self._certain(time_s - self._config.light_s)
 
     def finish(self) -> list[float]:
         if self._last is None:
             return []
-        return [cut for _ in range(self._window) for cut in self._process(self._times_s[-1], self._last)]
+        self._waiting += [cut for _ in range(self._window) for cut in self._process(self._times_s[-1], self._last)]
+        return self._certain(math.inf)
+
+    def _certain(self, until_s: float) -> list[float]:
+        """Cuts up to a time, behind which enough has been seen of each."""
+        certain = [cut_s for cut_s in self._waiting if cut_s <= until_s]
+        self._waiting = [cut_s for cut_s in self._waiting if cut_s > until_s]
+        return [cut_s for cut_s in certain if not self._is_light(cut_s)]
+
+    def _is_light(self, cut_s: float) -> bool:
+        before = [seen for time_s, seen in self._patterns if cut_s - self._config.light_s <= time_s < cut_s]
+        after = [seen for time_s, seen in self._patterns if cut_s <= time_s <= cut_s + self._config.light_s]
+        if not before or not after or float((before[-1] * after[0]).mean()) < self._config.min_light_step:
+            return False
+        return float((np.stack(before) @ np.stack(after).T).max()) / len(after[0]) >= self._config.min_light_return
 
     def _process(self, time_s: float, picture: np.ndarray) -> list[float]:
         from scenedetect import FrameTimecode
@@ -98,6 +131,13 @@ class CutFinder:
         self._times_s.append(time_s)
         cuts = self._detector.process_frame(code, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         return [self._times_s[cut.frame_num] for cut in cuts]
+
+
+def _pattern(picture: np.ndarray) -> np.ndarray:
+    """The picture's lightness without its level and contrast: the mean product of two is their correlation."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), PATTERN_SIGMA_PX)
+    grey = cv2.resize(grey, PATTERN_PX, interpolation=cv2.INTER_AREA).ravel()
+    return (grey - grey.mean()) / max(float(grey.std()), 1e-3)
 
 
 def summarise_looks(looks: list[Look], second_face_ratio: float, start_s: float, end_s: float) -> Row:

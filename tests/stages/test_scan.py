@@ -47,6 +47,25 @@ def test_cuts_follow_the_time_stamps_of_a_variable_rate() -> None:
     assert found_cuts([texture(0)] * 4 + [texture(1)] * 4, times_s) == [2.0]
 
 
+def _lit(seed: int, gain: float, level: float = 0.0) -> np.ndarray:
+    return np.clip(texture(seed) * gain + level, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("length", [1, 3, 6])
+def test_a_flash_is_no_cut(length: int) -> None:
+    pictures = [_lit(0, 0.5)] * 15 + [_lit(0, 0.9, 40)] * length + [_lit(0, 0.5)] * 20
+    assert found_cuts(pictures, steady(len(pictures))) == []
+
+
+def test_a_lamp_is_no_cut() -> None:
+    assert found_cuts([_lit(0, 0.4)] * 15 + [_lit(0, 0.9)] * 20, steady(35)) == []
+
+
+def test_a_cut_beside_a_flash_is_a_cut() -> None:
+    pictures = [_lit(0, 0.5)] * 15 + [_lit(0, 0.9, 40)] * 2 + [_lit(1, 0.5)] * 20
+    assert found_cuts(pictures, steady(len(pictures)))[-1] == pytest.approx(17 / 25)
+
+
 def test_a_pan_is_no_cut() -> None:
     wide = texture(3, 48, 200)
     assert found_cuts([wide[:, 3 * k : 3 * k + 80] for k in range(40)], steady(40)) == []
