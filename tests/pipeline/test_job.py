@@ -38,7 +38,7 @@ def head(tmp_path):
 def _submit(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
     """Submit and wait; a head that has just started refuses until its dashboard and its job agent are up."""
     command = [BIN / "ray", "job", "submit", "--working-dir", ".", "--", "python", "pipeline/run.py", *words]
-    for _ in range(20):
+    for _ in range(60):
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if not any(text in done.stderr + done.stdout for text in ("Failed to connect to Ray", "No available agent")):
             break
