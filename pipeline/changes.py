@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.lengths import TIMES, lengths_s
 from pipeline.policy import Verdict
 from pipeline.stats import Frame, duration_text
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 UNSEEN, PENDING, KEPT = "(new)", "(pending)", "kept"
 """What is no reason: rows that the ledger before does not have, wait to be measured, or are in the set."""
 _COLUMNS = ("row_id", "source_id", "shot_idx", "clip_idx", "verdict", "drop_reason", "split", "identity_id")
-_TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,8 @@ def _line(moves: Frame, state: str) -> Line:
 
 def _frame(ledger: pa.Table) -> Frame:
     """By `row_id`: what became of each row, how long it is, and of what unit."""
-    frame = ledger.select([*_COLUMNS, *_TIMES]).to_pandas().set_index("row_id")
-    shot_s = frame["shot_end_s"] - frame["shot_start_s"]
-    seconds = (frame["end_s"] - frame["start_s"]).fillna(shot_s).fillna(frame["duration_s"]).fillna(0.0)
-    frame["hours"] = seconds / 3600
+    frame = ledger.select([*_COLUMNS, *TIMES]).to_pandas().set_index("row_id")
+    frame["hours"] = lengths_s(frame) / 3600
     frame["unit"] = "video"
     frame.loc[frame["shot_idx"].notna(), "unit"] = "shot"
     frame.loc[frame["clip_idx"].notna(), "unit"] = "clip"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.lengths import lengths_s
 from pipeline.policy import Verdict
 from pipeline.quantities import QUANTITIES, Quantity
 from pipeline.records import LEDGER
@@ -108,7 +109,7 @@ def _frame(ledger: pa.Table) -> Frame:
     shot_s = frame["shot_end_s"] - frame["shot_start_s"]
     frame["source_h"] = frame["duration_s"] / 3600
     frame["shot_h"] = shot_s.fillna(frame["duration_s"]) / 3600
-    frame["clip_h"] = frame["clip_s"].fillna(shot_s).fillna(frame["duration_s"]) / 3600
+    frame["clip_h"] = lengths_s(frame) / 3600
     fps = (frame["fps_num"] / frame["fps_den"]).astype(float)
     frame["nominal_fps"] = [f"{value:.4g}" if np.isfinite(value) else None for value in fps.round(2)]
     frame["any_language"] = frame["language"].fillna(frame["source_language"])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.config import Config, RunConfig
 from pipeline.guard import Guard
+from pipeline.lengths import length_s
 from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.policy import Verdict, decide
 from pipeline.records import Dropped, DropReason, Row, row_id
@@ -67,7 +68,7 @@ class Runner:
             annotated = self._judge(stage, result)
             busy_s, start_s = time.process_time() - start_s, time.process_time()
             first, reason = int(num_before == 0), annotated.get("drop_reason")
-            self.listen(Event(row["source_id"], stage.name, first, reason, hours_of(annotated), busy_s))
+            self.listen(Event(row["source_id"], stage.name, first, reason, length_s(annotated) / 3600, busy_s))
             yield annotated
             start_s = time.process_time()
 
@@ -135,12 +136,3 @@ def _is_machine_trouble(error: Exception) -> bool:
     return isinstance(error, MemoryError | MissingWeights | StorageError) or (
         isinstance(error, OSError) and error.errno in full
     )
-
-
-def hours_of(row: Row) -> float:
-    """Length of what the row stands for: the clip, else the shot, else the source."""
-    if "start_s" in row and "end_s" in row:
-        return (row["end_s"] - row["start_s"]) / 3600
-    if "shot_start_s" in row:
-        return (row["shot_end_s"] - row["shot_start_s"]) / 3600
-    return row.get("duration_s", 0.0) / 3600

@@ -23,6 +23,7 @@ from pipeline.config import ConfigError, stored_config
 from pipeline.console import make_console
 from pipeline.decision import read_columns
 from pipeline.judge import Findings, fails, judge, numbers
+from pipeline.lengths import TIMES, lengths_s
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, PolicyConfig
 from pipeline.stats import duration_text
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 13
 """Of the curve of one threshold."""
-_TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
-_PLACE = ("row_id", "last_stage", "fault_reason", "drop_stage", *_TIMES)
+_PLACE = ("row_id", "last_stage", "fault_reason", "drop_stage", *TIMES)
 COLUMNS = tuple(dict.fromkeys([*_PLACE, *(column for check in CHECKS for column in check.columns)]))
 """Of a ledger, what costs are counted from."""
 KEYS = tuple(dict.fromkeys(limit.key for check in CHECKS for limit in check.limits))
@@ -93,7 +93,7 @@ class Ledger:
         self.policy = policy
         self._table = table
         self._findings = judge(table, policy, stages)
-        self._hours = _hours(table)
+        self._hours = lengths_s(table.select(TIMES).to_pandas()).to_numpy() / 3600
         copies = np.array([stage == "finalize" for stage in table["drop_stage"].to_pylist()], bool)
         self._possible = ~self._findings.faulted & ~copies  # no threshold brings a fault or a copy back
         self._complete = self._findings.last == len(stages) - 1
@@ -161,16 +161,6 @@ class Ledger:
         hours = float(self._hours[known].sum())
         about = float((self._hours * self._survival)[unknown].sum())
         return Point(value, int(known.sum()), hours, hours + about, hours + float(self._hours[unknown].sum()))
-
-
-def _hours(table: pa.Table) -> np.ndarray:
-    """How long each row's clip is, else its shot, else its video."""
-    time_s = {name: table[name].to_numpy() for name in _TIMES}
-    seconds = np.nan_to_num(time_s["duration_s"])
-    for start, end in (("shot_start_s", "shot_end_s"), ("start_s", "end_s")):
-        length_s = time_s[end] - time_s[start]
-        seconds = np.where(np.isnan(length_s), seconds, length_s)
-    return seconds / 3600
 
 
 def _survival(

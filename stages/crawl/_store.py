@@ -108,7 +108,7 @@ def fetch_key(uri: str, format_id: str | None) -> str:
 
 def fetch_keys(row: Row) -> set[str]:
     """All names under which a source may have been filed."""
-    return {fetch_key(row.get("uri") or "", row.get(name)) for name in ("", "format_id", "expect_format_id")}
+    return {fetch_key(row.get("uri") or "", id_) for id_ in (None, row.get("format_id"), row.get("expect_format_id"))}
 
 
 def local_facts(path: Path, max_bytes: int) -> Row:
