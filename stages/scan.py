@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from pipeline.records import Dropped, DropReason, Row
 from pipeline.weights import WeightStore
+from stages.cuts import CutConfig, CutFinder
 from stages.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames
-
-if TYPE_CHECKING:
-    from scenedetect.detectors import AdaptiveDetector
-
-
-PATTERN_PX = (64, 64)
-PATTERN_SIGMA_PX = 1.5
-"""Against the edges of blocks, which a coarse decode leaves in."""
-MAX_PATTERNS = 128
-"""A second at 120 fps, 2 MB."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +23,6 @@ class ScanConfig:
     """How closely a video is looked at."""
 
     cut_height_px: int = 144  # frames are thinned to about this for cuts; PySceneDetect itself works at 256 px of width
-    cut_ratio: float = 3.0  # a cut changes the picture this many times more than the frames around it (PySceneDetect)
-    min_cut_change: float = 15.0  # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
-    cut_window_frames: int = 2  # frames around it that are compared (PySceneDetect)
-    light_s: float = 0.5  # a flash is over by then
-    min_light_step: float = 0.7  # correlation over a flash or lamp; six cuts of real films had .58 and less
-    min_light_return: float = 0.97  # of a frame before with one after; over lamps and flashes .97 and more
     look_fps: float = 2.0  # looks for faces; a 3 s clip has six
     look_scale: float = 0.3  # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
     min_look_side_px: int = 320  # of the longer side
@@ -49,6 +31,7 @@ class ScanConfig:
     second_face_ratio: float = 0.25  # side over the largest face's; smaller ones are posters and passers-by
     thumb_height_px: int = 128
     coarse_decode: bool = True  # without the deblocking filter, a quarter cheaper
+    cuts: CutConfig = field(default_factory=CutConfig)
 
 
 @dataclass(frozen=True)
@@ -66,78 +49,6 @@ class Look:
     def shows_several(self, second_face_ratio: float) -> bool:
         sides_px = self.face_sides_px
         return len(sides_px) > 1 and sides_px[1] >= second_face_ratio * sides_px[0]
-
-
-class CutFinder:
-    """Hard cuts by PySceneDetect's adaptive detector, in presentation time; tells them some frames late.
-
-    A flash or a lamp changes a picture as much as a cut does, but its pattern stays: what correlates across the change,
-    and is the same picture again soon after, was no cut.
-    """
-
-    def __init__(self, config: ScanConfig) -> None:
-        from scenedetect.detectors import AdaptiveDetector
-
-        self._detector: AdaptiveDetector = AdaptiveDetector(
-            adaptive_threshold=config.cut_ratio,
-            min_scene_len=0,  # every cut counts: a shot of a few frames is too short, not part of its neighbour
-            window_width=config.cut_window_frames,
-            min_content_val=config.min_cut_change,
-        )
-        self._config, self._window = config, config.cut_window_frames
-        self._times_s: list[float] = []
-        self._last: np.ndarray | None = None
-        self._waiting: list[float] = []
-        self._patterns: deque[tuple[float, np.ndarray]] = deque(maxlen=MAX_PATTERNS)
-
-    def push(self, time_s: float, picture: np.ndarray) -> list[float]:
-        """The cuts that this frame makes certain: times of the first frame behind each.
-
-        Args:
-            picture: (h, w, 3) uint8 RGB, of one size throughout.
-        """
-        if self._last is None:  # still frames around the video, so that its first and last frames are judged as well
-            for _ in range(self._window):
-                self._process(time_s, picture)
-        self._last = picture
-        self._patterns.append((time_s, _pattern(picture)))
-        self._waiting += self._process(time_s, picture)
-        return self._certain(time_s - self._config.light_s)
-
-    def finish(self) -> list[float]:
-        if self._last is None:
-            return []
-        self._waiting += [cut for _ in range(self._window) for cut in self._process(self._times_s[-1], self._last)]
-        return self._certain(math.inf)
-
-    def _certain(self, until_s: float) -> list[float]:
-        """Cuts up to a time, behind which enough has been seen of each."""
-        certain = [cut_s for cut_s in self._waiting if cut_s <= until_s]
-        self._waiting = [cut_s for cut_s in self._waiting if cut_s > until_s]
-        return [cut_s for cut_s in certain if not self._is_light(cut_s)]
-
-    def _is_light(self, cut_s: float) -> bool:
-        before = [seen for time_s, seen in self._patterns if cut_s - self._config.light_s <= time_s < cut_s]
-        after = [seen for time_s, seen in self._patterns if cut_s <= time_s <= cut_s + self._config.light_s]
-        if not before or not after or float((before[-1] * after[0]).mean()) < self._config.min_light_step:
-            return False
-        return float((np.stack(before) @ np.stack(after).T).max()) / len(after[0]) >= self._config.min_light_return
-
-    def _process(self, time_s: float, picture: np.ndarray) -> list[float]:
-        from scenedetect import FrameTimecode
-
-        # The detector counts; the rate only lets it write its counts as times, which are not read.
-        code = FrameTimecode(len(self._times_s), 25.0)
-        self._times_s.append(time_s)
-        cuts = self._detector.process_frame(code, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return [self._times_s[cut.frame_num] for cut in cuts]
-
-
-def _pattern(picture: np.ndarray) -> np.ndarray:
-    """The picture's lightness without its level and contrast: the mean product of two is their correlation."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), PATTERN_SIGMA_PX)
-    grey = cv2.resize(grey, PATTERN_PX, interpolation=cv2.INTER_AREA).ravel()
-    return (grey - grey.mean()) / max(float(grey.std()), 1e-3)
 
 
 def summarise_looks(looks: list[Look], second_face_ratio: float, start_s: float, end_s: float) -> Row:
@@ -197,7 +108,7 @@ class ShotScanner:
 
     def _shots(self, path: Path, from_s: float = 0.0, to_s: float | None = None) -> Iterator[Row]:
         """Shots of [from_s, to_s); none where it has no frame."""
-        finder, looks = CutFinder(self._config), list[Look]()
+        finder, looks = CutFinder(self._config.cuts), list[Look]()
         start_s, end_s, due_s = None, 0.0, 0.0
         for frame in decode_frames(path, from_s, to_s, coarse=self._config.coarse_decode):
             if start_s is None:

@@ -12,67 +12,16 @@ from skimage.data import astronaut
 from pipeline.records import SCAN, Dropped, DropReason
 from pipeline.weights import WeightStore
 from stages.media import _video
-from stages.scan import CutFinder, Look, ScanConfig, ShotScanner, summarise_looks
+from stages.scan import Look, ScanConfig, ShotScanner, summarise_looks
 from tests.media_files import steady, write_media
 
 HEAD = astronaut()[0:260, 90:350]
 """(260, 260, 3): one frontal face of about 105 px."""
 
 
-def texture(seed: int, height: int = 48, width: int = 80) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (6, 10, 3), np.uint8)
+def texture(seed: int, height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 10, 3), np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def found_cuts(pictures: list[np.ndarray], times_s: list[float]) -> list[float]:
-    finder = CutFinder(ScanConfig())
-    cuts = [cut for time_s, picture in zip(times_s, pictures, strict=True) for cut in finder.push(time_s, picture)]
-    return cuts + finder.finish()
-
-
-@pytest.mark.parametrize("at", [1, 2, 3, 10, 17, 18, 19])
-def test_a_cut_is_found_wherever_it_is(at: int) -> None:
-    times_s = [0.3 + k / 25 for k in range(20)]
-    assert found_cuts([texture(0)] * at + [texture(1)] * (20 - at), times_s) == [times_s[at]]
-
-
-def test_short_shots_are_shots() -> None:
-    pictures = [texture(0)] * 10 + [texture(1)] * 4 + [texture(2)] * 10
-    assert found_cuts(pictures, steady(24)) == [10 / 25, 14 / 25]
-
-
-def test_cuts_follow_the_time_stamps_of_a_variable_rate() -> None:
-    times_s = [0.0, 0.1, 0.5, 0.6, 2.0, 2.1, 7.0, 7.1]
-    assert found_cuts([texture(0)] * 4 + [texture(1)] * 4, times_s) == [2.0]
-
-
-def _lit(seed: int, gain: float, level: float = 0.0) -> np.ndarray:
-    return np.clip(texture(seed) * gain + level, 0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize("length", [1, 3, 6])
-def test_a_flash_is_no_cut(length: int) -> None:
-    pictures = [_lit(0, 0.5)] * 15 + [_lit(0, 0.9, 40)] * length + [_lit(0, 0.5)] * 20
-    assert found_cuts(pictures, steady(len(pictures))) == []
-
-
-def test_a_lamp_is_no_cut() -> None:
-    assert found_cuts([_lit(0, 0.4)] * 15 + [_lit(0, 0.9)] * 20, steady(35)) == []
-
-
-def test_a_cut_beside_a_flash_is_a_cut() -> None:
-    pictures = [_lit(0, 0.5)] * 15 + [_lit(0, 0.9, 40)] * 2 + [_lit(1, 0.5)] * 20
-    assert found_cuts(pictures, steady(len(pictures)))[-1] == pytest.approx(17 / 25)
-
-
-def test_a_pan_is_no_cut() -> None:
-    wide = texture(3, 48, 200)
-    assert found_cuts([wide[:, 3 * k : 3 * k + 80] for k in range(40)], steady(40)) == []
-
-
-def test_no_frames_no_cuts() -> None:
-    assert found_cuts([], []) == []
 
 
 def test_looks_are_summarised() -> None:
