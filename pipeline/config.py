@@ -49,7 +49,7 @@ class PoolConfig:
     """Consecutive stages that share a worker process and its resources.
 
     Args:
-        stages: names, in the plan's order.
+        stages: names, in the plan's order; a pool without any is left out.
         cpus: CPUs an actor claims; None shares the cluster out evenly.
         gpus: GPUs an actor claims; a fraction lets actors share one.
         max_actors: None lets Ray scale the pool with the cluster, also while it grows.

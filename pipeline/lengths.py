@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pipeline.records import Row
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
 """Columns that tell it."""
@@ -21,7 +18,7 @@ def length_s(row: Row) -> float:
     return row.get("duration_s", 0.0)
 
 
-def lengths_s(frame: pd.DataFrame) -> pd.Series:
-    """The same of every row of a table with `TIMES`, NaN for what is missing."""
+def lengths_s(frame: Any) -> Any:
+    """The same of every row of a pandas table with `TIMES`, NaN where nothing is told; a series."""
     shot_s = frame["shot_end_s"] - frame["shot_start_s"]
     return (frame["end_s"] - frame["start_s"]).fillna(shot_s).fillna(frame["duration_s"]).fillna(0.0)

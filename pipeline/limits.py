@@ -16,7 +16,7 @@ from stages.face_model import EMBEDDED
 
 ABOVE_ZERO = math.ulp(0.0)
 _AT_LEAST_ONE = """
-    *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames *.cut_window_frames *.max_actors *_bytes
+    *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames scan.cuts.*_frames *.max_actors *_bytes
     *.clips_per_row_group crawl.host_concurrency crawl.max_entries crawl.max_height_px scan.*_px track.look_side_px
     sync.*_ms geometry.max_* run.wave_sources run.max_tries
 """
@@ -29,9 +29,12 @@ _ABOVE_ZERO = """
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("geometry.expression_m??", -math.inf, math.inf),
     ("mouth.teeth_red", -128, 127),  # CIELAB
-    ("scan.cut_ratio", 1, math.inf),
+    ("scan.cuts.ratio", 1, math.inf),
+    ("scan.cuts.min_change", 0, 255),
+    ("scan.cuts.*_light_*", -1, 1),
+    ("scan.cuts.max_dissolve_step", -1, 1),
+    ("scan.cuts.max_dissolve_rest", 0, 1),
     ("scan.look_scale", ABOVE_ZERO, 1),
-    ("scan.min_cut_change", 0, 255),
     ("speech.quietest_share", ABOVE_ZERO, 1),
     ("sync.high_hz", ABOVE_ZERO, 50),  # half the rate at which lips and sound are compared
     ("track.max_clip_s", 0.04, 30),  # a frame, and what Whisper hears at once

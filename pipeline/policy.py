@@ -56,6 +56,7 @@ class PolicyConfig:
     min_identity_sim: float = 0.35  # ArcFace cosine; others were at most .195, the same person .70 and more
     min_mouth_px: float = 24.0  # mouth width in the source
     min_mouth_visible_ratio: float = 0.9
+    min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
     min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
     max_second_speaker_ratio: float = 0.1  # of speech
     max_av_offset_ms: float = 200.0  # five frames; loudness follows the lips by up to 120 ms on real speakers
@@ -260,6 +261,7 @@ CHECKS: tuple[Check, ...] = (
     Check("track", DropReason.JITTER, _above("jitter", "max_jitter")),
     Check("identity", DropReason.IDENTITY_CHANGE, _below("identity_min_sim", "min_identity_sim")),
     Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_px", "min_mouth_px")),
+    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_light", "min_mouth_light")),
     Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_visible_ratio", "min_mouth_visible_ratio")),
     Check("mouth", DropReason.MOUTH_STATIC, _below("mouth_motion", "min_mouth_motion")),
     Check("speech", DropReason.SPEECH, _below("speech_ratio", "min_speech_ratio")),

@@ -41,6 +41,28 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("clip_length", "Clip length", "s", ("clip_s",), _steps(0, 11, 1), "clip", ("min_clip_s",)),
     Quantity("face_size", "Face size", "px", ("face_px", "shot_face_px"), _steps(0, 640, 32), "clip", ("min_face_px",)),
     Quantity("mouth_size", "Mouth width", "px", ("mouth_px",), _steps(0, 200, 10), "clip", ("min_mouth_px",)),
+    Quantity(
+        "mouth_visible",
+        "Mouth seen",
+        "of frames",
+        ("mouth_visible_ratio",),
+        _steps(0, 1, 0.05),
+        "clip",
+        ("min_mouth_visible_ratio",),
+    ),
+    Quantity(
+        "mouth_light", "Light on the mouth", "L*", ("mouth_light",), _steps(0, 100, 5), "clip", ("min_mouth_light",)
+    ),
+    Quantity(
+        "mouth_motion",
+        "Lip motion",
+        "face heights",
+        ("mouth_motion",),
+        _steps(0, 0.06, 0.002),
+        "clip",
+        ("min_mouth_motion",),
+    ),
+    Quantity("teeth", "Teeth seen", "of frames", ("teeth_ratio",), _steps(0, 1, 0.05)),
     Quantity("age", "Apparent age", "years", ("age_years",), _steps(0, 80, 5)),
     Quantity("yaw", "Yaw", "deg", ("yaw_deg",), _steps(0, 60, 5), "clip", ("max_yaw_deg",)),
     Quantity("pitch", "Pitch", "deg", ("pitch_deg",), _steps(0, 60, 5), "clip", ("max_pitch_deg",)),

@@ -214,6 +214,7 @@ IDENTITY = pa.schema(
 MOUTH = pa.schema(
     [
         _column("mouth_px", _f32, "median mouth width, in source pixels", "px"),
+        _column("mouth_light", _f32, "median CIELAB lightness of the skin around the mouth", "0-100"),
         _column("mouth_visible_ratio", _f32, "share of frames with an unobstructed mouth", "0-1"),
         _column("mouth_motion", _f32, "standard deviation of the lip opening over the face's height"),
         _column("teeth_ratio", _f32, "share of frames that show teeth", "0-1"),

@@ -176,8 +176,9 @@ class Stream:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
         blocks = [table_from_rows([source]) for source in sources]
         dataset = ray.data.from_arrow(blocks)
-        share, most = _cpu_share(len(self._config.run.pools) + 1, self._own_ray)
-        for pool in self._config.run.pools.values():
+        pools = [pool for pool in self._config.run.pools.values() if pool.stages]
+        share, most = _cpu_share(len(pools) + 1, self._own_ray)
+        for pool in pools:
             dataset = dataset.map_batches(
                 Pool,
                 fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._office),

@@ -65,10 +65,12 @@ class MouthLook:
     Args:
         evidence: how much speaks for lips in that part of the mouth where least does.
         teeth: share of the opening that is teeth; 0 for a closed mouth.
+        light: CIELAB lightness of the skin around it, 0-100.
     """
 
     evidence: float
     teeth: float
+    light: float
 
 
 def look_at_mouth(crop: np.ndarray, points: np.ndarray, config: MouthConfig) -> MouthLook:
@@ -98,7 +100,8 @@ def look_at_mouth(crop: np.ndarray, points: np.ndarray, config: MouthConfig) -> 
     opened = inner_bottom - inner_top > config.min_open
     white = inside[..., 0] > config.teeth_lightness * np.median(skin_light)
     white &= inside[..., 1] < np.median(skin_red) + config.teeth_red
-    return MouthLook(float(min(evidence)), float(white[opened].mean()) if opened.any() else 0.0)
+    teeth = float(white[opened].mean()) if opened.any() else 0.0
+    return MouthLook(float(min(evidence)), teeth, float(np.median(skin_light)))
 
 
 def measure_mouth(row: Row, config: MouthConfig) -> Row:
@@ -121,6 +124,7 @@ def measure_mouth(row: Row, config: MouthConfig) -> Row:
         **row,
         "mouth_px": float(np.median(width)),
         "mouth_motion": float((gap / height).std()),
+        "mouth_light": float(np.median([look.light for look in looks])),
         "mouth_visible_ratio": float(np.mean([look.evidence >= config.min_evidence for look in looks])),
         "teeth_ratio": float(np.mean([look.teeth >= config.min_teeth for look in looks])),
     }

@@ -200,7 +200,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
         person = {"gender": ("female", "male")[rng.integers(2)], "age_years": float(np.clip(near(34, 10), 16, 78))}
         return {**person, "identity_min_sim": float(rng.uniform(0.55, 0.95)), "gender_prob": 0.97}
     if stage == "mouth":
-        found = {"mouth_px": float(rng.uniform(30, 160)), "mouth_visible_ratio": 1.0}
+        found = {"mouth_px": float(rng.uniform(30, 160)), "mouth_light": 60.0, "mouth_visible_ratio": 1.0}
         return {**found, "mouth_motion": float(rng.uniform(0.008, 0.03)), "teeth_ratio": float(rng.uniform(0, 0.6))}
     if stage == "speech":
         found = {"speech_ratio": float(rng.uniform(0.6, 1)), "num_speakers": 1, "second_speaker_ratio": 0.0}

@@ -103,6 +103,12 @@ def test_lips_are_seen_in_the_dark_and_in_the_light(
     assert look_at_mouth(lit, points, CONFIG).evidence > CONFIG.min_evidence
 
 
+def test_light_on_the_mouth_is_lightness_of_its_skin(face: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    crop, points, _ = face
+    bright, dark = (look_at_mouth((crop * gain).astype(np.uint8), points, CONFIG).light for gain in (1.0, 0.1))
+    assert dark < 10 < 40 < bright
+
+
 @pytest.mark.parametrize("hide", HIDES, ids=NAMES)
 def test_what_hides_the_mouth_is_noticed(face: tuple[np.ndarray, np.ndarray, np.ndarray], hide: Hide) -> None:
     crop, points, _ = face
