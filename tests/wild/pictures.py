@@ -47,7 +47,7 @@ def joined(clip: Clip, other: Clip, dissolve_s: float = 0.0) -> Film:
     length = samples_until(num_frames / float(clip.fps))
     audio = np.concatenate([fitted(clip.audio, at), fitted(other.audio, length - at)])
     film = replace(clip.film(), frames=frames, num_frames=num_frames, audio=audio)
-    return film.label_part(first, end, "transition", "identity_change", "multi_face").cut_at(first, end)
+    return film.label_part(first, end, "transition", "too_short", "identity_change", "multi_face").cut_at(first, end)
 
 
 def jump_cut(clip: Clip, at_s: float, missing_s: float) -> Film:
