@@ -112,6 +112,29 @@ def joygen_view(depth_mm: np.ndarray) -> np.ndarray:
     return view
 
 
+def depth_range(depth_mm: np.ndarray, percent: float = 0.5) -> tuple[float, float]:
+    """Nearest and farthest depth of a clip, without its extreme pixels: silhouettes and teeth do not set the scale.
+
+    Args:
+        depth_mm: (T, H, W), 0 = none.
+        percent: of the pixels with a face that lie beyond each end.
+    """
+    seen = depth_mm[depth_mm > 0]
+    if not len(seen):
+        return 0.0, 0.0
+    near, far = np.percentile(seen, [percent, 100 - percent])
+    return float(near), float(far)
+
+
+def range_view(depth_mm: np.ndarray, near_mm: float, far_mm: float) -> np.ndarray:
+    """One depth map as uint8 (H, W) on a clip's scale: nearest 255, farthest 1, no face 0.
+
+    Unlike `joygen_view` a depth has the same brightness in every frame of the clip.
+    """
+    share = np.clip((far_mm - depth_mm) / max(far_mm - near_mm, 1e-6), 0, 1)
+    return np.where(depth_mm > 0, np.rint(1 + 254 * share), 0).astype(np.uint8)
+
+
 def mouth_mask(landmarks: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
     """The mouth region, bool (size, size): inside the outer lip contour of landmarks (478, 2 or 3) in crop pixels."""
     ring = np.rint(np.asarray(landmarks, np.float32)[list(LIPS_OUTER), :2]).astype(np.int32)
