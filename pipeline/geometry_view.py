@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -48,9 +47,9 @@ class UnknownClip(Exception):
     """A clip that no shard holds."""
 
 
-def read_kept(out: Path, row_id: str, columns: tuple[str, ...], split: str = "*") -> Row | None:
-    """Some columns of a kept clip, from the shard that holds it; None where none does."""
-    for shard in list_files(out / "shards", f"{split}-*.parquet"):
+def read_kept(out: Path, row_id: str, columns: tuple[str, ...], files: str = "*.parquet") -> Row | None:
+    """Some columns of a kept clip, from the shard that holds it; None where none of these files does."""
+    for shard in list_files(out / "shards", files):
         with named(shard, "read"), open_parquet(shard) as file:
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=["row_id"])["row_id"].to_pylist()
@@ -152,17 +151,21 @@ def model_of(out: Path, name: str) -> FaceModel:
     if name in EMBEDDED:
         return load_face_model(name)
     model = load_face_model(stored_config(out).geometry.model)
-    return model if model.name == name else replace(model, name=name)
+    if model.name != name:
+        raise FaceModelError(f"clips of {out} were fitted with {name!r}, its config.yaml names {model.name!r}")
+    return model
 
 
-def open_clip(out: Path, row_id: str) -> ClipGeometry:
+def open_clip(out: Path, row_id: str, files: str = "*.parquet") -> ClipGeometry:
     """A kept clip of DIR.
 
+    Args:
+        files: shards to look into.
     Raises:
         UnknownClip: no shard holds it.
         FaceModelError: the model that it was fitted with is not here.
     """
-    row = read_kept(out, row_id, COLUMNS)
+    row = read_kept(out, row_id, COLUMNS, files)
     if row is None:
         raise UnknownClip(f"no shard of {out} holds {row_id}: name a kept clip's row_id")
     return ClipGeometry(row, model_of(out, row["geometry_model"]))

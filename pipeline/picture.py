@@ -34,7 +34,8 @@ def draw_picture(out: Path, told: Explanation, target: Path) -> None:
     """
     row = told.row
     kept = row.get("verdict") == Verdict.KEEP
-    payload = read_kept(out, row["row_id"], ("row_id", "face_jpeg", "landmarks"), row["split"]) if kept else None
+    columns = ("row_id", "face_jpeg", "landmarks")
+    payload = read_kept(out, row["row_id"], columns, f"{row['split']}-*.parquet") if kept else None
     note = ""
     if payload is not None:
         pictures = list(_crops(payload, row))

@@ -66,6 +66,8 @@ def sample_colours(
         sight = -mesh / np.linalg.norm(mesh, axis=1, keepdims=True)
         seen &= (vertex_normals(mesh, model.triangles) * sight).sum(1) > MIN_FACING
         seen &= ((points[:, :2] > 0) & (points[:, :2] < frame.shape[1::-1])).all(1)
+        if not seen.any():
+            continue
         x, y = points[seen, :2].astype(np.float32).T - np.float32(0.5)
         colours[seen] = cv2.remap(frame, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
     known = np.isfinite(seen_colours).any((0, 2))
