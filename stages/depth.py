@@ -32,7 +32,7 @@ class DepthConfig:
     """How depth is drawn."""
 
     model: str = "cc0"  # the model that the clip was fitted with
-    device: str = "cpu"  # or cuda, which needs nvdiffrast
+    device: str = "cpu"  # or cuda
     precision_mm: float = (
         0.5  # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
     )
