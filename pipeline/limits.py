@@ -58,6 +58,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "speech.device": ("auto", "cpu", "cuda"),
     "features.device": ("auto", "cpu", "cuda"),
     "depth.device": ("cpu", "cuda"),
+    "geometry.device": ("auto", "cpu", "cuda"),
+    "geometry.method": ("landmarks", "deep3d"),
     "identity.provider": ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"),
     "features.model": ("base", "tiny"),
     "run.mode": ("full", "metadata"),
