@@ -23,6 +23,7 @@ from pipeline.config import ConfigError, stored_config
 from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from pipeline.rows import rows_from_table
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet
+from stages.crop import decode_jpeg
 from stages.depth import decode_depth, depth_range, mouth_mask, range_view
 from stages.face_model import EMBEDDED, FaceModel, FaceModelError, load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
@@ -44,7 +45,7 @@ GREEN, RED, WHITE = (80, 255, 120), (255, 70, 60), (255, 255, 255)
 
 
 class UnknownClip(Exception):
-    """A clip that no shard holds."""
+    """A clip that no shard holds with its geometry."""
 
 
 def read_kept(out: Path, row_id: str, columns: tuple[str, ...], files: str = "*.parquet") -> Row | None:
@@ -75,7 +76,7 @@ class ClipGeometry:
 
     def crop(self, frame: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
-        return cv2.imdecode(np.frombuffer(self.row["face_jpeg"][frame], np.uint8), cv2.IMREAD_COLOR_RGB)
+        return decode_jpeg(self.row["face_jpeg"][frame])
 
     def mesh(self, frames: slice | list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Vertices (T, V, 3) in camera mm, and as x px, y px, z mm."""
@@ -162,12 +163,15 @@ def open_clip(out: Path, row_id: str, files: str = "*.parquet") -> ClipGeometry:
     Args:
         files: shards to look into.
     Raises:
-        UnknownClip: no shard holds it.
+        UnknownClip: no shard holds it, or not with its geometry.
         FaceModelError: the model that it was fitted with is not here.
     """
     row = read_kept(out, row_id, COLUMNS, files)
     if row is None:
         raise UnknownClip(f"no shard of {out} holds {row_id}: name a kept clip's row_id")
+    missing = [name for name in COLUMNS if name not in row]
+    if missing:
+        raise UnknownClip(f"{row_id} was kept without {', '.join(missing)}")
     return ClipGeometry(row, model_of(out, row["geometry_model"]))
 
 

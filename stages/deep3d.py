@@ -20,6 +20,7 @@ from PIL import Image
 
 from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from pipeline.weights import WeightStore
+from stages.crop import decode_jpeg
 from stages.face_model import load_face_model
 from stages.face_model_bfm import NUM_COEFFICIENTS, Coefficients
 from stages.geometry import TO_CAMERA, GeometryConfig, crop_focal_px, project, synthesize
@@ -156,7 +157,7 @@ class Deep3dFitter:
         values = np.empty((len(points), NUM_COEFFICIENTS), np.float32)
         for start in range(0, len(points), self.config.chunk_frames):
             part = slice(start, start + self.config.chunk_frames)
-            crops = [_decode(jpeg) for jpeg in row["face_jpeg"][part]]
+            crops = [decode_jpeg(jpeg) for jpeg in row["face_jpeg"][part]]
             pictures = [lay_in(crop, where) for crop, where in zip(crops, placements[part], strict=True)]
             values[part] = self._regressor(np.stack(pictures))
         focal_px = crop_focal_px(boxes)
@@ -173,10 +174,6 @@ class Deep3dFitter:
             "geometry_model": self.model.name,
             "fit_error_px": float(np.median(error_px)),
         }
-
-
-def _decode(jpeg: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def carry_over(

@@ -138,8 +138,12 @@ def keep_landmarks(model: FaceModel, path: Path) -> Path:
     """Write the landmarks placed on a model to a file beside it, where `load_face_model` looks first."""
     beside = path.with_name(path.name + PLACED)
     part = beside.with_name(f".{beside.name}.part.npz")
-    arrays = {"landmark_triangles": model.landmark_triangles, "landmark_barycentric": model.landmark_barycentric}
-    np.savez(part, digest=np.array(_shape_digest(model)), **arrays)
+    np.savez(
+        part,
+        digest=np.array(_shape_digest(model)),
+        landmark_triangles=model.landmark_triangles,
+        landmark_barycentric=model.landmark_barycentric,
+    )
     return part.replace(beside)
 
 

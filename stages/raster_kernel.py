@@ -6,15 +6,18 @@ its upper end, whichever triangle it belongs to: neighbours agree on it to the l
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
 NEAR_MM = np.float32(1.0)
 HALF = np.float32(0.5)
 FAST = {"contract", "nsz"}
-Edge = tuple[np.float32, np.float32, np.float32]
-Plane = tuple[np.float32, np.float32, np.float32, np.float32, np.float32]
-"""1/z at a point, the point, and the slopes."""
+Edge = tuple[Any, Any, Any]
+"""Upper end x, y, and how far it moves to the right in a row."""
+Plane = tuple[Any, Any, Any, Any, Any]
+"""1/z at a point, the point x, y, and the slopes along x and y."""
 
 
 @numba.njit(nogil=True, fastmath=FAST, error_model="numpy")
@@ -31,7 +34,7 @@ def first_centre_beyond(place: np.float32, size: int) -> int:
 
 @numba.njit(nogil=True, fastmath=FAST, error_model="numpy")
 def edge(x: np.float32, y: np.float32, to_x: np.float32, to_y: np.float32) -> Edge:
-    """Upper end, and how far it moves to the right in a row."""
+    """The edge from its upper end to its lower one."""
     return x, y, (to_x - x) / (to_y - y) if to_y > y else np.float32(0)
 
 

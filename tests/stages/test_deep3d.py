@@ -14,6 +14,7 @@ from torch.nn import functional as f
 from pipeline.config import load_config
 from pipeline.plan import STAGES
 from pipeline.weights import MissingWeights, WeightStore
+from stages.crop import decode_jpeg
 from stages.deep3d import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
@@ -190,7 +191,7 @@ def test_the_stage_gives_the_networks_coefficients_whatever_the_batch(folder, ro
     assert set(found) - set(row) == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px"}
     landmarks = row["landmarks"].reshape(5, 478, 3)[:, FIVE_LANDMARKS, :2]
     aspect = (BOX[3] - BOX[1]) / (BOX[2] - BOX[0])
-    crops = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB) for jpeg in row["face_jpeg"]]
+    crops = [decode_jpeg(jpeg) for jpeg in row["face_jpeg"]]
     pictures = np.stack([lay_in(crop, place(five, aspect)) for crop, five in zip(crops, landmarks, strict=True)])
     values = Deep3dRegressor(folder / "epoch_20.pth")(pictures)
     np.testing.assert_allclose(found["exp_coeff"], values[:, 80:144], atol=1e-5)
