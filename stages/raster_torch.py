@@ -12,8 +12,8 @@ from torch import Tensor
 NEAR_MM = 1.0
 EDGE = 2e-6
 """Room for rounding, in triangles: without it a pixel centre on a shared edge can miss both neighbours."""
-MAX_CANDIDATES = 8_000_000
-"""Pixels of bounding boxes that are held at a time: some 500 MB. A 256 px face has 150,000."""
+MAX_CANDIDATES = 2_000_000
+"""Pixels of bounding boxes that are held at a time, in 420 MB. A 256 px face has 150,000."""
 
 
 def rasterize_torch(
