@@ -56,7 +56,8 @@ def sample_colours(
         vertices: (T, V, 3) camera mm, and `projected` (T, V, 3) x px, y px, z mm.
         triangle_id: (T, H, W) of `model.face_triangles`.
     Returns:
-        (V, 3) uint8 RGB. A vertex that no frame sees has the model's colour, in the light of the others.
+        (V, 3) uint8 RGB. A vertex that no frame sees has its neighbours' colour, and far from what is seen the model's,
+        in the light of the others.
     """
     triangles = model.face_triangles
     seen_colours = np.full((len(frames), len(model.mean), 3), np.nan, np.float32)
@@ -78,4 +79,20 @@ def sample_colours(
     gain = np.median(median, axis=0) / np.maximum(np.median(albedo[known], axis=0), 1)
     colours = albedo * gain
     colours[known] = median
+    _spread(colours, known, model.triangles)
     return np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+
+
+def _spread(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray, steps: int = 6) -> None:
+    """Give vertices (V, 3) around the known ones the mean colour of their neighbours, edge by edge outwards."""
+    from scipy.sparse import coo_array
+
+    known = known.copy()
+    ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    joined = coo_array((np.ones(len(ends), np.float32), (ends[:, 0], ends[:, 1])), (len(known), len(known))).tocsr()
+    joined = joined + joined.T
+    for _ in range(steps):
+        count = joined @ known.astype(np.float32)
+        reached = ~known & (count > 0)
+        colours[reached] = (joined @ (colours * known[:, None]))[reached] / count[reached, None]
+        known |= reached
