@@ -9,7 +9,6 @@ Source: Deep3DFaceRecon_pytorch, `util/preprocess.py` and `models/networks.py`, 
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
-from pipeline.weights import WeightStore
+from pipeline.tensors import read_tensors
+from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import decode_jpeg
 from stages.face_model import load_face_model
 from stages.face_model_bfm import NUM_COEFFICIENTS, Coefficients
@@ -47,7 +47,7 @@ FIVE_LANDMARKS = (468, 473, 1, 61, 291)
 """The same in MediaPipe's mesh: irises, tip of the nose, corners of the mouth."""
 
 
-class Deep3dError(Exception):
+class Deep3dError(MissingWeights):
     """A checkpoint that is not Deep3DFaceRecon's, or a face model that its coefficients do not belong to."""
 
 
@@ -101,18 +101,16 @@ class Deep3dRegressor:
         device: a torch device's name.
     Raises:
         Deep3dError: the file is no checkpoint of Deep3DFaceRecon.
+        UnsafeWeights: it is damaged, or would run code.
     """
 
     def __init__(self, file: Path, device: str = "cpu") -> None:
-        import torch
-
         from stages.deep3d_network import ReconNetwork
 
+        network = ReconNetwork()
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)["net_recon"]
-            network = ReconNetwork()
-            network.load_state_dict(state)
-        except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            network.load_state_dict(read_tensors(file)["net_recon"])
+        except (KeyError, TypeError, RuntimeError) as error:
             raise Deep3dError(f"{file} is no checkpoint of Deep3DFaceRecon: {str(error).splitlines()[0]}") from error
         self._device = device
         self._network: ReconNetwork = network.eval().to(device)

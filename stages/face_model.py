@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.weights import MissingWeights
+
 EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
 PLACED = ".mp468.npz"
 """Ends the name of the file beside a model that holds the landmarks placed on it."""
@@ -26,7 +28,7 @@ NUM_FIT_LANDMARKS = 468
 """MediaPipe's face mesh without the ten iris points that follow it."""
 
 
-class FaceModelError(Exception):
+class FaceModelError(MissingWeights):
     """A model file that is missing or not of the expected layout; the message names the file and what is wrong."""
 
 

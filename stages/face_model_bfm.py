@@ -34,10 +34,10 @@ NUM_COEFFICIENTS = sum(_WIDTHS)
 
 
 def read_bfm(path: Path) -> FaceModel:
-    """Read `BFM_model_front.mat`, or what it is made of.
+    """Read `BFM_model_front.mat`, or make it of the files beside it.
 
     Args:
-        path: the file, or the folder that holds it and, as in JoyGen, the indices of MediaPipe's landmarks.
+        path: the file, or its folder, which may hold, as in JoyGen, the indices of MediaPipe's landmarks.
     Returns:
         The model in mm; identity and expression coefficients are the reference's. Without landmarks where their file is
         missing or leaves some out.
@@ -48,7 +48,7 @@ def read_bfm(path: Path) -> FaceModel:
     front = folder / FRONT if path.is_dir() else path
     if front.is_file():
         arrays = _read_mat(front)
-    elif path.is_dir():
+    elif front.name == FRONT:
         missing = [name for name in SOURCES if not (folder / name).is_file()]
         if missing:
             raise FaceModelError(f"{folder} holds neither {FRONT} nor all it is made of: no {', '.join(missing)}")

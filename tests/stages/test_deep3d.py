@@ -13,6 +13,7 @@ from torch.nn import functional as f
 
 from pipeline.config import load_config
 from pipeline.plan import STAGES
+from pipeline.tensors import UnsafeWeights
 from pipeline.weights import MissingWeights, WeightStore
 from stages.crop import decode_jpeg
 from stages.deep3d import (
@@ -209,8 +210,11 @@ def test_what_is_missing_or_wrong_is_named(folder, tmp_path):
     with pytest.raises(Deep3dError, match=r"geometry\.model is 'cc0': set geometry\.model"):
         Deep3dFitter(GeometryConfig(method="deep3d"), store)
     (tmp_path / "text.pth").write_bytes(b"no checkpoint")
-    with pytest.raises(Deep3dError, match=r"text\.pth is no checkpoint"):
+    with pytest.raises(UnsafeWeights, match=r"text\.pth is not read: it is damaged"):
         Deep3dRegressor(tmp_path / "text.pth")
+    torch.save({"net_recon": print}, tmp_path / "code.pth")
+    with pytest.raises(UnsafeWeights, match=r"code\.pth is not read: .*GLOBAL"):
+        Deep3dRegressor(tmp_path / "code.pth")
     state = ReconNetwork().state_dict()
     torch.save({"net_recon": {k: v for k, v in state.items() if "final_layers.3" not in k}}, tmp_path / "short.pth")
     with pytest.raises(Deep3dError, match=r"short\.pth is no checkpoint"):

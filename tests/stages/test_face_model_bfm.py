@@ -143,6 +143,8 @@ def write_small(file: Path, mean: np.ndarray, triangles: np.ndarray, **changed: 
 def test_what_is_wrong_with_the_files_is_named(tmp_path):
     with pytest.raises(FaceModelError, match=r"neither BFM_model_front\.mat nor all it is made of: no 01_Morphable"):
         load_face_model(tmp_path)
+    with pytest.raises(FaceModelError, match=r"nor all it is made of"):
+        load_face_model(tmp_path / FRONT)
     with pytest.raises(FaceModelError, match=r"no face model .*other\.mat"):
         load_face_model(tmp_path / "other.mat")
     (tmp_path / FRONT).write_bytes(b"not MATLAB's" * 20)
