@@ -152,7 +152,9 @@ def check_gpu() -> Iterator[Finding]:
         yield Finding("nvdiffrast", State.OK, "installed (non-commercial licence)")
     else:
         remedy = "https://github.com/NVlabs/nvdiffrast, on a CUDA machine; non-commercial"
-        yield Finding("nvdiffrast", State.NOTE, "not here", "depth is rendered on the CPU, 1 ms a frame", remedy)
+        yield Finding(
+            "nvdiffrast", State.NOTE, "not here", "depth is drawn on the CPU, 1 ms a frame, or by torch on CUDA", remedy
+        )
 
 
 def _importable(module: str) -> bool:

@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.geometry_view import UnknownClip, open_clip
 from pipeline.policy import PolicyConfig, Verdict
 from pipeline.reasons import REASON_TEXT
 from pipeline.records import Row
 from pipeline.rows import rows_from_table
 from pipeline.storage import named, open_parquet, read_table
+from stages.face_model import FaceModelError
 
 MAX_KEPT = 24
 MAX_PER_REASON = 6
 MAX_MEASURES = 7
+MAX_GEOMETRY = 8
+"""Kept clips whose fitted face is shown: each is read from its shard."""
+_FIRST_SHARDS = "*-00000.parquet"
 _HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint"}
 
 
@@ -88,6 +94,7 @@ class Card:
     span: str
     facts: str
     thumb: str | None
+    geometry: str | None
     stage: str
     detail: str
     readings: tuple[Reading, ...]
@@ -126,6 +133,9 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
     shown_kept = _spread_out(kept, MAX_KEPT)
     rows = read_rows(ledger, [*shown_kept, *(row_id for ids in shown.values() for row_id in ids)])
 
+    for row_id in shown_kept[:MAX_GEOMETRY]:
+        rows[row_id]["geometry_jpeg"] = _draw_geometry(ledger.parent, row_id)
+
     def group(key: str, text: str, num: int, ids: list[str]) -> Group:
         return Group(key, text, num, tuple(make_card(rows[row_id], policy) for row_id in ids))
 
@@ -155,9 +165,21 @@ def read_rows(ledger: Path, ids: list[str]) -> dict[str, Row]:
     return {row["row_id"]: row for table in found for row in rows_from_table(table)}
 
 
+def _draw_geometry(out: Path, row_id: str) -> bytes:
+    """A clip's fitted face as JPEG; empty where the first shards have it not, or its face model is not here."""
+    try:
+        still = open_clip(out, row_id, _FIRST_SHARDS).still()
+    except (UnknownClip, FaceModelError):
+        return b""
+    return cv2.imencode(".jpg", still[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
+def _base64(jpeg: bytes) -> str | None:
+    return base64.b64encode(jpeg).decode() if jpeg.startswith(b"\xff\xd8") else None
+
+
 def make_card(row: Row, policy: PolicyConfig) -> Card:
     """What the report shows of one ledger row."""
-    thumb = row.get("thumb_jpeg", b"")
     uri = str(row.get("uri", ""))
     return Card(
         row_id=row["row_id"],
@@ -166,7 +188,8 @@ def make_card(row: Row, policy: PolicyConfig) -> Card:
         is_link=uri.startswith(("https://", "http://")),
         span=_span(row),
         facts=_facts(row),
-        thumb=base64.b64encode(thumb).decode() if thumb.startswith(b"\xff\xd8") else None,
+        thumb=_base64(row.get("thumb_jpeg", b"")),
+        geometry=_base64(row.get("geometry_jpeg", b"")),
         stage=row.get("drop_stage", ""),
         detail=printable(row.get("drop_detail", "")),
         readings=_readings(row, policy),

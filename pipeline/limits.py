@@ -61,6 +61,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "speech.device": ("auto", "cpu", "cuda"),
     "features.device": ("auto", "cpu", "cuda"),
     "depth.device": ("cpu", "cuda"),
+    "geometry.device": ("auto", "cpu", "cuda"),
+    "geometry.method": ("landmarks", "deep3d"),
     "identity.provider": ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"),
     "features.model": ("base", "tiny"),
     "run.mode": ("full", "metadata"),
@@ -94,8 +96,11 @@ def find_faults(values: Mapping[str, Any]) -> list[str]:
     if values["finalize.val_ratio"] + values["finalize.test_ratio"] > 1:
         faults.append("finalize.val_ratio and finalize.test_ratio together are above 1")
     model = values["geometry.model"]
-    if model not in EMBEDDED and not model.endswith(".npz"):
-        faults.append(f"geometry.model={model} must be one of {', '.join(EMBEDDED)}, or the path of an .npz file")
+    if model not in EMBEDDED and not model.endswith((".npz", ".mat")):
+        faults.append(
+            f"geometry.model={model} must be one of {', '.join(EMBEDDED)}, or the path of an .npz file or of "
+            "BFM_model_front.mat"
+        )
     languages = values["policy.languages"]
     if not languages or not all(re.fullmatch("[a-z]{2,3}", language) for language in languages):
         faults.append(f"policy.languages={list(languages)} must be ISO 639 codes, such as zh, and one at least")

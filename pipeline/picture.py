@@ -8,14 +8,13 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
-import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.explain import Explanation, Finding, facts
+from pipeline.geometry_view import read_kept
 from pipeline.policy import Verdict
 from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Dropped, Row
-from pipeline.rows import rows_from_table
-from pipeline.storage import list_files, named, open_parquet, write_whole
+from pipeline.storage import write_whole
 from stages.landmarks import LIPS_INNER, LIPS_OUTER
 from stages.media import decode_video
 
@@ -34,7 +33,9 @@ def draw_picture(out: Path, told: Explanation, target: Path) -> None:
     Frames of a file that is gone or cannot be decoded are left out, and the picture says so.
     """
     row = told.row
-    payload = _payload(out, row) if row.get("verdict") == Verdict.KEEP else None
+    kept = row.get("verdict") == Verdict.KEEP
+    columns = ("row_id", "face_jpeg", "landmarks")
+    payload = read_kept(out, row["row_id"], columns, f"{row['split']}-*.parquet") if kept else None
     note = ""
     if payload is not None:
         pictures = list(_crops(payload, row))
@@ -49,18 +50,6 @@ def draw_picture(out: Path, told: Explanation, target: Path) -> None:
     sheet.paste(panel, (left.width, 0))
     with write_whole(target) as file:
         sheet.save(file, "PNG")
-
-
-def _payload(out: Path, row: Row) -> Row | None:
-    """Crops and landmarks of a kept clip, from the shard that holds it."""
-    for shard in list_files(out / "shards", f"{row['split']}-*.parquet"):
-        with named(shard, "read"), open_parquet(shard) as file:
-            for group in range(file.num_row_groups):
-                ids = file.read_row_group(group, columns=["row_id"])["row_id"].to_pylist()
-                if row["row_id"] in ids:
-                    table = file.read_row_group(group, columns=["row_id", "face_jpeg", "landmarks"])
-                    return rows_from_table(table.filter(pc.field("row_id") == row["row_id"]))[0]
-    return None
 
 
 def _crops(payload: Row, row: Row) -> Iterator[Picture]:

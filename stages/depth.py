@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.records import CROP_PX, Row
 from stages.face_model import load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
-from stages.landmarks import LIPS_OUTER
+from stages.landmarks import LIP_RINGS
 from stages.raster import rasterize
 
 STEPS_PER_MM = 10
@@ -32,7 +32,7 @@ class DepthConfig:
     """How depth is drawn."""
 
     model: str = "cc0"  # the model that the clip was fitted with
-    device: str = "cpu"  # or cuda, which needs nvdiffrast
+    device: str = "cpu"  # or cuda
     precision_mm: float = (
         0.5  # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
     )
@@ -112,7 +112,60 @@ def joygen_view(depth_mm: np.ndarray) -> np.ndarray:
     return view
 
 
+def depth_range(depth_mm: np.ndarray, percent: float = 0.5) -> tuple[float, float]:
+    """Nearest and farthest depth of a clip, without its extreme pixels: silhouettes and teeth do not set the scale.
+
+    Args:
+        depth_mm: (T, H, W), 0 = none.
+        percent: of the pixels with a face that lie beyond each end.
+    """
+    seen = depth_mm[depth_mm > 0]
+    if not len(seen):
+        return 0.0, 0.0
+    near, far = np.percentile(seen, [percent, 100 - percent])
+    return float(near), float(far)
+
+
+def range_view(depth_mm: np.ndarray, near_mm: float, far_mm: float) -> np.ndarray:
+    """One depth map as uint8 (H, W) on a clip's scale: nearest 255, farthest 1, no face 0.
+
+    Unlike `joygen_view` a depth has the same brightness in every frame of the clip.
+    """
+    share = np.clip((far_mm - depth_mm) / max(far_mm - near_mm, 1e-6), 0, 1)
+    return np.where(depth_mm > 0, np.rint(1 + 254 * share), 0).astype(np.uint8)
+
+
+def normal_view(depth_mm: np.ndarray, focal_px: np.ndarray, blur_px: float = 2.0) -> np.ndarray:
+    """The surface's direction at each pixel of one depth map: uint8 (H, W, 3), 128 + 127 n; 0 where it is not known.
+
+    Args:
+        focal_px: (2,) along x and y, as `crop_focal_px` gives them for the frame.
+        blur_px: sigma of a Gaussian over the depth, which is stored in steps.
+    Returns:
+        n is of unit length: x to the right of the picture, y up, z to the viewer.
+    """
+    seen = (depth_mm > 0).astype(np.float32)
+    weight = cv2.GaussianBlur(seen, (0, 0), blur_px)
+    depth = cv2.GaussianBlur(depth_mm, (0, 0), blur_px) / np.maximum(weight, 1e-6)
+    rows, columns = np.indices(depth.shape) + 0.5
+    height, width = depth.shape
+    points = np.stack(
+        [(columns - width / 2) / focal_px[0], (height / 2 - rows) / focal_px[1], -np.ones_like(depth)], -1
+    )
+    points *= depth[..., None]
+    up, right = -np.gradient(points, axis=0), np.gradient(points, axis=1)
+    normal = np.cross(right, up)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    known = cv2.erode(seen, np.ones((3, 3), np.uint8)) > 0
+    return np.where(known[..., None], np.rint(128 + 127 * normal), 0).astype(np.uint8)
+
+
 def mouth_mask(landmarks: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
-    """The mouth region, bool (size, size): inside the outer lip contour of landmarks (478, 2 or 3) in crop pixels."""
-    ring = np.rint(np.asarray(landmarks, np.float32)[list(LIPS_OUTER), :2]).astype(np.int32)
-    return cv2.fillPoly(np.zeros((size_px, size_px), np.uint8), [ring], (1,)) > 0
+    """The mouth region, bool (size, size): what the four rings of lip landmarks (478, 2 or 3) in crop pixels enclose.
+
+    Nearly always the outer ring alone; where pressed or turned lips make rings cross, no point is left out.
+    """
+    mask = np.zeros((size_px, size_px), np.uint8)
+    for ring in LIP_RINGS:
+        cv2.fillPoly(mask, [np.rint(np.asarray(landmarks, np.float32)[list(ring), :2]).astype(np.int32)], (1,))
+    return mask > 0

@@ -2,14 +2,16 @@
 
 `shape = mean + identity . a + expression . b`, in millimetres; x to the right of the picture, y up, z to the viewer.
 The embedded default, `cc0`, is built by `stages.face_model_build` from public-domain data. Any other model comes as an
-.npz file of the same layout (see `docs/geometry.md`).
+.npz file of the same layout (see `docs/geometry.md`), or is the Basel Face Model as Deep3DFaceRecon and JoyGen lay it
+out. Where a model has no landmarks, they are placed once and kept in a file beside it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.weights import MissingWeights
+
 EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
+PLACED = ".mp468.npz"
+"""Ends the name of the file beside a model that holds the landmarks placed on it."""
 NUM_FIT_LANDMARKS = 468
 """MediaPipe's face mesh without the ten iris points that follow it."""
 
 
-class FaceModelError(Exception):
+class FaceModelError(MissingWeights):
     """A model file that is missing or not of the expected layout; the message names the file and what is wrong."""
 
 
@@ -86,27 +92,77 @@ class FaceModel:
 def load_face_model(name_or_path: str | Path = "cc0") -> FaceModel:
     """Load an embedded model by name or a user's by path; one instance per process.
 
+    Args:
+        name_or_path: an .npz file, or `BFM_model_front.mat` or the folder that holds it.
     Raises:
-        FaceModelError: the file is missing or ill-formed.
+        FaceModelError: the file is missing or ill-formed, or has no landmarks.
     """
     return _load(EMBEDDED.get(str(name_or_path), Path(name_or_path)))
 
 
 @lru_cache(maxsize=2)
 def _load(path: Path) -> FaceModel:
-    if not path.is_file():
-        raise FaceModelError(f"no face model {path}: give one of {', '.join(EMBEDDED)} or the path of an .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        about = json.loads(str(arrays["about"]))
-        model = _from_arrays(arrays, about)
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise FaceModelError(f"{path} is no face model: {error}") from error
+    model = _with_kept_landmarks(read_face_model(path), path)
+    if not len(model.landmark_triangles):
+        raise FaceModelError(
+            f"{path} has no MediaPipe landmarks: run python -m stages.face_model_convert {path}, which places them"
+        )
     problem = _problem(model)
     if problem:
         raise FaceModelError(f"{path} is no usable face model: {problem}")
     return model
+
+
+def read_face_model(path: Path) -> FaceModel:
+    """A model as its file has it, with no landmarks if the file has none.
+
+    Raises:
+        FaceModelError: the file is missing or ill-formed.
+    """
+    if path.is_dir() or path.suffix == ".mat":
+        from stages.face_model_bfm import read_bfm
+
+        return read_bfm(path)
+    if not path.is_file():
+        raise FaceModelError(
+            f"no face model {path}: give one of {', '.join(EMBEDDED)}, the path of an .npz file, or a folder with "
+            "BFM_model_front.mat"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        return _from_arrays(arrays, json.loads(str(arrays["about"])))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise FaceModelError(f"{path} is no face model: {error}") from error
+
+
+def keep_landmarks(model: FaceModel, path: Path) -> Path:
+    """Write the landmarks placed on a model to a file beside it, where `load_face_model` looks first."""
+    beside = path.with_name(path.name + PLACED)
+    part = beside.with_name(f".{beside.name}.part.npz")
+    np.savez(
+        part,
+        digest=np.array(_shape_digest(model)),
+        landmark_triangles=model.landmark_triangles,
+        landmark_barycentric=model.landmark_barycentric,
+    )
+    return part.replace(beside)
+
+
+def _with_kept_landmarks(model: FaceModel, path: Path) -> FaceModel:
+    """Landmarks placed on this very shape go before those that the model came with."""
+    beside = path.with_name(path.name + PLACED)
+    if not beside.is_file():
+        return model
+    with np.load(beside, allow_pickle=False) as file:
+        if str(file["digest"]) != _shape_digest(model):
+            return model
+        triangles, barycentric = file["landmark_triangles"], file["landmark_barycentric"]
+    return replace(model, landmark_triangles=triangles, landmark_barycentric=barycentric)
+
+
+def _shape_digest(model: FaceModel) -> str:
+    return hashlib.sha256(model.mean.tobytes() + model.triangles.tobytes()).hexdigest()
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FaceModel:
@@ -119,8 +175,8 @@ def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FaceMo
         expression_names=tuple(about["expression_names"]),
         triangles=arrays["triangles"].astype(np.int32),
         triangle_part=arrays["triangle_part"].astype(np.uint8),
-        landmark_triangles=arrays["landmark_triangles"].astype(np.int32),
-        landmark_barycentric=arrays["landmark_barycentric"].astype(np.float32),
+        landmark_triangles=arrays.get("landmark_triangles", np.zeros(0)).astype(np.int32),
+        landmark_barycentric=arrays.get("landmark_barycentric", np.zeros((0, 3))).astype(np.float32),
         albedo=arrays["albedo"].astype(np.uint8),
     )
 

@@ -94,7 +94,10 @@ LIPS = (
 class GeometryConfig:
     """How the model is fitted. The sigmas are standard deviations of Gaussian priors."""
 
-    model: str = "cc0"  # name of an embedded model, or the path of an .npz file
+    model: str = "cc0"  # name of an embedded model, or the path of an .npz file or of BFM_model_front.mat
+    method: str = "landmarks"  # fitted here; or deep3d: by Deep3DFaceRecon's network, which the user supplies
+    device: str = "auto"  # of deep3d's network: cpu, cuda or auto
+    chunk_frames: int = 32  # frames that deep3d's network sees at a time
     landmark_sigma_px: float = 3.0  # detector error on rendered faces: 2-3 px, most of it the same in every frame
     robust_px: float = 6.0  # beyond it an error counts linearly: two sigmas
     oval_weight: float = 0.05  # contour points were 12 mm off where inner ones were 2 mm

@@ -30,6 +30,13 @@ RIGID = (*LEFT_EYE, *RIGHT_EYE, 168, 6, 197, 195)
 LIPS_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 LIPS_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 """Closed rings around the opening of the mouth and around the lips, in order."""
+LIP_RINGS = (
+    LIPS_OUTER,
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96),
+    LIPS_INNER,
+)
+"""All 80 lip points, ring by ring from the outside."""
 
 MOUTH_CORNERS = (61, 291)
 LIP_GAP = (13, 14)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
 from pipeline.rows import table_from_rows
 from stages.depth import encode_depth
-from stages.landmarks import LIPS_OUTER
+from stages.landmarks import LIP_RINGS
 
 EXP_DIM = 6
 AUDIO_DIM = 8
@@ -37,11 +37,12 @@ def face(opening: float, clip_idx: int) -> np.ndarray:
 
 
 def landmarks(opening: float) -> np.ndarray:
-    """(478, 3): the lips' outer ring on the drawn mouth, everything else at the nose."""
+    """(478, 3): the lips' outer ring on the drawn mouth, the others within it, everything else at the nose."""
     points = np.tile(np.array([128.0, 140.0, 0.0]), (NUM_LANDMARKS, 1))
-    angle = np.pi - np.linspace(0, -2 * np.pi, len(LIPS_OUTER), endpoint=False)
-    points[list(LIPS_OUTER), 0] = MOUTH_CENTRE[0] + 36 * np.cos(angle)
-    points[list(LIPS_OUTER), 1] = MOUTH_CENTRE[1] + (8 + 18 * opening) * np.sin(angle)
+    angle = np.pi - np.linspace(0, -2 * np.pi, len(LIP_RINGS[0]), endpoint=False)
+    for ring, share in zip(LIP_RINGS, (1, 0.9, 0.8, 0.7), strict=True):
+        points[list(ring), 0] = MOUTH_CENTRE[0] + share * 36 * np.cos(angle)
+        points[list(ring), 1] = MOUTH_CENTRE[1] + share * (8 + 18 * opening) * np.sin(angle)
     return points
 
 

@@ -115,6 +115,8 @@ def _answer_and_hang_up(server: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
 
 
-def test_every_weight_of_the_defaults_has_a_mirror_and_a_hash():
+def test_every_weight_that_is_fetched_has_a_hash():
     for weight in WEIGHTS.values():
-        assert weight.sha256 and len(weight.sha256) == 64 and weight.licence and weight.source
+        assert weight.licence and weight.source
+        if weight.mirrors or weight.url:  # what the user alone can bring has no known hash
+            assert weight.sha256 and len(weight.sha256) == 64

@@ -11,12 +11,16 @@ from stages.depth import (
     DepthDecodeError,
     DepthRenderer,
     decode_depth,
+    depth_range,
     encode_depth,
     joygen_view,
     mouth_mask,
+    normal_view,
+    range_view,
 )
 from stages.face_model import load_face_model
-from stages.geometry import crop_focal_px, project, synthesize
+from stages.geometry import LIPS, crop_focal_px, project, synthesize
+from stages.landmarks import LIP_RINGS
 from tests.stages.synthetic_clips import known_clip
 
 
@@ -75,6 +79,53 @@ def test_mouth_mask_holds_the_lips_and_nothing_else(row):
         column, line = points[index, :2].round().astype(int)
         assert mask[line, column] == inside
     assert 0.005 < mask.mean() < 0.12
+
+
+def test_mouth_mask_holds_all_eighty_lip_points_where_rings_cross(row):
+    points = row["landmarks"][0].reshape(478, 3).copy()
+    lips = [index for ring in LIP_RINGS for index in ring]
+    assert len(set(lips)) == 80 and set(lips) == set(LIPS)
+    before = mouth_mask(points)
+    points[list(LIP_RINGS[2][12:19]), 1] += 14  # a lower lip rolled out over its edge
+    mask = mouth_mask(points)
+    assert mask.sum() > before.sum()
+    for column, line in points[lips, :2].round().astype(int):
+        assert mask[line, column]
+
+
+def test_a_clips_view_has_one_scale_that_single_pixels_do_not_set():
+    depth = np.random.default_rng(1).uniform(700, 800, (3, 64, 64)).astype(np.float32)
+    depth[:, :8] = 0
+    before = depth_range(depth)
+    assert before == pytest.approx((700.5, 799.5), abs=0.5)
+    depth[1, 20, 20], depth[1, 30, 30] = 100, 3000
+    assert depth_range(depth) == pytest.approx(before, abs=0.1)
+    np.testing.assert_array_equal(
+        range_view(np.array([[0, 690.0, 700, 750, 800, 900]]), 700, 800), [[0, 255, 255, 128, 1, 1]]
+    )
+    assert depth_range(np.zeros((1, 4, 4))) == (0, 0)
+
+
+def test_normals_are_those_of_a_plane_and_of_a_sphere():
+    focal = np.array([1100.0, 1220.0])
+    rows, columns = np.indices((256, 256)) + 0.5
+    ray = np.stack([(columns - 128) / focal[0], (128 - rows) / focal[1], -np.ones((256, 256))], -1)
+    plane = np.array([0.3, -0.2, np.sqrt(1 - 0.13)])  # n . p = -700 at a distance of some 700 mm
+    depth = (-700 * plane[2] / (ray @ plane)).astype(np.float32)
+    view = normal_view(depth, focal).astype(int)
+    np.testing.assert_allclose(view[20:-20, 20:-20], np.broadcast_to(128 + 127 * plane, (216, 216, 3)), atol=1)
+    # A sphere of 60 mm at 800 mm, stored in steps of half a millimetre.
+    along, square = -ray[..., 2] * 800, (ray**2).sum(-1)
+    inside = along**2 - square * (800**2 - 60**2)
+    hit = inside > 0
+    distance = np.where(hit, (along - np.sqrt(np.maximum(inside, 0))) / square, 0)
+    ball = decode_depth(encode_depth(distance.astype(np.float32), 0.5))
+    expected = (ray * distance[..., None] - [0, 0, -800]) / 60
+    found = (normal_view(ball, focal).astype(float) - 128) / 127
+    centre = hit & (expected[..., 2] > 0.6)
+    assert centre.mean() > 0.1
+    assert np.degrees(np.arccos(np.clip((found * expected).sum(-1)[centre], -1, 1))).mean() < 4
+    assert not normal_view(ball, focal)[~hit].any()
 
 
 def test_the_stage_draws_each_frame_where_its_landmarks_are(row):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages import raster_torch
 from stages.face_model import load_face_model
 from stages.geometry import FOCAL_PX, project, synthesize
 from stages.raster import NoCudaRasterizer, rasterize
@@ -134,3 +135,38 @@ def test_cuda_equals_cpu_or_says_what_is_missing(turned_face):
     assert ((depth > 0) != (cpu > 0)).mean() < 0.001
     both = (depth > 0) & (cpu > 0)
     assert (np.abs(depth - cpu)[both] > 1).mean() < 0.001
+
+
+@pytest.mark.parametrize("front_only", [False, True])
+def test_torch_draws_what_the_z_buffer_draws(turned_face, front_only, monkeypatch):
+    monkeypatch.setattr(raster_torch, "MAX_CANDIDATES", 400_000)  # two frames at a time
+    vertices, triangles = turned_face
+    moved = np.concatenate([vertices + np.array([5.0 * i, -3.0 * i, 20.0 * i], np.float32) for i in range(5)])
+    projected = np.ascontiguousarray(project(moved), np.float32)
+    depth, triangle_id = rasterize(projected, triangles, front_only=front_only)
+    found, found_id = raster_torch.rasterize_torch(projected, triangles, 256, front_only, "cpu")
+    assert found.dtype == np.float32
+    assert found_id.dtype == np.int32
+    assert ((found > 0) != (depth > 0)).sum() <= 1  # pixel centres on an edge to the last bit
+    both = (found > 0) & (depth > 0)
+    np.testing.assert_allclose(found[both], depth[both], atol=0.01)
+    assert (found_id != triangle_id).sum() <= 5
+    rows, columns = np.nonzero(found_id[3])
+    corners = projected[3][triangles[found_id[3, rows, columns] - 1]][..., :2]
+    assert (corners[..., 0].min(1) <= columns + 0.5).all()
+    assert (corners[..., 1].max(1) >= rows + 0.5).all()
+
+
+def test_torch_leaves_out_what_the_z_buffer_leaves_out():
+    vertices = np.array([[[0.0, 0, -5], [8, 0, 400], [0, 8, 400], [1e9, 0, 400], [2e9, 9, 400], [1e9, 9, 400]]])
+    triangles = np.array([[0, 1, 2], [3, 4, 5]], np.int32)
+    depth, triangle_id = raster_torch.rasterize_torch(vertices.astype(np.float32), triangles, 8, False, "cpu")
+    assert not depth.any()
+    assert not triangle_id.any()
+
+
+def test_of_two_triangles_in_one_place_the_first_is_named():
+    vertices = np.array([[[0.0, 0, 400], [8, 0, 400], [0, 8, 400]]], np.float32)
+    triangles = np.array([[0, 1, 2], [0, 1, 2]], np.int32)
+    assert raster_torch.rasterize_torch(vertices, triangles, 8, False, "cpu")[1].max() == 1
+    assert rasterize(vertices, triangles, 8)[1].max() == 1
