@@ -96,9 +96,9 @@ class FinalizeConfig:
     """How kept clips become a data set."""
 
     identity_sim: float = 0.5  # ArcFace cosine that joins two clips: same person .70-.97, others <= .195
-    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated audio differs in half
-    duplicate_min_s: float = 2.0  # common sound
-    duplicate_min_overlap: float = 0.8  # of the longer clip; a short extract has frames of its own crop and stays
+    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated sound or motion differs in half
+    duplicate_min_s: float = 2.5  # common sound or motion; in less, chance agrees
+    duplicate_min_overlap: float = 0.5  # of a clip, held by better ones: dropped, it repeats more than it adds
     val_ratio: float = 0.05  # of identities
     test_ratio: float = 0.05
     shard_bytes: int = 256_000_000

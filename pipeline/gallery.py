@@ -21,7 +21,7 @@ from pipeline.storage import named, open_parquet, read_table
 MAX_KEPT = 24
 MAX_PER_REASON = 6
 MAX_MEASURES = 7
-_HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint"}
+_HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint", "motion_fingerprint"}
 
 
 @dataclass(frozen=True)

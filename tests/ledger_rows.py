@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
+from pipeline.decision import FINAL_LEDGER
 from pipeline.policy import PolicyConfig, decide
-from pipeline.records import LEDGER, DropReason, Row, row_id
+from pipeline.records import DropReason, Row, row_id
 from pipeline.rows import table_from_rows
 from pipeline.stats import compute_stats
 
@@ -26,7 +27,6 @@ STAGES = (
     *("crawl", "probe", "hear", "scan", "track", "identity"),
     *("mouth", "speech", "sync", "geometry", "depth", "features"),
 )
-LEDGER_FILE = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
 HOSTILE_TITLES = (
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -215,7 +215,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
 
 
 def make_ledger(rows: list[Row]) -> pa.Table:
-    return table_from_rows(rows, LEDGER_FILE)
+    return table_from_rows(rows, FINAL_LEDGER)
 
 
 def thumb_jpeg(seed: int) -> bytes:

@@ -64,7 +64,7 @@ def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path, mea
     ledger = _finalize(tmp_path, rows)
     assert dict(ledger.verdict) == {"a": "drop", "b": "keep", "c": "keep"}
     assert (ledger.drop_stage["a"], ledger.drop_reason["a"]) == ("finalize", "duplicate_clip")
-    assert ledger.drop_detail["a"] == "same sound as b-s0000-c000"
+    assert ledger.drop_detail["a"] == "100% the same sound as b-s0000-c000"
     shards = pd.read_parquet(tmp_path / "shards", columns=["source_id", "identity_id"])
     assert set(shards.source_id) == {"b", "c"} and shards.identity_id.nunique() == 1
 
