@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import dedup, identities
+from pipeline import dedup, identities, voices
 from pipeline.config import Config
 from pipeline.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.ledger import Address, part_files, read_parts
@@ -42,7 +42,7 @@ MADE_OF = b"made_of"
 """Ledger metadata: the parts that its rows come from, and the sources that these do not hold all of."""
 FINAL_LEDGER = pa.unify_schemas([LEDGER, DECIDED]).remove_metadata()
 _COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
-_ALIKE = ["row_id", "num_frames", "face_px", "crop_bytes", "speaker_id", *_COMPARED]
+_ALIKE = ["row_id", "source_id", "num_frames", "face_px", "crop_bytes", "speaker_id", "voice_embedding", *_COMPARED]
 
 
 def read_last(out: Path) -> pa.Table | None:
@@ -125,15 +125,20 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     repeats, faces = _told(rows, source, before, config)
     names, known_splits = _known(before, config)
     people = identities.cluster_identities(rows, config.finalize, names, faces)
+    sims = voices.measure_voices(rows, people, config.finalize)
+    strange = _strange_voices(rows, people, sims, config)
+    _drop(found, kept[list(strange)], DropReason.OTHER_VOICE, list(strange.values()))
     overlaps = dedup.find_overlaps(rows, config.finalize, repeats)
-    copies = dedup.choose_copies(rows, overlaps, config.finalize)
+    heard = [overlap for overlap in overlaps if not strange.keys() & overlap[:2]]
+    copies = dedup.choose_copies(rows, heard, config.finalize)
     details = [f"{copy.share:.0%} the same {copy.what} as {rows[copy.of]['row_id']}" for copy in copies.values()]
     _drop(found, kept[list(copies)], DropReason.DUPLICATE_CLIP, details)
-    stay = np.setdiff1d(np.arange(len(rows)), list(copies))
+    stay = np.setdiff1d(np.arange(len(rows)), [*copies, *strange])
     splits = identities.assign_splits([people[idx] for idx in stay], config.finalize, known_splits)
     groups = [(min(rows[idx]["row_id"] for idx in group), list(group)) for group in dedup.group_overlaps(overlaps)]
     found[DECIDED.names] = None
     found.loc[kept, "identity_id"] = people
+    found.loc[kept, "voice_sim"] = sims
     found.loc[kept[stay], "split"] = [splits[people[idx]] for idx in stay]
     for name, group in groups:
         found.loc[kept[group], "repeat_id"] = name
@@ -143,6 +148,16 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
         ledger = ledger.append_column(name, pa.array(found[name].to_numpy(object), kind, from_pandas=True))
     about = {SPLIT_RATIOS: _ratios(config), COMPARED_BY: _compared_by(config), MADE_OF: _made_of(source)}
     return ledger.select(FINAL_LEDGER.names).cast(FINAL_LEDGER).replace_schema_metadata(about)
+
+
+def _strange_voices(rows: list[Row], people: list[str], sims: np.ndarray, config: Config) -> dict[int, str]:
+    """What is wrong with the voice, by index of the clip."""
+    least = config.finalize.min_voice_sim
+    strange = {int(idx): f"voice_sim {sims[idx]:.2g} < {least:g}" for idx in np.flatnonzero(sims < least)}
+    for idx, owner in voices.voices_elsewhere(rows, people, config.finalize).items():
+        whose = f"is that of {owner}" if owner else "is heard with several faces"
+        strange.setdefault(idx, f"the voice {whose} in {rows[idx]['source_id']}")
+    return strange
 
 
 def copy_of(detail: str) -> str:

@@ -144,7 +144,11 @@ def explain(out: Path, clip: str, policy: PolicyConfig) -> Explanation | list[Ro
     if late:
         verdict = {name: row.get(name) for name in verdict}
     before, now = _told(row), _told(verdict)
-    copies = [copy for copy in _where(keys, "drop_reason", DropReason.DUPLICATE_CLIP) if copy_of(copy["drop_detail"]) == row["row_id"]]
+    copies = [
+        copy
+        for copy in _where(keys, "drop_reason", DropReason.DUPLICATE_CLIP)
+        if copy_of(copy["drop_detail"]) == row["row_id"]
+    ]
     return Explanation(
         row,
         tuple(findings(row, policy)),

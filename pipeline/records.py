@@ -64,6 +64,7 @@ class DropReason(StrEnum):
     MULTI_SPEAKER = "multi_speaker"
     OUT_OF_SYNC = "out_of_sync"
     FIT_ERROR = "fit_error"
+    OTHER_VOICE = "other_voice"
     DUPLICATE_CLIP = "duplicate_clip"
     CRASHED = "crashed"
     TIME_LIMIT = "time_limit"
@@ -315,6 +316,7 @@ DECIDED = pa.schema(
     [
         _column("split", _str, "train, val or test; no identity is in two"),
         _column("identity_id", _str, "cluster of face embeddings over the whole set"),
+        _column("voice_sim", _f32, "mean cosine of the voice to that of the face's other clips; null: too few", "-1-1"),
         _column("repeat_id", _str, "the same for clips that show or let hear the same, in parts at least; else null"),
     ]
 )

@@ -1,4 +1,4 @@
-"""A fingerprint of how a face moves: it survives recoding, scaling, cropping, other sound and, but for some signs, mirrors.
+"""A fingerprint of how a face moves: it survives recoding, scaling, cropping, other sound and, but for signs, mirrors.
 
 Heads turn, brows rise and mouths open in one clip as in no other, also of the same person in the same place. Eight
 quantities are read from the landmarks of each frame; over a sliding window the signs of the slow terms of their cosine
@@ -56,7 +56,7 @@ def _motion(points: np.ndarray) -> np.ndarray:
     """(T, 478, 2) source pixels to (T, 8); those that a mirror turns round come first."""
     eyes = [points[:, pair].mean(axis=1) for pair in (LEFT_EYE, RIGHT_EYE)]
     middle, across = sum(eyes) / 2, eyes[1] - eyes[0]
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
 
     def between(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Along the line of the eyes, and down from it."""

@@ -116,8 +116,8 @@ def samples_of(audio: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return audio[: len(mask)][mask]
 
 
-def _read_network(path: Path) -> PyanNet:
-    """The network of a checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
+def read_network(path: Path) -> PyanNet:
+    """segmentation-3.0 from its checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
     from torch.torch_version import TorchVersion
@@ -156,7 +156,7 @@ class Diarizer:
         self._device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         if device != "auto":
             self._device = torch.device(device)
-        self._model = _read_network(weights.path("pyannote_segmentation")).eval().to(self._device)
+        self._model = read_network(weights.path("pyannote_segmentation")).eval().to(self._device)
         self._powerset = Powerset(_LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE).to(self._device)
         frames = self._model.receptive_field
         self._first_s, self._step_s = frames.start + frames.duration / 2, frames.step

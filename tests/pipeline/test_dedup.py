@@ -1,4 +1,4 @@
-"""The same sound or motion under two names is found, whatever was done to the file; unlike ones and other faces are not."""
+"""The same sound or motion under two names is found, whatever was done to the file; unlike ones are not."""
 
 from __future__ import annotations
 

@@ -72,7 +72,10 @@ def test_impossible_configurations_are_refused(weights: WeightStore, config: Fea
 
 
 def test_the_stage_adds_its_columns(weights: WeightStore) -> None:
-    pictures = {"landmarks": np.full((100, NUM_LANDMARKS * 3), 128.0), "crop_box_xyxy_px": np.full((100, 4), [0, 0, 9, 9])}
+    pictures = {
+        "landmarks": np.full((100, NUM_LANDMARKS * 3), 128.0),
+        "crop_box_xyxy_px": np.full((100, 4), [0, 0, 9, 9]),
+    }
     row = {"source_id": "a", "audio_pcm16": pcm16(mandarin(8.0)[:64_000]), **pictures}
     out = WhisperFeatures(FeaturesConfig(device="cpu"), weights)(row)
     assert out.keys() - row.keys() == {"whisper", "whisper_model", "audio_fingerprint", "motion_fingerprint"}

@@ -1,4 +1,4 @@
-"""A fingerprint of motion knows its copies: noisy, shifted, scaled, at other places in the frame, mirrored; and no others."""
+"""A fingerprint of motion knows its copies: noisy, shifted, scaled, moved, mirrored; and no others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_there_is_a_word_every_two_frames_that_a_window_fits():
     assert len(words) == 85 and words.dtype == np.uint32
 
 
-@pytest.mark.parametrize("box", [BOX, BOX / 3, BOX + (50, -30, 50, -30)])
+@pytest.mark.parametrize("box", [BOX, BOX / 3, BOX + np.array([50, -30, 50, -30])])
 def test_a_noisy_late_smaller_and_moved_copy_is_found(box):
     points = _talk(1)
     match = match_fingerprints(_words(points), _words(points[21:], box, noise_px=0.5))

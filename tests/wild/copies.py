@@ -2,28 +2,33 @@
 
     python -m tests.wild.copies --clips FOLDER --out DIR [--seconds 20]
 
-Each video of FOLDER that shows one speaker is copied: coded again, shrunk, cut at the borders, mirrored, at another rate
-and phase, all of it at once. `track` follows the face in each copy, and fingerprints are made of what it finds, of stretches
-cut to length at chosen places. Other stretches of the same video are the hardest of what is no copy: one person, one
+Each video of FOLDER that shows one speaker is copied: coded again, shrunk, cut at the borders, mirrored, at another
+rate and phase, all of it at once. `track` follows the face in each copy, and fingerprints are made of what it finds, of
+stretches cut to length at chosen places. Other stretches of the same video are the hardest of what is no copy: one person, one
 place, one microphone. DIR keeps what was tracked: a second run only compares.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from pipeline.records import Row
+from pipeline.config import FinalizeConfig
+from pipeline.dedup import Overlap, choose_copies, find_overlaps
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from pipeline.weights import WeightStore
+from stages.audio.fingerprint import fingerprint
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_audio, decode_video, probe_media, write_video
+from stages.motion import motion_fingerprint
 from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 from tests.wild.clips import VIDEO_SUFFIXES
@@ -79,7 +84,7 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True)
 class Take:
-    """One copy as it was tracked: the columns of its row that fingerprints are made of, from `start_s` of the video on."""
+    """One copy as it was tracked: the columns of its row that fingerprints need, from `start_s` of the video on."""
 
     video: str
     way: str
@@ -96,17 +101,17 @@ def take_all(folder: Path, cache: Path, seconds: float) -> Iterator[Take]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             continue
-        for way in WAYS:
-            known = cache / f"{path.stem}-{way.replace(' ', '_')}.npz"
+        for name, way in WAYS.items():
+            known = cache / f"{path.stem}-{name.replace(' ', '_')}.npz"
             if not known.is_file():
-                row = _track(path, WAYS[way], seconds, known.with_suffix(".mp4"), tracker, identity)
+                row = _track(path, way, seconds, known.with_suffix(".mp4"), tracker, identity)
                 np.savez(known, **row)
-                print(f"{path.stem}, {way}: {len(row.get('landmarks', ())) / 25:.1f} s", flush=True)
+                print(f"{path.stem}, {name}: {len(row.get('landmarks', ())) / 25:.1f} s", flush=True)
             with np.load(known) as stored:
                 row = dict(stored)
             if not row:
                 break
-            yield Take(path.stem, way, WAYS[way].start_s + float(row["start_s"]), row)
+            yield Take(path.stem, name, way.start_s + float(row["start_s"]), row)
 
 
 def _track(path: Path, way: Way, seconds: float, copy: Path, tracker: FaceTracker, identity: IdentityChecker) -> Row:
@@ -129,6 +134,96 @@ def _track(path: Path, way: Way, seconds: float, copy: Path, tracker: FaceTracke
     return {name: np.asarray(clip[name]) for name in names} | {"jpeg_bytes": sizes}
 
 
+WHOLE_S, EXTRACT_S, COMMON_S = 8.0, 4.0, 3.0
+"""Lengths at most: of a clip, of a piece of its middle, of what two cuts that follow one another have in common."""
+PLACE_S = 0.2
+"""By which the place of what is common may be off."""
+STEP_S = 1.5
+"""Between the stretches that are compared for false alarms."""
+
+
+def layouts(length_s: float) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+    """Stretches of the original and of the copy, [start_s, end_s) of the video."""
+    whole = min(WHOLE_S, length_s)
+    found = {"whole": ((0.0, whole), (0.0, whole))}
+    if length_s > EXTRACT_S + 1:
+        cut = (whole - EXTRACT_S) / 2
+        found[f"{EXTRACT_S:g} s of it"] = ((0.0, whole), (cut, cut + EXTRACT_S))
+    both = min(2 * WHOLE_S - COMMON_S, length_s)
+    if both >= COMMON_S + 2:
+        middle = both / 2
+        found[f"{COMMON_S:g} s in common"] = ((0.0, middle + COMMON_S / 2), (middle - COMMON_S / 2, both))
+    return found
+
+
+def cut_row(take: Take, start_s: float, end_s: float) -> Row:
+    """A clip as `finalize` sees it."""
+    first, last = (max(0, round((at_s - take.start_s) * CLIP_FPS)) for at_s in (start_s, end_s))
+    row = {name: take.row[name][first:last] for name in ("landmarks", "crop_box_xyxy_px", "jpeg_bytes")}
+    samples = slice(*(at * AUDIO_RATE_HZ // CLIP_FPS for at in (first, last)))
+    return {
+        "row_id": f"{take.video} {take.way} {start_s:.1f}-{end_s:.1f}",
+        "audio_fingerprint": fingerprint(take.row["audio_pcm16"][samples].astype(np.float32) / 32768),
+        "motion_fingerprint": motion_fingerprint(row["landmarks"], row["crop_box_xyxy_px"]),
+        "face_embedding": take.row["face_embedding"],
+        "num_frames": len(row["landmarks"]),
+        "face_px": float(take.row["face_px"]),
+        "crop_bytes": float(row["jpeg_bytes"].mean()),
+    }
+
+
+def _is_right(overlap: Overlap, shift_s: float) -> bool:
+    return abs(overlap.start_a_s - overlap.start_b_s - shift_s) <= PLACE_S
+
+
+def recall_table(takes: Sequence[Take], config: FinalizeConfig) -> str:
+    """Copies found, at the right place, by sound and by pictures; and how often the original is the one that stays."""
+    lines, names = [], list(layouts(2 * WHOLE_S))
+    originals = {take.video: take for take in takes if take.way == "itself"}
+    for way in WAYS:
+        cells = {name: [0, 0, 0, 0] for name in names}  # copies, by sound, by pictures, original stays
+        for copy in (take for take in takes if take.way == way and take.video in originals):
+            original = originals[copy.video]
+            start_s = max(original.start_s, copy.start_s)
+            length_s = min(take.start_s + len(take.row["landmarks"]) / CLIP_FPS for take in (original, copy)) - start_s
+            for name, (one, other) in layouts(length_s).items():
+                rows = [cut_row(original, *(start_s + np.array(one))), cut_row(copy, *(start_s + np.array(other)))]
+                right = [o for o in find_overlaps(rows, config) if _is_right(o, other[0] - one[0])]
+                cells[name][0] += 1
+                for place, what in ((1, "sound"), (2, "pictures")):
+                    cells[name][place] += any(overlap.what == what for overlap in right)
+                cells[name][3] += 0 not in choose_copies(rows, right, config)
+        told = [f"{c[0]} | {c[1]} | {c[2]}" for c in cells.values()] + [f"{cells['whole'][3]}"]
+        lines.append(f"| {way} | {' | '.join(told)} |")
+    head = " | ".join(f"{name} | by sound | by pictures" for name in names)
+    return "\n".join([f"| copy | {head} | original stays |", "| --- " * (3 * len(names) + 2) + "|", *lines])
+
+
+def false_alarms(takes: Sequence[Take], config: FinalizeConfig) -> str:
+    """Pairs that have nothing in common and are held for copies all the same."""
+    told = []
+    for kind in ("of one video", "of others"):
+        num_pairs = num_false = 0
+        for one, other in combinations_with_replacement(takes, 2):
+            if (one.video == other.video) != (kind == "of one video"):
+                continue
+            spans = [_stretches(take) for take in (one, other)]
+            rows = [[(span, cut_row(take, *span)) for span in spans[k]] for k, take in enumerate((one, other))]
+            for (a, row_a), (b, row_b) in product(*rows):
+                if one.video == other.video and a[0] < b[1] and b[0] < a[1]:
+                    continue
+                num_pairs += 1
+                num_false += bool(find_overlaps([row_a, row_b], config))
+        told.append(f"{num_false} of {num_pairs} pairs of stretches {kind}")
+    return "; ".join(told)
+
+
+def _stretches(take: Take) -> list[tuple[float, float]]:
+    end_s = take.start_s + len(take.row["landmarks"]) / CLIP_FPS
+    starts_s = np.arange(take.start_s, end_s - EXTRACT_S, STEP_S)
+    return [(float(start_s), float(start_s) + EXTRACT_S) for start_s in starts_s]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.wild.copies", description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos of people who speak")
@@ -137,8 +232,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    takes = list(take_all(args.clips, args.out, args.seconds))
-    print(len(takes))
+    takes, config = list(take_all(args.clips, args.out, args.seconds)), FinalizeConfig()
+    print(recall_table(takes, config))
+    print("held for copies:", false_alarms([take for take in takes if take.way in ("itself", "all of it")], config))
     return 0
 
 
