@@ -2,7 +2,7 @@
 
     python -m benchmarks.diarization --audio FOLDER [--seconds 8]
 
-Both use the same two networks, segmentation-3.0 and CAM++; pyannote's pipeline joins them by agglomerative clustering and
+Both use the same two networks, segmentation-3.0 and CAM++; pyannote's pipeline joins them by agglomerative clustering,
 without PLDA. FOLDER holds sounds of one speaker each. From these, clips are put together in which another speaker says
 something in the middle, for half a second to three, and some in which nobody else is heard. pyannote's own sample, a
 telephone call with its labels, is scored by its diarization error rate.

@@ -4,8 +4,8 @@
 
 Each video of FOLDER that shows one speaker is copied: coded again, shrunk, cut at the borders, mirrored, at another
 rate and phase, all of it at once. `track` follows the face in each copy, and fingerprints are made of what it finds, of
-stretches cut to length at chosen places. Other stretches of the same video are the hardest of what is no copy: one person, one
-place, one microphone. DIR keeps what was tracked: a second run only compares.
+stretches cut to length at chosen places. Other stretches of the same video are the hardest of what is no copy: one
+person, one place, one microphone. DIR keeps what was tracked: a second run only compares.
 """
 
 from __future__ import annotations
