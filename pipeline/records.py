@@ -235,6 +235,7 @@ SPEECH = pa.schema(
         _column("dnsmos_bak", _f32, "DNSMOS P.835 background quality", "1-5"),
         _column("dnsmos_ovr", _f32, "DNSMOS P.835 overall quality", "1-5"),
         _column("snr_db", _f32, "level of speech over level between speech, by VAD", "dB"),
+        _column("crest_db", _f32, "peaks of speech over its level; low where they are clipped", "dB"),
         _column("voice_embedding", pa.list_(pa.float16()), "CAM++ speaker embedding, unit length"),
     ]
 )

@@ -205,7 +205,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
     if stage == "speech":
         found = {"speech_ratio": float(rng.uniform(0.6, 1)), "num_speakers": 1, "second_speaker_ratio": 0.0}
         found |= {"language": "zh", "language_prob": 0.96, "language_margin": 0.9, "dnsmos_ovr": 3.1}
-        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 6, 58))}
+        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 15, 58))}
         return {**found, "dnsmos_sig": float(np.clip(near(3.7, 0.3), 2.1, 4.5))}
     if stage == "sync":
         return {"av_offset_ms": float(np.clip(near(0, 45), -115, 115)), "sync_conf": float(rng.uniform(3, 9))}
