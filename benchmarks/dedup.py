@@ -24,7 +24,7 @@ from stages.motion import SIDE_BITS
 NUM_WORDS, NUM_MOTION_WORDS = 60, 60
 """Of sound and of motion in 6 s."""
 CLIPS_PER_PERSON = 50
-COPY_EVERY = 100
+COPY_EVERY = 50
 FLIPPED = 1 / 8
 FACE_NOISE = 0.4
 """Cosine of two clips of one person is then about .85, of faces and of voices."""
@@ -41,7 +41,7 @@ def make_clips(num_clips: int, seed: int = 0) -> list[Row]:
     for idx in range(num_clips):
         voice = voices[idx % len(people)] + FACE_NOISE * rng.normal(size=VOICE_DIM).astype(np.float32)
         face = people[idx % len(people)] + FACE_NOISE * rng.normal(size=512).astype(np.float32)
-        if idx >= len(people) and idx % COPY_EVERY == 0:  # of an earlier clip of the same person
+        if idx // len(people) % 2 and idx % COPY_EVERY == 0:  # of an earlier clip of the same person, itself no copy
             is_mirrored = idx // COPY_EVERY % 2 == 0
             motions[idx] = _flipped(motions[idx - len(people)], rng) ^ (SIDE_BITS if is_mirrored else 0)
             if not is_mirrored:

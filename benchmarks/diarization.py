@@ -113,7 +113,7 @@ def _as_annotation(turns: Turns) -> Annotation:
 def make_cases(voices: Sequence[np.ndarray], seconds: float) -> list[tuple[float, np.ndarray]]:
     """Sounds, and how long somebody else speaks in each; all of it is speech, equally loud."""
     length = round(seconds * AUDIO_RATE_HZ)
-    cases = [(0.0, voice[:length]) for voice in voices]
+    cases = [(0.0, voice[at : at + length]) for voice in voices for at in range(0, len(voice) - length + 1, length)]
     for k, voice in enumerate(voices):
         for turn, second_s in enumerate(SECOND_S):
             other = voices[(k + 1 + turn) % len(voices)]

@@ -143,7 +143,9 @@ STEP_S = 1.5
 
 
 def layouts(length_s: float) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
-    """Stretches of the original and of the copy, [start_s, end_s) of the video."""
+    """Stretches of the original and of the copy, [start_s, end_s) of the video; none if too short for a clip."""
+    if length_s < COMMON_S:
+        return {}
     whole = min(WHOLE_S, length_s)
     found = {"whole": ((0.0, whole), (0.0, whole))}
     if length_s > EXTRACT_S + 1:
@@ -177,11 +179,11 @@ def _is_right(overlap: Overlap, shift_s: float) -> bool:
 
 
 def recall_table(takes: Sequence[Take], config: FinalizeConfig) -> str:
-    """Copies found, at the right place, by sound and by pictures; and how often the original is the one that stays."""
+    """Copies found, at the right place, by sound and by pictures; and how often the copy is then what goes."""
     lines, names = [], list(layouts(2 * WHOLE_S))
     originals = {take.video: take for take in takes if take.way == "itself"}
     for way in WAYS:
-        cells = {name: [0, 0, 0, 0] for name in names}  # copies, by sound, by pictures, original stays
+        cells = {name: [0, 0, 0, 0] for name in names}  # copies, by sound, by pictures, dropped
         for copy in (take for take in takes if take.way == way and take.video in originals):
             original = originals[copy.video]
             start_s = max(original.start_s, copy.start_s)
@@ -192,11 +194,11 @@ def recall_table(takes: Sequence[Take], config: FinalizeConfig) -> str:
                 cells[name][0] += 1
                 for place, what in ((1, "sound"), (2, "pictures")):
                     cells[name][place] += any(overlap.what == what for overlap in right)
-                cells[name][3] += 0 not in choose_copies(rows, right, config)
+                cells[name][3] += 1 in choose_copies(rows, right, config)
         told = [f"{c[0]} | {c[1]} | {c[2]}" for c in cells.values()] + [f"{cells['whole'][3]}"]
         lines.append(f"| {way} | {' | '.join(told)} |")
     head = " | ".join(f"{name} | by sound | by pictures" for name in names)
-    return "\n".join([f"| copy | {head} | original stays |", "| --- " * (3 * len(names) + 2) + "|", *lines])
+    return "\n".join([f"| copy | {head} | the copy goes |", "| --- " * (3 * len(names) + 2) + "|", *lines])
 
 
 def false_alarms(takes: Sequence[Take], config: FinalizeConfig) -> str:
