@@ -54,8 +54,8 @@ def unsided(words: np.ndarray) -> np.ndarray:
 
 def _motion(points: np.ndarray) -> np.ndarray:
     """(T, 478, 2) source pixels to (T, 8); those that a mirror turns round come first."""
-    eyes = [points[:, pair].mean(axis=1) for pair in (LEFT_EYE, RIGHT_EYE)]
-    middle, across = sum(eyes) / 2, eyes[1] - eyes[0]
+    left, right = (points[:, pair].mean(axis=1) for pair in (LEFT_EYE, RIGHT_EYE))
+    middle, across = (left + right) / 2, right - left
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
 
     def between(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -227,7 +227,7 @@ def _stretches(take: Take) -> list[tuple[float, float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.wild.copies", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.wild.copies", description="How well are copies found?")
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos of people who speak")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0, help="of a video that are used (default: 20)")
