@@ -32,7 +32,6 @@ from pipeline.policy import CHECKS, PolicyConfig
 from pipeline.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
-VOICE_DIM = 192
 SPREAD = 0.2
 """Standard deviation of what is measured, as a share of its threshold; the mean is two and a half of them inside."""
 
@@ -73,11 +72,11 @@ def make_measured(num_rows: int, seed: int = 0) -> pa.Table:
         schema=LEDGER,
     )
     clips = make_clips(int(is_clip.sum()), seed)
-    voice = rng.normal(size=(len(clips), VOICE_DIM)).astype(np.float16)
     heavy = {
         "face_embedding": [clip["face_embedding"] for clip in clips],
         "audio_fingerprint": [clip["audio_fingerprint"] for clip in clips],
-        "voice_embedding": list(voice),
+        "motion_fingerprint": [clip["motion_fingerprint"] for clip in clips],
+        "voice_embedding": [clip["voice_embedding"] for clip in clips],
         "thumb_jpeg": [rng.bytes(THUMB_BYTES) for _ in range(int(has_shot.sum()))],
     }
     for name, values in heavy.items():

@@ -96,9 +96,14 @@ class FinalizeConfig:
     """How kept clips become a data set."""
 
     identity_sim: float = 0.5  # ArcFace cosine that joins two clips: same person .70-.97, others <= .195
-    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated audio differs in half
-    duplicate_min_s: float = 2.0  # common sound
-    duplicate_min_overlap: float = 0.8  # of the longer clip; a short extract has frames of its own crop and stays
+    min_voice_sim: float = (
+        0.4  # CAM++ cosine to the face's own voice; 3 s of one voice .61-.9, 99 % of others under .37
+    )
+    same_voice_sim: float = 0.6  # CAM++ cosine of two clips of a source that have one voice; others had .47 at most
+    other_face_sim: float = 0.3  # ArcFace cosine below which two faces are surely two people's
+    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated sound or motion differs in half
+    duplicate_min_s: float = 2.5  # common sound or motion; in less, chance agrees
+    duplicate_min_overlap: float = 0.5  # of a clip, held by better ones: dropped, it repeats more than it adds
     val_ratio: float = 0.05  # of identities
     test_ratio: float = 0.05
     shard_bytes: int = 256_000_000

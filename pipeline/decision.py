@@ -1,4 +1,4 @@
-"""What `finalize` decides over the whole set, from measurements alone: verdicts, duplicates, identities, splits.
+"""What `finalize` decides over the whole set, from measurements alone: verdicts, people, duplicates, splits.
 
 The ledger that stands is asked what is known already. Clips that were compared for it are not compared again unless
 they were alike, so that a change of thresholds costs what the newly kept clips cost; and while the parts are those that
@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import dedup, identities
+from pipeline import dedup, identities, voices
 from pipeline.config import Config
 from pipeline.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.ledger import Address, part_files, read_parts
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict
-from pipeline.records import LEDGER, DropReason, Row
+from pipeline.records import DECIDED, LEDGER, DropReason, Row
 from pipeline.rows import rows_from_table
 from pipeline.storage import is_file, named, open_parquet, read_table, read_text
 from pipeline.tombstones import FILE as TOMBSTONES
@@ -34,16 +34,15 @@ from pipeline.tombstones import Tombstones, scrubbed
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME_SOUND = "same sound as "
 SPLIT_RATIOS = b"split_ratios"
 """Ledger metadata: the shares of validation and test that its splits were drawn with."""
 COMPARED_BY = b"compared_by"
 """Ledger metadata: code and settings that its clips were compared with."""
 MADE_OF = b"made_of"
 """Ledger metadata: the parts that its rows come from, and the sources that these do not hold all of."""
-FINAL_LEDGER = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
-_COMPARED = ("face_embedding", "audio_fingerprint")
-_ALIKE = ["row_id", "num_frames", "face_px", "speaker_id", *_COMPARED]
+FINAL_LEDGER = pa.unify_schemas([LEDGER, DECIDED]).remove_metadata()
+_COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
+_ALIKE = ["row_id", "source_id", "num_frames", "face_px", "crop_bytes", "speaker_id", "voice_embedding", *_COMPARED]
 
 
 def read_last(out: Path) -> pa.Table | None:
@@ -123,26 +122,47 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     _drop_copies(found, measured)
     kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
     rows = rows_from_table(measured.select(_ALIKE).take(pa.array(kept)))
-    sounds, faces = _told(rows, source, before, config)
-    copies = dedup.find_duplicates(rows, config.finalize, sounds)
-    _drop(
-        found,
-        kept[list(copies)],
-        DropReason.DUPLICATE_CLIP,
-        [SAME_SOUND + rows[idx]["row_id"] for idx in copies.values()],
-    )
-    stay = np.setdiff1d(np.arange(len(rows)), list(copies))
+    repeats, faces = _told(rows, source, before, config)
     names, known_splits = _known(before, config)
-    people = identities.cluster_identities([rows[idx] for idx in stay], config.finalize, names, faces[stay])
-    splits = identities.assign_splits(people, config.finalize, known_splits)
-    for name, values in (("split", [splits[person] for person in people]), ("identity_id", people)):
-        found[name] = None
-        found.loc[kept[stay], name] = values
+    people = identities.cluster_identities(rows, config.finalize, names, faces)
+    sims = voices.measure_voices(rows, people, config.finalize)
+    strange = _strange_voices(rows, people, sims, config)
+    _drop(found, kept[list(strange)], DropReason.OTHER_VOICE, list(strange.values()))
+    overlaps = dedup.find_overlaps(rows, config.finalize, repeats)
+    heard = [overlap for overlap in overlaps if not strange.keys() & overlap[:2]]
+    copies = dedup.choose_copies(rows, heard, config.finalize)
+    details = [f"{copy.share:.0%} the same {copy.what} as {rows[copy.of]['row_id']}" for copy in copies.values()]
+    _drop(found, kept[list(copies)], DropReason.DUPLICATE_CLIP, details)
+    stay = np.setdiff1d(np.arange(len(rows)), [*copies, *strange])
+    splits = identities.assign_splits([people[idx] for idx in stay], config.finalize, known_splits)
+    groups = [(min(rows[idx]["row_id"] for idx in group), list(group)) for group in dedup.group_overlaps(overlaps)]
+    found[DECIDED.names] = None
+    found.loc[kept, "identity_id"] = people
+    found.loc[kept, "voice_sim"] = sims
+    found.loc[kept[stay], "split"] = [splits[people[idx]] for idx in stay]
+    for name, group in groups:
+        found.loc[kept[group], "repeat_id"] = name
     ledger = measured.drop(list(VERDICT_COLUMNS))
-    for name in (*VERDICT_COLUMNS, "split", "identity_id"):
-        ledger = ledger.append_column(name, pa.array(found[name].to_numpy(object), pa.string(), from_pandas=True))
+    for name in (*VERDICT_COLUMNS, *DECIDED.names):
+        kind = FINAL_LEDGER.field(name).type
+        ledger = ledger.append_column(name, pa.array(found[name].to_numpy(object), kind, from_pandas=True))
     about = {SPLIT_RATIOS: _ratios(config), COMPARED_BY: _compared_by(config), MADE_OF: _made_of(source)}
     return ledger.select(FINAL_LEDGER.names).cast(FINAL_LEDGER).replace_schema_metadata(about)
+
+
+def _strange_voices(rows: list[Row], people: list[str], sims: np.ndarray, config: Config) -> dict[int, str]:
+    """What is wrong with the voice, by index of the clip."""
+    least = config.finalize.min_voice_sim
+    strange = {int(idx): f"voice_sim {sims[idx]:.2g} < {least:g}" for idx in np.flatnonzero(sims < least)}
+    for idx, owner in voices.voices_elsewhere(rows, people, config.finalize).items():
+        whose = f"is that of {owner}" if owner else "is heard with several faces"
+        strange.setdefault(idx, f"the voice {whose} in {rows[idx]['source_id']}")
+    return strange
+
+
+def copy_of(detail: str) -> str:
+    """The `row_id` that the detail of a duplicate clip names."""
+    return detail.partition(" as ")[2]
 
 
 def _drop(found: pd.DataFrame, indices: Sequence[int] | np.ndarray, reason: DropReason, details: list[str]) -> None:
@@ -160,28 +180,26 @@ def _drop_copies(found: pd.DataFrame, measured: pa.Table) -> None:
 
 
 def _told(rows: list[Row], source: Measured, before: pa.Table | None, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """What the ledger that stands says of clips: which of them it holds for one sound, and for one person.
+    """What the ledger that stands says of clips: which of them repeat one another, and which show one person.
 
     Returns:
         Two int arrays (N,). Clips of different numbers were compared and are not alike; `dedup.UNTOLD` where they were
         not, or by other code or settings, or where they have been measured anew.
     """
-    sounds, faces = (np.full(len(rows), dedup.UNTOLD) for _ in range(2))
+    repeats, faces = (np.full(len(rows), dedup.UNTOLD) for _ in range(2))
     if before is None or (before.schema.metadata or {}).get(COMPARED_BY) != _compared_by(config):
-        return sounds, faces
-    compared = pc.field("identity_id").is_valid() | (pc.field("drop_reason") == str(DropReason.DUPLICATE_CLIP))
-    columns = ["row_id", "identity_id", "drop_detail", "drop_reason"]
+        return repeats, faces
+    columns = ["row_id", "identity_id", "repeat_id"]
     judged = () if source.addresses is None else _COMPARED  # a ledger's own measurements are what they were
-    old = {row["row_id"]: row for row in rows_from_table(before.select([*columns, *judged]).filter(compared))}
+    compared = before.select([*columns, *judged]).filter(pc.field("identity_id").is_valid())
+    old = {row["row_id"]: row for row in rows_from_table(compared)}
     numbers: dict[str, int] = {}
     for idx, row in enumerate(rows):
         was = old.get(row["row_id"])
-        if was is not None and all(row[name].tobytes() == was[name].tobytes() for name in judged):
-            sound = was.get("drop_detail", row["row_id"]).removeprefix(SAME_SOUND)
-            sounds[idx] = numbers.setdefault(sound, len(numbers))
-            if "identity_id" in was:
-                faces[idx] = numbers.setdefault(was["identity_id"], len(numbers))
-    return sounds, faces
+        if was is not None and all(np.array_equal(row.get(name, ()), was.get(name, ())) for name in judged):
+            repeats[idx] = numbers.setdefault(was.get("repeat_id", row["row_id"]), len(numbers))
+            faces[idx] = numbers.setdefault(was["identity_id"], len(numbers))
+    return repeats, faces
 
 
 def _known(before: pa.Table | None, config: Config) -> tuple[dict[str, str], dict[str, str]]:
@@ -192,7 +210,7 @@ def _known(before: pa.Table | None, config: Config) -> tuple[dict[str, str], dic
         before.select(["row_id", "identity_id", "split"]).filter(pc.field("identity_id").is_valid()).to_pylist()
     )
     same_ratios = (before.schema.metadata or {}).get(SPLIT_RATIOS) == _ratios(config)
-    splits = {row["identity_id"]: row["split"] for row in people} if same_ratios else {}
+    splits = {row["identity_id"]: row["split"] for row in people if row["split"]} if same_ratios else {}
     return {row["row_id"]: row["identity_id"] for row in people}, splits
 
 

@@ -1,20 +1,24 @@
-"""Clips that carry the same sound under different names: re-uploads, re-encodes, overlapping cuts.
+"""Clips that show or let hear the same under different names: re-uploads, re-encodes, mirror images, overlapping cuts.
 
-Two clips are compared only if they share a word of their audio fingerprints, so the cost stays near linear. A re-encode
-flips single bits, so a word and its one-bit neighbours count as shared. They are 33 to a word: only the words are kept,
-and the neighbours of one slice of their range are sorted at a time.
+Two clips are compared only if they share a word of their fingerprints of sound or of motion, so the cost stays near
+linear. A re-encode flips single bits, so a word and its one-bit neighbours count as shared. They are 33 to a word: only
+the words are kept, and the neighbours of one slice of their range are sorted at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.config import FinalizeConfig
-from pipeline.records import Row
-from stages.audio.fingerprint import NUM_BITS, WORD_S, match_fingerprints
+from pipeline.records import CLIP_FPS, Row
+from stages import motion
+from stages.audio import fingerprint as sound
+from stages.audio.fingerprint import MIN_OVERLAP_WORDS, NUM_BITS, WORD_S, match_fingerprints
 
 MAX_BUCKET = 50
 """Words that more clips share say nothing: silence, hum, a jingle."""
@@ -27,47 +31,128 @@ UNTOLD = -1
 _FILTER_BITS = 24
 
 
-def find_duplicates(rows: list[Row], config: FinalizeConfig, told: np.ndarray | None = None) -> dict[int, int]:
-    """Index of each clip to drop, and of the better one that stays.
+class Overlap(NamedTuple):
+    """What two clips have in common, in seconds from the beginning of each.
 
     Args:
-        rows: kept clips with `audio_fingerprint` and `face_embedding`.
+        what: sound or pictures.
+    """
+
+    a: int
+    b: int
+    start_a_s: float
+    start_b_s: float
+    length_s: float
+    what: str
+
+
+class Copy(NamedTuple):
+    """A clip that repeats others.
+
+    Args:
+        of: index of the one that it repeats most of.
+        share: of the clip, by time, that is in any of those that stay.
+        what: the same in both: sound, pictures, or both.
+    """
+
+    of: int
+    share: float
+    what: str
+
+
+def find_overlaps(rows: list[Row], config: FinalizeConfig, told: np.ndarray | None = None) -> list[Overlap]:
+    """Every pair of clips with one face that share sound or pictures.
+
+    Args:
+        rows: kept clips with `audio_fingerprint`, `motion_fingerprint` and `face_embedding`.
         told: int (N,) what an earlier comparison found: clips of different numbers are not alike. `UNTOLD` where there
             was none.
     """
+    told = np.full(len(rows), UNTOLD) if told is None else told
+    sounds, motions = (_words(rows, name) for name in ("audio_fingerprint", "motion_fingerprint"))
+    found = []
+    for a, b in _alike(rows, sounds, config.identity_sim, told):
+        found += _overlap(a, b, "sound", sound.SPAN_S, sounds[a], [sounds[b]], config)
+    for a, b in _alike(rows, [motion.unsided(words) for words in motions], config.identity_sim, told):
+        both_sides = [motions[b], motions[b] ^ motion.SIDE_BITS]
+        found += _overlap(a, b, "pictures", motion.SPAN_S, motions[a], both_sides, config)
+    return found
+
+
+def choose_copies(rows: list[Row], overlaps: Iterable[Overlap], config: FinalizeConfig) -> dict[int, Copy]:
+    """The clips to drop. From the best on, a clip stays unless those that stay already hold too much of it."""
+    of_clip: dict[int, list[tuple[int, float, float, str]]] = defaultdict(list)
+    for a, b, start_a_s, start_b_s, length_s, what in overlaps:
+        of_clip[a].append((b, start_a_s, start_a_s + length_s, what))
+        of_clip[b].append((a, start_b_s, start_b_s + length_s, what))
+    copies: dict[int, Copy] = {}
+    done: set[int] = set()
+    for idx in sorted(of_clip, key=lambda idx: _quality(rows[idx]), reverse=True):
+        done.add(idx)
+        held = [one for one in of_clip[idx] if one[0] in done and one[0] not in copies]
+        share = _covered_s([(start_s, end_s) for _, start_s, end_s, _ in held]) * CLIP_FPS / rows[idx]["num_frames"]
+        if held and share >= config.duplicate_min_overlap:
+            of = max(held, key=lambda one: (one[2] - one[1], _quality(rows[one[0]])))[0]
+            what = " and ".join(sorted({what for other, _, _, what in held if other == of}, reverse=True))
+            copies[idx] = Copy(of, min(1.0, share), what)
+    return copies
+
+
+def group_overlaps(overlaps: Iterable[Overlap]) -> list[set[int]]:
+    """Clips that are joined by overlaps, directly or through others."""
     groups = DisjointSet()
-    min_words = round(config.duplicate_min_s / WORD_S)
-    for a, b in _alike(rows, config.identity_sim, np.full(len(rows), UNTOLD) if told is None else told):
-        groups.add(a)
-        groups.add(b)
-        if groups.connected(a, b):
-            continue
-        words = rows[a]["audio_fingerprint"], rows[b]["audio_fingerprint"]
-        error, _, overlap = match_fingerprints(*words)
-        enough = max(min_words, config.duplicate_min_overlap * max(map(len, words)))
-        if overlap >= enough and error < config.duplicate_bit_error:
-            groups.merge(a, b)
-    doomed: dict[int, int] = {}
-    for members in groups.subsets():
-        best = max(members, key=lambda idx: _quality(rows[idx]))
-        doomed |= {idx: best for idx in members if idx != best}
-    return doomed
+    for overlap in overlaps:
+        for idx in (overlap.a, overlap.b):
+            groups.add(idx)
+        groups.merge(overlap.a, overlap.b)
+    return groups.subsets()
 
 
-def _alike(rows: list[Row], min_sim: float, told: np.ndarray) -> Iterator[tuple[int, int]]:
+def _words(rows: list[Row], name: str) -> list[np.ndarray]:
+    return [row[name] if row.get(name) is not None else np.zeros(0, np.uint32) for row in rows]
+
+
+def _overlap(
+    a: int, b: int, what: str, span_s: float, words: np.ndarray, others: list[np.ndarray], config: FinalizeConfig
+) -> list[Overlap]:
+    """The overlap at the alignment that differs least, if it differs little enough over long enough."""
+    match = min(match_fingerprints(words, other) for other in others)
+    length_s = (match.overlap_words - 1) * WORD_S + span_s
+    long_enough = match.overlap_words >= MIN_OVERLAP_WORDS and length_s >= config.duplicate_min_s
+    if match.bit_error_rate >= config.duplicate_bit_error or not long_enough:
+        return []
+    start_s = match.offset_words * WORD_S
+    return [Overlap(a, b, max(0.0, -start_s), max(0.0, start_s), length_s, what)]
+
+
+def _covered_s(spans: list[tuple[float, float]]) -> float:
+    """Length of what spans cover together."""
+    covered_s = reached_s = 0.0
+    for start_s, end_s in sorted(spans):
+        covered_s += max(0.0, end_s - max(start_s, reached_s))
+        reached_s = max(reached_s, end_s)
+    return covered_s
+
+
+def _alike(
+    rows: list[Row], fingerprints: list[np.ndarray], min_sim: float, told: np.ndarray
+) -> Iterator[tuple[int, int]]:
     """Pairs with a word and a face in common. One sound on two faces is a dub, and the sync stage judges it."""
     if not rows:
         return
     faces = np.stack([row["face_embedding"] for row in rows])
     _, group, counts = np.unique(told, return_inverse=True, return_counts=True)
     wanted = (told == UNTOLD) | (counts[group] > 1)
-    for pairs in share_a_word([row["audio_fingerprint"] for row in rows], wanted):
+    seen: set[tuple[int, int]] = set()
+    for pairs in share_a_word(fingerprints, wanted):
         a, b = told[pairs].T
         pairs = pairs[(a == b) | (a == UNTOLD) | (b == UNTOLD)]  # noqa: PLW2901
         for start in range(0, len(pairs), PAIR_BLOCK):
             block = pairs[start : start + PAIR_BLOCK]
             a, b = (faces[block[:, side]].astype(np.float32) for side in (0, 1))
-            yield from map(tuple, block[np.einsum("pd,pd->p", a, b) > min_sim].tolist())
+            new = set(map(tuple, block[np.einsum("pd,pd->p", a, b) > min_sim].tolist())) - seen
+            seen |= new
+            yield from sorted(new)
 
 
 def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = None) -> Iterator[np.ndarray]:
@@ -151,6 +236,6 @@ def _pairs(keys: np.ndarray) -> np.ndarray:
     return np.stack(_split(_distinct(np.concatenate(found))), axis=1)
 
 
-def _quality(row: Row) -> tuple[int, float, str]:
-    """Longer first, then the larger face; the id decides a tie."""
-    return row["num_frames"], row["face_px"], row["row_id"]
+def _quality(row: Row) -> tuple[float, float, str]:
+    """The most detail in all its pictures together, then the larger face; the id decides a tie."""
+    return row["num_frames"] * (row.get("crop_bytes") or 1.0), row["face_px"], row["row_id"]

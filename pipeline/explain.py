@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.config import ConfigError, stored_config
 from pipeline.console import make_console
-from pipeline.decision import SAME_SOUND, read_columns
+from pipeline.decision import copy_of, read_columns
 from pipeline.gallery import printable, read_rows
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
@@ -112,7 +112,7 @@ class Explanation:
         row: without embeddings and fingerprints.
         verdict: of the policy asked for; where it keeps a row that the ledger holds for a copy, the ledger's.
         changed: the ledger's verdict, where it is another one.
-        copies: rows that were dropped for having the sound of this one.
+        copies: rows that were dropped for having sound or pictures of this one.
     """
 
     row: Row
@@ -144,7 +144,11 @@ def explain(out: Path, clip: str, policy: PolicyConfig) -> Explanation | list[Ro
     if late:
         verdict = {name: row.get(name) for name in verdict}
     before, now = _told(row), _told(verdict)
-    copies = _where(keys, "drop_detail", SAME_SOUND + row["row_id"])
+    copies = [
+        copy
+        for copy in _where(keys, "drop_reason", DropReason.DUPLICATE_CLIP)
+        if copy_of(copy["drop_detail"]) == row["row_id"]
+    ]
     return Explanation(
         row,
         tuple(findings(row, policy)),

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.console import make_console
-from pipeline.decision import FINAL_LEDGER, SAME_SOUND
+from pipeline.decision import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
 from pipeline.ledger import BrokenPart, Busy, alone, part_files
 from pipeline.records import DropReason, Row
@@ -108,7 +108,7 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
             removal.sources[name] = rows
     removal.files = media_of(out / "media", [row for rows in removal.sources.values() for row in rows])
     going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
-    twins = [{row["row_id"], row["drop_detail"].removeprefix(SAME_SOUND)} for row in ledger if _is_copy(row)]
+    twins = [{row["row_id"], copy_of(row["drop_detail"])} for row in ledger if _is_copy(row)]
     removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})
     return removal
 

@@ -27,7 +27,7 @@ MAX_MEASURES = 7
 MAX_GEOMETRY = 8
 """Kept clips whose fitted face is shown: each is read from its shard."""
 _FIRST_SHARDS = "*-00000.parquet"
-_HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint"}
+_HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint", "motion_fingerprint"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("speech share", ("speech_ratio",), "min_speech_ratio", True),
     Measure("voice quality", ("dnsmos_sig", "source_dnsmos_sig"), "min_dnsmos_sig", True),
     Measure("over pauses", ("snr_db",), "min_snr_db", True, "dB"),
+    Measure("peaks", ("crest_db",), "min_crest_db", True, "dB"),
     Measure("looks with face", ("shot_face_ratio",), "min_shot_face_ratio", True),
     Measure("second face", ("track_multi_face_ratio", "shot_multi_face_ratio"), "max_multi_face_ratio", False),
     Measure("tracked", ("track_ratio",), "min_track_ratio", True),

@@ -192,7 +192,13 @@ STAGES: tuple[Stage, ...] = (
         reads=("pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px", "geometry_model"),
         payload=("depth",),
     ),
-    Stage("features", _features, reads=("audio_pcm16",), payload=("whisper",), weights_of=_encoder),
+    Stage(
+        "features",
+        _features,
+        reads=("audio_pcm16", "landmarks", "crop_box_xyxy_px"),
+        payload=("whisper",),
+        weights_of=_encoder,
+    ),
 )
 
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)

@@ -44,7 +44,8 @@ class PolicyConfig:
     min_language_margin: float = 0.2  # lead over the second language
     min_dnsmos_bak: float = 2.2  # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
     min_dnsmos_sig: float = 2.0  # speech, 1-5
-    min_snr_db: float = 5.0  # speech over pauses
+    min_snr_db: float = 14.0  # speech over pauses; music, babble, cars 20 dB under it read 17 and more, 10 dB 7 to 15
+    min_crest_db: float = 7.0  # speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
     min_shot_face_ratio: float = 0.5  # of looks at 2 fps
     max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
     min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
@@ -268,6 +269,7 @@ CHECKS: tuple[Check, ...] = (
     Check("speech", DropReason.NOISE, _below("dnsmos_bak", "min_dnsmos_bak")),
     Check("speech", DropReason.NOISE, _below("dnsmos_sig", "min_dnsmos_sig")),
     Check("speech", DropReason.NOISE, _below("snr_db", "min_snr_db")),
+    Check("speech", DropReason.NOISE, _below("crest_db", "min_crest_db")),
     Check("speech", DropReason.MULTI_SPEAKER, _above("second_speaker_ratio", "max_second_speaker_ratio")),
     Check("speech", DropReason.LANGUAGE, _other_than("language")),
     Check("speech", DropReason.LANGUAGE, _below("language_prob", "min_language_prob")),

@@ -89,6 +89,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "dnsmos_ovr", "Overall quality (DNSMOS)", "1-5", ("dnsmos_ovr", "source_dnsmos_ovr"), _steps(1, 5, 0.2), "clip"
     ),
     Quantity("snr", "Speech over pauses", "dB", ("snr_db",), _steps(-5, 60, 5), "clip", ("min_snr_db",)),
+    Quantity("crest", "Peaks over speech", "dB", ("crest_db",), _steps(0, 24, 1), "clip", ("min_crest_db",)),
     Quantity(
         "av_offset", "Sound against lips", "ms", ("av_offset_ms",), _steps(-600, 600, 40), "clip", ("max_av_offset_ms",)
     ),

@@ -45,6 +45,7 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.MULTI_SPEAKER: "more than one voice",
     DropReason.OUT_OF_SYNC: "sound and lips do not run together",
     DropReason.FIT_ERROR: "the face model does not fit the landmarks",
+    DropReason.OTHER_VOICE: "the voice is not that of the face: a narrator, someone off screen, or a dub",
     DropReason.DUPLICATE_CLIP: "the same clip is in the set already",
     DropReason.CRASHED: "every worker that took it up died: a poison record, or a machine short of memory",
     DropReason.TIME_LIMIT: "a stage did not come to an end with it",

@@ -64,6 +64,7 @@ class DropReason(StrEnum):
     MULTI_SPEAKER = "multi_speaker"
     OUT_OF_SYNC = "out_of_sync"
     FIT_ERROR = "fit_error"
+    OTHER_VOICE = "other_voice"
     DUPLICATE_CLIP = "duplicate_clip"
     CRASHED = "crashed"
     TIME_LIMIT = "time_limit"
@@ -196,6 +197,7 @@ TRACK = pa.schema(
         _column("yaw_deg", _f32, "95th percentile of |yaw|, 0 is frontal", "deg"),
         _column("pitch_deg", _f32, "95th percentile of |pitch|, 0 is frontal", "deg"),
         _column("roll_deg", _f32, "95th percentile of |roll|, 0 is upright", "deg"),
+        _column("crop_bytes", _f32, "mean size of the crops as JPEG: how much detail they show", "bytes"),
         _column("jitter", _f32, "landmark acceleration that no head makes: 95th percentile, in face widths a frame^2"),
         _column("thumb_jpeg", pa.binary(), "128 px preview: middle frame of the clip, or of the shot that gave none"),
     ]
@@ -234,6 +236,7 @@ SPEECH = pa.schema(
         _column("dnsmos_bak", _f32, "DNSMOS P.835 background quality", "1-5"),
         _column("dnsmos_ovr", _f32, "DNSMOS P.835 overall quality", "1-5"),
         _column("snr_db", _f32, "level of speech over level between speech, by VAD", "dB"),
+        _column("crest_db", _f32, "peaks of speech over its level; low where they are clipped", "dB"),
         _column("voice_embedding", pa.list_(pa.float16()), "CAM++ speaker embedding, unit length"),
     ]
 )
@@ -256,6 +259,7 @@ FEATURES = pa.schema(
     [
         _column("whisper_model", _str, "Whisper encoder that gave the features, and its layers"),
         _column("audio_fingerprint", pa.list_(pa.uint32()), "spectral sign bits, one word every 80 ms"),
+        _column("motion_fingerprint", pa.list_(pa.uint32()), "sign bits of the face's motion, one word every 80 ms"),
     ]
 )
 
@@ -310,6 +314,17 @@ ROW = pa.unify_schemas([LEDGER, PAYLOAD])
 """What flows between stages and stands in `parts/`."""
 
 
+DECIDED = pa.schema(
+    [
+        _column("split", _str, "train, val or test; no identity is in two"),
+        _column("identity_id", _str, "cluster of face embeddings over the whole set"),
+        _column("voice_sim", _f32, "mean cosine of the voice to that of the face's other clips; null: too few", "-1-1"),
+        _column("repeat_id", _str, "the same for clips that show or let hear the same, in parts at least; else null"),
+    ]
+)
+"""What `finalize` adds to the ledger, of clips that pass the policy."""
+
+
 def shard_schema(exp_dim: int, whisper_dim: int) -> pa.Schema:
     """The schema of a shard: ids, measurements and payload of kept clips, with every array's width fixed.
 
@@ -318,11 +333,7 @@ def shard_schema(exp_dim: int, whisper_dim: int) -> pa.Schema:
         whisper_dim: numbers per 20 ms step: encoder width times layers kept.
     """
     fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": matrix(pa.float16(), whisper_dim)}
-    finals = [
-        _column("split", _str, "train, val or test; no identity is in two"),
-        _column("identity_id", _str, "cluster of face embeddings over the whole set"),
-        _column("fps", _i32, "frames per second", "Hz"),
-    ]
+    finals = [DECIDED.field("split"), DECIDED.field("identity_id"), _column("fps", _i32, "frames per second", "Hz")]
     hidden = {"media_path", "verdict", "last_stage", "fault_reason", "fault_detail"}
     hidden |= {"drop_stage", "drop_reason", "drop_detail"}
     kept = [f.with_type(fixed.get(f.name, f.type)) for f in ROW if f.name not in hidden]

@@ -15,6 +15,7 @@ from pipeline.records import (
     AUDIO_RATE_HZ,
     CLIP_FPS,
     CROP_PX,
+    DECIDED,
     PAYLOAD,
     ROW,
     SCHEMA_VERSION,
@@ -31,7 +32,7 @@ _ANY_WIDTH = 1
 def render() -> str:
     """docs/schema.md as text."""
     shard = shard_schema(_ANY_WIDTH, _ANY_WIDTH)
-    finals = pa.schema([field for field in shard if field.name not in ROW.names])
+    added = [field for field in shard if field.name not in (*ROW.names, *DECIDED.names)]
     hidden = ", ".join(f"`{field.name}`" for field in ROW if field.name not in shard.names)
     widths = ", ".join(f"`{f.name}`" for f in shard if f.name in ROW.names and f.type != ROW.field(f.name).type)
     parts = [
@@ -42,14 +43,15 @@ def render() -> str:
         f"{CLIP_FPS} frames a second, crops are {CROP_PX} px square, sound is {AUDIO_RATE_HZ} Hz mono.",
         "| file | rows | columns |\n|---|---|---|\n"
         "| `parts/*.parquet` | every row ever measured; later parts supersede earlier ones | all below |\n"
-        "| `ledger.parquet` | every source, shot or clip that counts | all but the payload, and `split`, "
-        "`identity_id` where kept |\n"
+        "| `ledger.parquet` | every source, shot or clip that counts | all but the payload, and "
+        f"{', '.join(f'`{name}`' for name in DECIDED.names)} |\n"
         f"| `shards/{{train,val,test}}-*.parquet` | kept clips | all but {hidden} |",
         "## Verdict\n\n" + column_table(VERDICT),
         "## Source, from the manifest\n\n" + column_table(SOURCE),
         *(f"## Measured by `{stage}`\n\n{column_table(schema)}" for stage, schema in STAGE_COLUMNS.items()),
         "## Payload of a clip\n\n" + column_table(PAYLOAD),
-        "## Added by finalize\n\n" + column_table(finals),
+        "## Added by finalize\n\n" + column_table(DECIDED),
+        "## Added in shards\n\n" + column_table(pa.schema(added)),
         f"In shards the lists of {widths} have the fixed width of their model.",
         "## Drop reasons\n\n" + _reasons(),
     ]

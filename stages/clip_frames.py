@@ -79,7 +79,7 @@ def measure_clip(frames: Sequence[SeenFrame], jpeg_quality: int) -> Row:
 
 
 def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: int) -> Row:
-    """Payload of the pictures.
+    """Payload of the pictures, and `crop_bytes`.
 
     Raises:
         Dropped: NO_FACE, or FACE_LOST over too long a gap.
@@ -94,9 +94,11 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
     boxes = crop_boxes(points)
     regions = [frame.region for frame in frames if frame.region is not None]
     crops = (region.crop(box) for region, box in zip(regions, boxes, strict=True))
+    jpegs = [encode_jpeg(crop, jpeg_quality) for crop in crops]
     return {
         "pts_s": np.array([frame.pts_s for frame in frames]),
-        "face_jpeg": [encode_jpeg(crop, jpeg_quality) for crop in crops],
+        "face_jpeg": jpegs,
+        "crop_bytes": float(np.mean([len(jpeg) for jpeg in jpegs])),
         "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
         "blendshapes": scores.astype(np.float16),
         "crop_box_xyxy_px": boxes,

@@ -1,4 +1,4 @@
-"""The sound as the models hear it: Whisper encoder states at 50 Hz, and a fingerprint for finding duplicates."""
+"""The sound as the models hear it: Whisper encoder states at 50 Hz; and fingerprints for finding duplicates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.weights import WeightStore
 from stages.audio.fingerprint import fingerprint
 from stages.audio.whisper_mel import LogMel
 from stages.audio.whisper_weights import encoder_from_ctranslate2, encoder_from_openai
+from stages.motion import motion_fingerprint
 
 SAMPLES_PER_STEP = 320
 """One feature step is 20 ms."""
@@ -113,7 +114,7 @@ class WhisperEncoder:
 
 
 class WhisperFeatures:
-    """Adds `whisper`, `whisper_model` and `audio_fingerprint`."""
+    """Adds `whisper`, `whisper_model` and the fingerprints."""
 
     def __init__(self, config: FeaturesConfig, weights: WeightStore) -> None:
         self._encoder = WhisperEncoder(config, weights)
@@ -125,4 +126,5 @@ class WhisperFeatures:
             "whisper": self._encoder.encode(audio),
             "whisper_model": self._encoder.name,
             "audio_fingerprint": fingerprint(audio),
+            "motion_fingerprint": motion_fingerprint(row["landmarks"], row["crop_box_xyxy_px"]),
         }

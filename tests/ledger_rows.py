@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
+from pipeline.decision import FINAL_LEDGER
 from pipeline.policy import PolicyConfig, decide
-from pipeline.records import LEDGER, DropReason, Row, row_id
+from pipeline.records import DropReason, Row, row_id
 from pipeline.rows import table_from_rows
 from pipeline.stats import compute_stats
 
@@ -26,7 +27,6 @@ STAGES = (
     *("crawl", "probe", "hear", "scan", "track", "identity"),
     *("mouth", "speech", "sync", "geometry", "depth", "features"),
 )
-LEDGER_FILE = pa.schema([*LEDGER, pa.field("split", pa.string()), pa.field("identity_id", pa.string())])
 HOSTILE_TITLES = (
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -111,10 +111,12 @@ def make_rows(num_good_sources: int = 36, num_bad_sources: int = 1, seed: int = 
         identity = int(row["source_id"][4:]) // 2
         row["identity_id"] = f"id-{identity:04d}"
         row["split"] = {0: "val", 1: "test"}.get(identity % 9, "train")
-        if i % 29 == 28:
-            del row["identity_id"], row["split"]
-            row.update(verdict="drop", drop_stage="finalize", drop_reason="duplicate_clip")
-            row["drop_detail"] = f"same as {kept[0]['row_id']} (distance 2 of 64)"
+        if i % 29 >= 27:
+            is_copy = i % 29 == 28
+            del row["split"]
+            row.update(verdict="drop", drop_stage="finalize")
+            row["drop_reason"] = "duplicate_clip" if is_copy else "other_voice"
+            row["drop_detail"] = f"97% the same sound as {kept[0]['row_id']}" if is_copy else "voice_sim 0.1 < 0.4"
     return rows
 
 
@@ -205,7 +207,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
     if stage == "speech":
         found = {"speech_ratio": float(rng.uniform(0.6, 1)), "num_speakers": 1, "second_speaker_ratio": 0.0}
         found |= {"language": "zh", "language_prob": 0.96, "language_margin": 0.9, "dnsmos_ovr": 3.1}
-        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 6, 58))}
+        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 15, 58))}
         return {**found, "dnsmos_sig": float(np.clip(near(3.7, 0.3), 2.1, 4.5))}
     if stage == "sync":
         return {"av_offset_ms": float(np.clip(near(0, 45), -115, 115)), "sync_conf": float(rng.uniform(3, 9))}
@@ -215,7 +217,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
 
 
 def make_ledger(rows: list[Row]) -> pa.Table:
-    return table_from_rows(rows, LEDGER_FILE)
+    return table_from_rows(rows, FINAL_LEDGER)
 
 
 def thumb_jpeg(seed: int) -> bytes:

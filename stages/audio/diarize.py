@@ -32,6 +32,7 @@ class DiarizeConfig:
 
     window_s: float = 10.0  # the length segmentation-3.0 was trained on
     hop_s: float = 5.0  # pyannote's pipeline hops 1 s; a clip is one window anyway
+    piece_s: float = 1.5  # of one local speaker, told apart by voice: the network may take two for one
     min_voice_s: float = 0.8  # less speech alone gives an embedding that says little
     min_same_voice_sim: float = 0.5  # cosine; halves of one voice .54-.94, different voices at most .50 (17 recordings)
 
@@ -49,6 +50,18 @@ def activity_on_grid(activity: np.ndarray, first_s: float, step_s: float, num_ce
     centres_s = (np.arange(num_cells) + 0.5) * GRID_S
     frames = np.clip(np.round((centres_s - first_s) / step_s).astype(int), 0, len(activity) - 1)
     return activity[frames]
+
+
+def in_pieces(active: np.ndarray, num_cells: int) -> list[np.ndarray]:
+    """Masks that together mark what `active` (T,) marks, each about `num_cells` of it, in order."""
+    marked = np.flatnonzero(active)
+    if len(marked) == 0:
+        return []
+    masks = []
+    for cells in np.array_split(marked, max(1, round(len(marked) / num_cells))):
+        masks.append(np.zeros(len(active), bool))
+        masks[-1][cells] = True
+    return masks
 
 
 def cluster_voices(embeddings: np.ndarray, min_sim: float) -> np.ndarray:
@@ -116,8 +129,8 @@ def samples_of(audio: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return audio[: len(mask)][mask]
 
 
-def _read_network(path: Path) -> PyanNet:
-    """The network of a checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
+def read_network(path: Path) -> PyanNet:
+    """segmentation-3.0 from its checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
     from torch.torch_version import TorchVersion
@@ -156,7 +169,7 @@ class Diarizer:
         self._device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         if device != "auto":
             self._device = torch.device(device)
-        self._model = _read_network(weights.path("pyannote_segmentation")).eval().to(self._device)
+        self._model = read_network(weights.path("pyannote_segmentation")).eval().to(self._device)
         self._powerset = Powerset(_LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE).to(self._device)
         frames = self._model.receptive_field
         self._first_s, self._step_s = frames.start + frames.duration / 2, frames.step
@@ -169,7 +182,12 @@ class Diarizer:
         """
         num_cells = -(-len(audio) // round(GRID_S * AUDIO_RATE_HZ))
         windows = self._local_turns(audio, num_cells)  # [(first cell, (cells, local speakers))]
-        speakers = [(first, active) for first, local in windows for active in local.T if active.any()]
+        speakers = [
+            (first, number, piece)
+            for first, local in windows
+            for number, active in enumerate(local.T)
+            for piece in in_pieces(active, round(self.config.piece_s / GRID_S))
+        ]
         if not speakers:
             return Turns(np.zeros((num_cells, 0), bool))
         labels = self._global_labels(audio, windows, speakers)
@@ -177,8 +195,8 @@ class Diarizer:
         looks = np.zeros((num_cells, 1))
         for first, local in windows:
             looks[first : first + len(local)] += 1
-        for (first, active), label in zip(speakers, labels, strict=True):
-            votes[first : first + len(active), label] += active
+        for (first, _, piece), label in zip(speakers, labels, strict=True):
+            votes[first : first + len(piece), label] += piece
         activity = votes >= 0.5 * looks
         activity = activity[:, activity.any(axis=0)]
         order = np.argsort(-activity.sum(axis=0), kind="stable")
@@ -202,9 +220,9 @@ class Diarizer:
         return windows
 
     def _global_labels(
-        self, audio: np.ndarray, windows: list[tuple[int, np.ndarray]], speakers: list[tuple[int, np.ndarray]]
+        self, audio: np.ndarray, windows: list[tuple[int, np.ndarray]], speakers: list[tuple[int, int, np.ndarray]]
     ) -> np.ndarray:
-        """The speaker of the whole audio behind each window's local speaker.
+        """The speaker of the whole audio behind each piece of a window's local speaker.
 
         Voices that speak alone long enough are clustered. A shorter one joins the nearest cluster that its own window
         does not hold already, since there the segmentation told it apart; failing that it is a speaker of its own.
@@ -214,9 +232,9 @@ class Diarizer:
         cell = round(GRID_S * AUDIO_RATE_HZ)
         crowd = {first: local.sum(axis=1) for first, local in windows}
         speech = []
-        for first, active in speakers:
-            alone = active & (crowd[first] == 1)
-            speech.append(samples_of(audio[first * cell :], alone if alone.any() else active))
+        for first, _, piece in speakers:
+            alone = piece & (crowd[first] == 1)
+            speech.append(samples_of(audio[first * cell :], alone if alone.any() else piece))
         voices = [self._voices(s) if len(s) >= MIN_SPEECH_S * AUDIO_RATE_HZ else None for s in speech]
         clear = [i for i, s in enumerate(speech) if len(s) >= self.config.min_voice_s * AUDIO_RATE_HZ]
         labels = np.full(len(speakers), -1)
@@ -226,7 +244,8 @@ class Diarizer:
             labels[clear] = cluster_voices(clear_voices, self.config.min_same_voice_sim)
             centroids = [clear_voices[labels[clear] == label].mean(axis=0) for label in range(labels.max() + 1)]
         for idx in np.flatnonzero(labels < 0):
-            taken = {labels[i] for i in range(len(speakers)) if speakers[i][0] == speakers[idx][0]}
+            window, number, _ = speakers[idx]
+            taken = {labels[i] for i, (first, other, _) in enumerate(speakers) if first == window and other != number}
             free = [label for label in range(len(centroids)) if label not in taken]
             voice = voices[idx]
             if free and voice is not None:

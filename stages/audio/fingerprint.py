@@ -21,7 +21,10 @@ _HOP_SAMPLES = round(WORD_S * AUDIO_RATE_HZ)
 _WINDOW_SAMPLES = 12_288
 _DIFFERENCE_WORDS = 3
 _LOW_HZ, _HIGH_HZ = 300.0, 3000.0
-_MIN_OVERLAP_WORDS = 25
+SPAN_S = (_WINDOW_SAMPLES + _DIFFERENCE_WORDS * _HOP_SAMPLES) / AUDIO_RATE_HZ
+"""Sound that one word tells of."""
+MIN_OVERLAP_WORDS = 20
+"""Alignments that share less are not looked at: chance would win there."""
 
 
 class FingerprintMatch(NamedTuple):
@@ -64,7 +67,7 @@ def fingerprint(audio: np.ndarray) -> np.ndarray:
 def match_fingerprints(a: np.ndarray, b: np.ndarray) -> FingerprintMatch:
     """The alignment at which two fingerprints differ least.
 
-    Alignments that share less than 2 s (or less than the shorter one has) are not looked at: chance would win there.
+    Alignments that share fewer than `MIN_OVERLAP_WORDS` (or than the shorter one has) are not looked at.
 
     Raises:
         ValueError: one of them is empty.
@@ -78,7 +81,7 @@ def match_fingerprints(a: np.ndarray, b: np.ndarray) -> FingerprintMatch:
     offsets = np.arange(-(len(a) - 1), len(b))
     overlaps = np.minimum(len(b), len(a) + offsets) - np.maximum(0, offsets)
     error_rates = 0.5 - agreement / (2 * NUM_BITS * overlaps)
-    error_rates[overlaps < min(_MIN_OVERLAP_WORDS, len(a), len(b))] = 1.0
+    error_rates[overlaps < min(MIN_OVERLAP_WORDS, len(a), len(b))] = 1.0
     best = int(error_rates.argmin())
     return FingerprintMatch(float(error_rates[best]), int(offsets[best]), int(overlaps[best]))
 

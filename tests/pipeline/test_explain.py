@@ -73,7 +73,7 @@ def test_conditions_are_told_with_their_rule():
 def test_copies_name_each_other(out):
     assert _explained(out, "first").copies == ("second-s0000-c000",)
     copy = _explained(out, "second-s0000-c000")
-    assert copy.verdict["drop_detail"] == "same sound as first-s0000-c000"
+    assert copy.verdict["drop_detail"] == "100% the same sound as first-s0000-c000"
 
 
 def test_another_policy_is_told_beside_the_ledgers_verdict(out):

@@ -64,7 +64,7 @@ def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path, mea
     ledger = _finalize(tmp_path, rows)
     assert dict(ledger.verdict) == {"a": "drop", "b": "keep", "c": "keep"}
     assert (ledger.drop_stage["a"], ledger.drop_reason["a"]) == ("finalize", "duplicate_clip")
-    assert ledger.drop_detail["a"] == "same sound as b-s0000-c000"
+    assert ledger.drop_detail["a"] == "100% the same sound as b-s0000-c000"
     shards = pd.read_parquet(tmp_path / "shards", columns=["source_id", "identity_id"])
     assert set(shards.source_id) == {"b", "c"} and shards.identity_id.nunique() == 1
 
@@ -161,9 +161,12 @@ def test_shards_are_written_again_only_when_they_do_not_hold_what_they_should(tm
     st.lists(st.tuples(*(st.integers(0, 3),) * 3), min_size=1, max_size=9), st.integers(90, 130), st.integers(90, 130)
 )
 def test_what_the_last_ledger_knows_changes_no_decision(clips, first_px, then_px):
-    """People, sounds and face sizes by chance: a second decision equals one that compares all clips anew."""
+    """People, sounds, motions and face sizes by chance: a second decision equals one that compares all clips anew.
+
+    Of sounds every second one is the end of the one before it and the beginning of another.
+    """
     rows = [
-        kept_clip(f"s{idx}", person, face_px=100.0 + 10 * size, audio_fingerprint=_sound(sound))
+        kept_clip(f"s{idx}", person, face_px=100.0 + 10 * size, audio_fingerprint=_sound(sound), **_heard_and_seen(idx))
         for idx, (person, sound, size) in enumerate(clips)
     ]
     measured = Measured(table_from_rows(rows).select(LEDGER.names), 0, "")
@@ -190,4 +193,36 @@ def _measured(rows: list[Row]) -> Measured:
 
 
 def _sound(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 2**32, 50, np.uint32)
+    """Two and two have half a clip in common."""
+    long = np.random.default_rng(number // 2).integers(0, 2**32, 75, np.uint32)
+    return long[:50] if number % 2 else long[25:]
+
+
+def _heard_and_seen(number: int) -> Row:
+    """Every third clip shows the same; two voices take turns."""
+    motion = np.random.default_rng(number % 3).integers(0, 2**32, 40, np.uint32)
+    voice = np.eye(192)[number % 2]
+    return {"motion_fingerprint": motion if number % 3 == 0 else motion[:0], "voice_embedding": voice}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=24), st.data())
+def test_added_sources_move_no_kept_person_to_another_split(clips, data):
+    """The manifest's speaker joins people later on: then all take the name and the split of the greater part."""
+    joined = data.draw(st.sampled_from([{}, {0: "li", 1: "li"}]))
+    config, ledger = Config(), None
+    rows = [kept_clip(f"s{name}-{idx}", person) for idx, (person, name) in enumerate(clips)]
+    first = data.draw(st.integers(1, len(rows) - 1))
+    named = [
+        row | ({"speaker_id": joined[person]} if person in joined else {})
+        for row, (person, _) in zip(rows, clips, strict=True)
+    ]
+    before = decide_set(_measured(rows[:first]), ledger, config).to_pandas().set_index("row_id")
+    last = decide_set(_measured(rows[:first]), ledger, config)
+    after = decide_set(_measured(named), last, config).to_pandas().set_index("row_id")
+    assert (after.groupby("identity_id")["split"].nunique() == 1).all()  # no person in two splits
+    was = before.groupby("identity_id").size()
+    for name, clips_after in after.loc[before.index].groupby("identity_id"):
+        names_before = before.loc[clips_after.index, "identity_id"]
+        assert was[name] == was[names_before.unique()].max()
+        assert set(clips_after["split"]) == set(before.loc[names_before[names_before == name].index, "split"])

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from pipeline.records import NUM_LANDMARKS
 from pipeline.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder, WhisperFeatures, window_starts
 from tests.spoken import mandarin, pcm16
@@ -71,9 +72,13 @@ def test_impossible_configurations_are_refused(weights: WeightStore, config: Fea
 
 
 def test_the_stage_adds_its_columns(weights: WeightStore) -> None:
-    row = {"source_id": "a", "audio_pcm16": pcm16(mandarin(8.0)[:64_000])}
+    pictures = {
+        "landmarks": np.full((100, NUM_LANDMARKS * 3), 128.0),
+        "crop_box_xyxy_px": np.full((100, 4), [0, 0, 9, 9]),
+    }
+    row = {"source_id": "a", "audio_pcm16": pcm16(mandarin(8.0)[:64_000]), **pictures}
     out = WhisperFeatures(FeaturesConfig(device="cpu"), weights)(row)
-    assert out.keys() - row.keys() == {"whisper", "whisper_model", "audio_fingerprint"}
-    assert row.keys() == {"source_id", "audio_pcm16"}
+    assert out.keys() - row.keys() == {"whisper", "whisper_model", "audio_fingerprint", "motion_fingerprint"}
+    assert row.keys() == {"source_id", "audio_pcm16", *pictures}
     assert out["whisper"].shape == (200, 2560)
     assert out["audio_fingerprint"].dtype == np.uint32

@@ -7,7 +7,7 @@ from pipeline.records import STAGE_COLUMNS, Dropped, DropReason
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.weights import WeightStore
 from stages.audio.diarize import DiarizeConfig
-from stages.speech import SpeechAnalyser, SpeechConfig, level_difference_db
+from stages.speech import SpeechAnalyser, SpeechConfig, crest_db, level_difference_db
 from tests.spoken import english, mandarin, noise, pcm16, silence
 
 CONFIG = SpeechConfig(device="cpu")
@@ -35,6 +35,19 @@ def test_level_difference_is_bounded() -> None:
     assert level_difference_db(noise(2.0), np.array([[0.0, 1.0]]), CONFIG) < 1.0
 
 
+def test_crest_is_that_of_the_wave() -> None:
+    sine = np.sin(np.arange(32_000) / 5).astype(np.float32)
+    assert crest_db(sine) == pytest.approx(3.0, abs=0.1)
+    assert crest_db(np.sign(sine)) == pytest.approx(0.0, abs=0.1)
+    assert crest_db(noise(4.0)) == pytest.approx(11.8, abs=0.3)
+    assert crest_db(silence(1.0)) == 0.0
+
+
+def test_speech_that_is_clipped_has_no_peaks(analyse: SpeechAnalyser) -> None:
+    loud = np.clip(mandarin() / np.abs(mandarin()).max() * 16, -1, 1)
+    assert analyse({"audio_pcm16": pcm16(0.8 * loud)})["crest_db"] < 7.0
+
+
 def test_a_clean_mandarin_clip(analyse: SpeechAnalyser) -> None:
     row = {"source_id": "a", "audio_pcm16": pcm16(mandarin())}
     out = analyse(row)
@@ -44,7 +57,8 @@ def test_a_clean_mandarin_clip(analyse: SpeechAnalyser) -> None:
     assert out["second_speaker_ratio"] == 0.0
     assert out["speech_ratio"] > 0.5
     assert out["dnsmos_bak"] > 3.0
-    assert out["snr_db"] > 10.0
+    assert out["snr_db"] > 14.0
+    assert out["crest_db"] > 10.0
     [back] = rows_from_table(table_from_rows([out]))
     assert np.linalg.norm(back["voice_embedding"].astype(np.float32)) == pytest.approx(1.0, abs=1e-2)
 
