@@ -107,6 +107,7 @@ class GeometryConfig:
     rotation_accel_sigma_rad: float = 0.02  # per frame^2
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
+    num_patches: int = 120  # of the 352 landmarks beside lips and outline
     num_identity_frames: int = 16  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients
     max_steps: int = 8
@@ -125,16 +126,18 @@ class FaceFit:
         exp_coeff: (T, E) float32, activations.
         pose: (T, 6) float32: rotation vector in rad, translation in mm, model to camera.
         error_px: (T, 468) float32, reprojection error of each landmark in crop pixels.
+        lip_sigma_mm: expected error of the lips' depth against the rest of the face.
     """
 
     id_coeff: np.ndarray
     exp_coeff: np.ndarray
     pose: np.ndarray
     error_px: np.ndarray
+    lip_sigma_mm: float
 
 
 class FaceFitter:
-    """Adds `id_coeff`, `exp_coeff`, `pose`, `geometry_model` and `fit_error_px` to a clip with landmarks."""
+    """Adds the GEOMETRY columns, `id_coeff`, `exp_coeff` and `pose` to a clip with landmarks."""
 
     def __init__(self, config: GeometryConfig) -> None:
         self.config = config
@@ -151,6 +154,7 @@ class FaceFitter:
             "pose": fit.pose,
             "geometry_model": self.model.name,
             "fit_error_px": float(np.median(fit.error_px)),
+            "fit_error_mm": fit.lip_sigma_mm,
         }
 
 
@@ -190,28 +194,54 @@ def project(vertices: np.ndarray, focal_px: np.ndarray | None = None, centre_px:
     return projected
 
 
-def fit_landmarks(model: FaceModel, landmarks: np.ndarray, focal_px: np.ndarray, config: GeometryConfig) -> FaceFit:
+def fit_landmarks(
+    model: FaceModel,
+    landmarks: np.ndarray,
+    focal_px: np.ndarray,
+    config: GeometryConfig,
+    trust: np.ndarray | None = None,
+) -> FaceFit:
     """Fit a clip.
 
     Args:
         landmarks: (T, 468 or more, 3) MediaPipe points in crop pixels; z is used only for the first guess of the pose.
         focal_px: (T, 2), from `crop_focal_px`.
+        trust: (T, 468) in 0-1, less where something hides the face; all are trusted without.
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
+    from stages.geometry_points import FitPoints
     from stages.geometry_solver import ClipProblem, solve
 
-    points = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float64)
-    if len(points) == 0:
+    marks = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32)
+    if len(marks) == 0:
         raise Dropped(DropReason.FIT_ERROR, "the clip has no frame with landmarks")
-    if not np.isfinite(points).all():
+    if not np.isfinite(marks).all():
         raise Dropped(DropReason.FIT_ERROR, "landmarks are not finite")
-    weight = np.ones(NUM_FIT_LANDMARKS, np.float32)
-    weight[list(LIPS)] = config.lip_weight
-    weight[list(FACE_OVAL)] = config.oval_weight
-    pose = first_pose(model.at_landmarks(model.mean).astype(np.float64), points, focal_px, weight)
-    problem = ClipProblem.of(model, points[..., :2], focal_px, weight, config)
-    return solve(problem, pose)
+    points = FitPoints.of(model, config)
+    target = points.share @ marks
+    weight = points.weight if trust is None else points.weight * (trust.astype(np.float32) @ points.share.T)
+    weight = np.broadcast_to(weight, target.shape[:2])
+    pose = first_pose(points.mean @ TO_CAMERA, target.astype(np.float64), focal_px, points.weight)
+    problem = ClipProblem.of(points, target[..., :2], focal_px, weight, config)
+    found = solve(problem, pose, points.is_lip)
+    num_expression = len(model.expression)
+    identity, expression = found.identity.astype(np.float32), found.frames[:, :num_expression].astype(np.float32)
+    fit_pose = found.frames[:, num_expression:].astype(np.float32)
+    seen = project(synthesize_landmarks(model, identity, expression, fit_pose), focal_px)
+    error_px = np.linalg.norm(seen[..., :2] - marks[..., :2], axis=2)
+    return FaceFit(identity, expression, fit_pose, error_px, found.lip_sigma_mm)
+
+
+def synthesize_landmarks(
+    model: FaceModel, id_coeff: np.ndarray, exp_coeff: np.ndarray, pose: np.ndarray
+) -> np.ndarray:
+    """As `synthesize`, of the landmarks (T, 468, 3) alone."""
+    neutral = model.at_landmarks(model.mean + np.tensordot(id_coeff, model.identity, 1))
+    moves = model.at_landmarks(model.expression)
+    shape = neutral + (exp_coeff @ moves.reshape(len(moves), -1)).reshape(len(exp_coeff), -1, 3)
+    turn = (rotation_matrices(pose[:, :3].astype(np.float64)) @ TO_CAMERA).astype(np.float32)
+    return shape @ turn.transpose(0, 2, 1) + pose[:, None, 3:]
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ def landmark_pull(shape, turn, translation, focal_px, target, weight, robust_px,
             ex, ey = fx * u + MIDDLE_PX - target[t, i, 0], fy * v + MIDDLE_PX - target[t, i, 1]
             square = ex * ex + ey * ey
             spread = np.sqrt(one + square * scale)
-            w = weight[i] / spread
-            frame_cost += weight[i] * (spread - one)
+            w = weight[t, i] / spread
+            frame_cost += weight[t, i] * (spread - one)
             error_px[t, i] = np.sqrt(square)
             gx, gy = w * ex * fx * near, w * ey * fy * near
             gz = -(gx * u + gy * v)
@@ -75,7 +75,7 @@ def landmark_bend(moved, motion, turn, turned, translation, focal_px, weight, er
             pz = r[2, 0] * dx + r[2, 1] * dy + r[2, 2] * dz + ox * ay - oy * ax + mz
             near = one / (az + tz)
             u, v = (ax + tx) * near, (ay + ty) * near
-            w = weight[i] / np.sqrt(one + error_px[t, i] * error_px[t, i] * scale)
+            w = weight[t, i] / np.sqrt(one + error_px[t, i] * error_px[t, i] * scale)
             gx = w * (fx * near) * (fx * near) * (px - u * pz)
             gy = w * (fy * near) * (fy * near) * (py - v * pz)
             gz = -(gx * u + gy * v)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.fft import dct, idct
 
-from stages.geometry import TO_CAMERA, FaceFit, rotation_matrices
+from stages.geometry import rotation_matrices
 from stages.geometry_kernels import landmark_bend, landmark_pull
 
 if TYPE_CHECKING:
-    from stages.face_model import FaceModel
     from stages.geometry import GeometryConfig
+    from stages.geometry_points import FitPoints
 
 Step = tuple[np.ndarray, np.ndarray]
 """Change of the identity (K,) and of the frames (T, E + 6)."""
@@ -27,11 +27,11 @@ Step = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ClipProblem:
-    """What is fitted: L landmarks, K identity and E expression modes, T frames; model axes turned to the camera's.
+    """What is fitted: L points, K identity and E expression modes, T frames; model axes turned to the camera's.
 
     Args:
         mean: (L, 3); identity: (K, 3L); expression: (E, 3L): float32, mm.
-        target: (T, L, 2) float32 px. focal_px: (T, 2) float32. weight: (L,) float32.
+        target: (T, L, 2) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
         prior: (E + 6,) weight of the square of each of a frame's numbers; smooth: (E + 6,) of its second difference.
         identity_prior: the same for the identity.
     """
@@ -50,26 +50,22 @@ class ClipProblem:
 
     @staticmethod
     def of(
-        model: FaceModel, target: np.ndarray, focal_px: np.ndarray, weight: np.ndarray, config: GeometryConfig
+        points: FitPoints, target: np.ndarray, focal_px: np.ndarray, weight: np.ndarray, config: GeometryConfig
     ) -> ClipProblem:
         # Curvatures are counted in units of one landmark's 1/px^2, so priors carry the landmarks' variance.
         variance = config.landmark_sigma_px**2
-        num_expression = len(model.expression)
+        num_expression = len(points.expression)
         pose_accel = [config.rotation_accel_sigma_rad] * 3 + [config.translation_accel_sigma_mm] * 2
         accel = np.array(
             [config.expression_accel_sigma] * num_expression + pose_accel + [config.distance_accel_sigma_mm]
         )
         prior = np.zeros(num_expression + 6)
         prior[:num_expression] = variance / config.expression_sigma**2
-        to_camera = TO_CAMERA.astype(np.float32)
-        identity = _flat(model.at_landmarks(model.identity) @ to_camera)
-        expression = _flat(model.at_landmarks(model.expression) @ to_camera)
-        basis = np.concatenate([identity, expression]).reshape(len(identity) + num_expression, -1, 3)
         return ClipProblem(
-            basis=np.ascontiguousarray(basis.transpose(2, 0, 1)),
-            mean=model.at_landmarks(model.mean).astype(np.float32) @ to_camera,
-            identity=identity,
-            expression=expression,
+            basis=np.ascontiguousarray(np.concatenate([points.identity, points.expression]).transpose(2, 0, 1)),
+            mean=points.mean,
+            identity=points.identity.reshape(len(points.identity), -1),
+            expression=points.expression.reshape(num_expression, -1),
             target=target.astype(np.float32),
             focal_px=focal_px.astype(np.float32),
             weight=weight.astype(np.float32),
@@ -101,6 +97,7 @@ class ClipProblem:
             self,
             target=self.target[chosen],
             focal_px=self.focal_px[chosen],
+            weight=self.weight[chosen],
             smooth=np.zeros_like(self.smooth),
             identity_prior=self.identity_prior * len(chosen) / len(self.target),
         )
@@ -120,8 +117,17 @@ class Estimate:
     turned: np.ndarray
 
 
-def solve(problem: ClipProblem, pose: np.ndarray) -> FaceFit:
-    """Minimise from a first pose (T, 6), mean identity and no expression."""
+@dataclass(frozen=True)
+class Solution:
+    """Identity (K,), expression and pose of each frame (T, E + 6), and the expected error of the lips' depth in mm."""
+
+    identity: np.ndarray
+    frames: np.ndarray
+    lip_sigma_mm: float
+
+
+def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solution:
+    """Minimise from a first pose (T, 6), mean identity and no expression; `is_lip`: (L,) bool."""
     config, num_frames, num_expression = problem.config, len(pose), len(problem.expression)
     frames = np.concatenate([np.zeros((num_frames, num_expression)), pose], axis=1)
     few = spread(num_frames, config.num_identity_frames)
@@ -131,18 +137,14 @@ def solve(problem: ClipProblem, pose: np.ndarray) -> FaceFit:
         evaluate(part, np.zeros(len(problem.identity)), frames[few]),
         lambda at: IdentityCurvature(part, at).step(at),
     )
+    lip_sigma_mm = IdentityCurvature(part, fitted).relative_depth_sigma_mm(part, fitted, is_lip)
     # Between the fitted frames, what fitting changed is taken to be linear in time.
     change = fitted.frames - frames[few]
     frames = frames + np.stack([np.interp(np.arange(num_frames), few, column) for column in change.T], axis=1)
     start = evaluate(problem, fitted.identity, frames)
     guide = FramesGuide(problem, start)
     fit = _descend(problem, start, lambda at: FramesCurvature(problem, at).step(guide))
-    return FaceFit(
-        id_coeff=fit.identity.astype(np.float32),
-        exp_coeff=fit.frames[:, :num_expression].astype(np.float32),
-        pose=fit.frames[:, num_expression:].astype(np.float32),
-        error_px=fit.error_px,
-    )
+    return Solution(fit.identity, fit.frames, lip_sigma_mm)
 
 
 def spread(num_frames: int, count: int) -> np.ndarray:
@@ -240,6 +242,27 @@ class IdentityCurvature:
         rest = gradient - np.einsum("tij,i->tj", self.coupling, identity)
         return identity, np.einsum("tij,tj->ti", self.own_inverse, rest) * self.free
 
+    def relative_depth_sigma_mm(self, problem: ClipProblem, at: Estimate, chosen: np.ndarray) -> float:
+        """Expected error of the distance of some points (L,) bool to the camera against that of the others' middle.
+
+        The square root of the posterior variance (Laplace's approximation), over points and frames. It knows what the
+        landmarks leave open, from these views and with these priors; not what the model cannot express.
+        """
+        config, num_identity = problem.config, len(at.identity)
+        # The identity's prior was weighted as if the clip had `identity_frames`; its covariance is set back to that.
+        identity = self.identity_inverse * len(at.frames) / config.identity_frames
+        total = 0.0
+        for t, (own, coupling) in enumerate(zip(self.own_inverse, self.coupling, strict=True)):
+            by_shape = np.einsum("i,ikl->kl", at.turn[t, 2], problem.basis)
+            x, y = at.turned[t, :, 0], at.turned[t, :, 1]
+            turned = left_jacobian(at.frames[t : t + 1, -6:-3])[0].T @ np.stack([y, -x, np.zeros_like(x)])
+            depth = np.concatenate([by_shape, turned, np.zeros_like(turned)])
+            depth = depth[:, chosen] - depth[:, ~chosen].mean(1, keepdims=True)
+            explained = depth[:num_identity] - coupling @ own @ depth[num_identity:]
+            total += (depth[num_identity:] * (own @ depth[num_identity:])).sum(0).mean()
+            total += (explained * (identity @ explained)).sum(0).mean()
+        return float(config.landmark_sigma_px * np.sqrt(total / len(at.frames)))
+
 
 class FramesGuide:
     """A cheap approximate inverse of `FramesCurvature`.
@@ -335,7 +358,7 @@ def _frame_curvature(problem: ClipProblem, at: Estimate, t: int, skip: int = 0) 
     cross = np.stack([zero, pz, -py, -pz, zero, px, py, -px, zero], axis=1).reshape(-1, 3, 3)
     by_pose = np.concatenate([image @ (cross @ left_jacobian(rotation)[0].astype(np.float32)), image], axis=2)
     robust = 1 / np.sqrt(1 + (at.error_px[t] / problem.config.robust_px) ** 2)
-    root = np.sqrt(problem.weight * robust)
+    root = np.sqrt(problem.weight[t] * robust)
     num_shape, num_landmarks = problem.basis.shape[1] - skip, len(z)
     jacobian = np.empty((num_shape + 6, 2, num_landmarks), np.float32)
     for axis in range(2):
@@ -363,6 +386,3 @@ def _second_difference(frames: np.ndarray) -> np.ndarray:
     padded = np.concatenate([frames[:1], frames, frames[-1:]])
     return padded[2:] - 2 * frames + padded[:-2]
 
-
-def _flat(modes: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(modes.reshape(len(modes), -1), np.float32)

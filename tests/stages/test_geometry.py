@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -20,6 +22,7 @@ from stages.geometry import (
     rotation_matrices,
     synthesize,
 )
+from stages.geometry_points import FitPoints
 from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
 from tests.stages.synthetic_clips import known_clip, see
 
@@ -49,6 +52,13 @@ def relative_depth_error_mm(model, clip, fit) -> float:
     return float(np.abs(error - np.median(error, axis=1, keepdims=True)).mean())
 
 
+def problem_of(model, clip, config: GeometryConfig) -> ClipProblem:
+    points = FitPoints.of(model, config)
+    target = (points.share @ clip.landmarks[:, :468])[..., :2]
+    weight = np.random.default_rng(1).uniform(0.1, 1, target.shape[:2])
+    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, config)
+
+
 def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
     focal = crop_focal_px(clip.boxes)
     fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), focal, GeometryConfig())
@@ -66,7 +76,7 @@ def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
 def test_depth_is_several_times_better_than_the_mean_face_in_the_right_pose(model, clip):
     fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), crop_focal_px(clip.boxes), GeometryConfig())
     mean_face = np.zeros_like(clip.exp_coeff)
-    rigid = type(fit)(np.zeros_like(clip.id_coeff), mean_face, clip.pose, fit.error_px)
+    rigid = replace(fit, id_coeff=np.zeros_like(clip.id_coeff), exp_coeff=mean_face, pose=clip.pose)
     assert relative_depth_error_mm(model, clip, fit) < relative_depth_error_mm(model, clip, rigid) / 3
 
 
@@ -127,10 +137,7 @@ def test_short_clips_fit_too(model, num_frames):
 
 def test_the_gradient_is_that_of_the_objective(model):
     clip = known_clip(model, 4, seed=13)
-    weight = np.ones(468, np.float32)
-    problem = ClipProblem.of(
-        model, clip.landmarks[:, :468, :2], crop_focal_px(clip.boxes), weight, GeometryConfig(robust_px=3.0)
-    )
+    problem = problem_of(model, clip, GeometryConfig(robust_px=3.0))
     rng = np.random.default_rng(0)
     identity = rng.normal(0, 0.3, 80)
     frames = np.concatenate([rng.uniform(0, 0.3, (4, 52)), clip.pose + rng.normal(0, 0.01, (4, 6))], axis=1)
@@ -146,9 +153,7 @@ def test_the_gradient_is_that_of_the_objective(model):
 
 def test_the_curvature_is_symmetric_and_positive(model):
     clip = known_clip(model, 6, seed=15)
-    problem = ClipProblem.of(
-        model, clip.landmarks[:, :468, :2], crop_focal_px(clip.boxes), np.ones(468, np.float32), GeometryConfig()
-    )
+    problem = problem_of(model, clip, GeometryConfig())
     frames = np.concatenate([clip.exp_coeff, clip.pose], axis=1)
     curvature = FramesCurvature(problem, evaluate(problem, clip.id_coeff, frames))
     rng = np.random.default_rng(0)
@@ -192,7 +197,7 @@ def test_the_stage_adds_its_columns_and_keeps_the_row(model, clip):
     before = set(row)
     out = FaceFitter(GeometryConfig())(row)
     assert set(row) == before
-    assert set(out) - before == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px"}
+    assert set(out) - before == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px", "fit_error_mm"}
     assert out["geometry_model"] == "cc0"
     assert out["fit_error_px"] < 0.5
     assert out["exp_coeff"].shape == (120, 52)
