@@ -210,7 +210,7 @@ def fit_landmarks(
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
-    from stages.geometry_points import FitPoints
+    from stages.geometry_points import FitPoints, over_points
     from stages.geometry_solver import ClipProblem, solve
 
     marks = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32)
@@ -219,29 +219,19 @@ def fit_landmarks(
     if not np.isfinite(marks).all():
         raise Dropped(DropReason.FIT_ERROR, "landmarks are not finite")
     points = FitPoints.of(model, config)
-    target = points.share @ marks
-    weight = points.weight if trust is None else points.weight * (trust.astype(np.float32) @ points.share.T)
-    weight = np.broadcast_to(weight, target.shape[:2])
-    pose = first_pose(points.mean @ TO_CAMERA, target.astype(np.float64), focal_px, points.weight)
-    problem = ClipProblem.of(points, target[..., :2], focal_px, weight, config)
+    target = over_points(marks, points.share)
+    weight = np.tile(points.weight, (len(marks), 1))
+    if trust is not None:
+        weight *= trust.astype(np.float32) @ points.share.T
+    pose = first_pose(points.mean.T @ TO_CAMERA, target.transpose(0, 2, 1), focal_px, points.weight)
+    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, config)
     found = solve(problem, pose, points.is_lip)
     num_expression = len(model.expression)
     identity, expression = found.identity.astype(np.float32), found.frames[:, :num_expression].astype(np.float32)
     fit_pose = found.frames[:, num_expression:].astype(np.float32)
-    seen = project(synthesize_landmarks(model, identity, expression, fit_pose), focal_px)
-    error_px = np.linalg.norm(seen[..., :2] - marks[..., :2], axis=2)
+    seen = points.landmarks_px(identity, expression, fit_pose, focal_px)
+    error_px = np.linalg.norm(seen - marks[..., :2].transpose(0, 2, 1), axis=1)
     return FaceFit(identity, expression, fit_pose, error_px, found.lip_sigma_mm)
-
-
-def synthesize_landmarks(
-    model: FaceModel, id_coeff: np.ndarray, exp_coeff: np.ndarray, pose: np.ndarray
-) -> np.ndarray:
-    """As `synthesize`, of the landmarks (T, 468, 3) alone."""
-    neutral = model.at_landmarks(model.mean + np.tensordot(id_coeff, model.identity, 1))
-    moves = model.at_landmarks(model.expression)
-    shape = neutral + (exp_coeff @ moves.reshape(len(moves), -1)).reshape(len(exp_coeff), -1, 3)
-    turn = (rotation_matrices(pose[:, :3].astype(np.float64)) @ TO_CAMERA).astype(np.float32)
-    return shape @ turn.transpose(0, 2, 1) + pose[:, None, 3:]
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.fft import dct, idct
 
 from stages.geometry import rotation_matrices
-from stages.geometry_kernels import landmark_bend, landmark_pull
+from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slopes
 
 if TYPE_CHECKING:
     from stages.geometry import GeometryConfig
@@ -30,8 +30,8 @@ class ClipProblem:
     """What is fitted: L points, K identity and E expression modes, T frames; model axes turned to the camera's.
 
     Args:
-        mean: (L, 3); identity: (K, 3L); expression: (E, 3L): float32, mm.
-        target: (T, L, 2) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
+        mean: (3, L); identity: (K, 3L); expression: (E, 3L): float32, mm, all x before all y before all z.
+        target: (T, 2, L) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
         prior: (E + 6,) weight of the square of each of a frame's numbers; smooth: (E + 6,) of its second difference.
         identity_prior: the same for the identity.
     """
@@ -62,11 +62,11 @@ class ClipProblem:
         prior = np.zeros(num_expression + 6)
         prior[:num_expression] = variance / config.expression_sigma**2
         return ClipProblem(
-            basis=np.ascontiguousarray(np.concatenate([points.identity, points.expression]).transpose(2, 0, 1)),
+            basis=np.ascontiguousarray(np.concatenate([points.identity, points.expression]).transpose(1, 0, 2)),
             mean=points.mean,
             identity=points.identity.reshape(len(points.identity), -1),
             expression=points.expression.reshape(num_expression, -1),
-            target=target.astype(np.float32),
+            target=np.ascontiguousarray(target, np.float32),
             focal_px=focal_px.astype(np.float32),
             weight=weight.astype(np.float32),
             prior=prior,
@@ -132,11 +132,8 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
     frames = np.concatenate([np.zeros((num_frames, num_expression)), pose], axis=1)
     few = spread(num_frames, config.num_identity_frames)
     part = problem.at(few)
-    fitted = _descend(
-        part,
-        evaluate(part, np.zeros(len(problem.identity)), frames[few]),
-        lambda at: IdentityCurvature(part, at).step(at),
-    )
+    start = evaluate(part, np.zeros(len(problem.identity)), frames[few])
+    fitted = _descend(part, start, lambda at: IdentityCurvature(part, at).step(at))
     lip_sigma_mm = IdentityCurvature(part, fitted).relative_depth_sigma_mm(part, fitted, is_lip)
     # Between the fitted frames, what fitting changed is taken to be linear in time.
     change = fitted.frames - frames[few]
@@ -180,13 +177,13 @@ def evaluate(problem: ClipProblem, identity: np.ndarray, frames: np.ndarray) -> 
     neutral = problem.mean.reshape(-1) + identity.astype(np.float32) @ problem.identity
     shape = expression.astype(np.float32) @ problem.expression
     shape += neutral
-    num_frames, num_landmarks = problem.target.shape[:2]
+    num_frames, _, num_points = problem.target.shape
     turn = rotation_matrices(pose[:, :3]).astype(np.float32)
-    pull, turned = np.empty((2, num_frames, num_landmarks, 3), np.float32)
+    pull, turned = np.empty((2, num_frames, 3, num_points), np.float32)
     twist = np.empty((num_frames, 6))
-    error_px = np.empty((num_frames, num_landmarks), np.float32)
+    error_px = np.empty((num_frames, num_points), np.float32)
     cost = landmark_pull(
-        shape.reshape(num_frames, num_landmarks, 3),
+        shape.reshape(num_frames, 3, num_points),
         turn,
         pose[:, 3:].astype(np.float32),
         problem.focal_px,
@@ -254,7 +251,7 @@ class IdentityCurvature:
         total = 0.0
         for t, (own, coupling) in enumerate(zip(self.own_inverse, self.coupling, strict=True)):
             by_shape = np.einsum("i,ikl->kl", at.turn[t, 2], problem.basis)
-            x, y = at.turned[t, :, 0], at.turned[t, :, 1]
+            x, y = at.turned[t, :2]
             turned = left_jacobian(at.frames[t : t + 1, -6:-3])[0].T @ np.stack([y, -x, np.zeros_like(x)])
             depth = np.concatenate([by_shape, turned, np.zeros_like(turned)])
             depth = depth[:, chosen] - depth[:, ~chosen].mean(1, keepdims=True)
@@ -346,29 +343,22 @@ class FramesCurvature:
 
 def _frame_curvature(problem: ClipProblem, at: Estimate, t: int, skip: int = 0) -> np.ndarray:
     """Gauss-Newton curvature (K + E + 6, K + E + 6) of a frame's landmark errors, without the first `skip` numbers."""
-    turned, turn = at.turned[t], at.turn[t]
-    rotation, translation = at.frames[t : t + 1, -6:-3], at.frames[t, -3:]
-    x, y, z = (turned + translation.astype(np.float32)).T
-    fx, fy = problem.focal_px[t]
-    zero = np.zeros_like(z)
-    image = np.stack([fx / z, zero, -fx * x / z**2, zero, fy / z, -fy * y / z**2], axis=1).reshape(-1, 2, 3)
-    by_shape = image @ turn
-    # A turn by w moves a point p by w x p; the matrix of that product is written out.
-    px, py, pz = turned.T
-    cross = np.stack([zero, pz, -py, -pz, zero, px, py, -px, zero], axis=1).reshape(-1, 3, 3)
-    by_pose = np.concatenate([image @ (cross @ left_jacobian(rotation)[0].astype(np.float32)), image], axis=2)
-    robust = 1 / np.sqrt(1 + (at.error_px[t] / problem.config.robust_px) ** 2)
-    root = np.sqrt(problem.weight[t] * robust)
-    num_shape, num_landmarks = problem.basis.shape[1] - skip, len(z)
-    jacobian = np.empty((num_shape + 6, 2, num_landmarks), np.float32)
-    for axis in range(2):
-        rows = jacobian[:num_shape, axis]
-        np.multiply(problem.basis[0, skip:], by_shape[:, axis, 0] * root, out=rows)
-        rows += problem.basis[1, skip:] * (by_shape[:, axis, 1] * root)
-        rows += problem.basis[2, skip:] * (by_shape[:, axis, 2] * root)
-        jacobian[num_shape:, axis] = (by_pose[:, axis] * root[:, None]).T
-    jacobian = jacobian.reshape(num_shape + 6, -1)
-    return (jacobian @ jacobian.T).astype(np.float64)
+    basis = problem.basis[:, skip:]
+    slopes = np.empty((basis.shape[1] + 6, 2, basis.shape[2]), np.float32)
+    landmark_slopes(
+        basis,
+        at.turn[t],
+        at.turned[t],
+        at.frames[t, -3:].astype(np.float32),
+        problem.focal_px[t],
+        problem.weight[t],
+        at.error_px[t],
+        np.float32(problem.config.robust_px),
+        left_jacobian(at.frames[t : t + 1, -6:-3])[0].astype(np.float32),
+        slopes,
+    )
+    slopes = slopes.reshape(len(slopes), -1)
+    return (slopes @ slopes.T).astype(np.float64)
 
 
 def left_jacobian(rotation_rad: np.ndarray) -> np.ndarray:

@@ -54,8 +54,8 @@ def relative_depth_error_mm(model, clip, fit) -> float:
 
 def problem_of(model, clip, config: GeometryConfig) -> ClipProblem:
     points = FitPoints.of(model, config)
-    target = (points.share @ clip.landmarks[:, :468])[..., :2]
-    weight = np.random.default_rng(1).uniform(0.1, 1, target.shape[:2])
+    target = clip.landmarks[:, :468, :2].transpose(0, 2, 1) @ points.share.T
+    weight = np.random.default_rng(1).uniform(0.1, 1, (len(target), len(points.weight)))
     return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, config)
 
 
