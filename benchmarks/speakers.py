@@ -26,7 +26,7 @@ from stages.crop import crop_boxes, crop_face, decode_jpeg, encode_jpeg, to_crop
 from stages.depth import mouth_mask
 from stages.face_model import FaceModel, Part, load_face_model
 from stages.face_model_landmarks import Light, shade
-from stages.geometry import FACE_OVAL, LIPS, GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
+from stages.geometry import FACE_OVAL, LIPS, FaceFit, GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
 from stages.landmarks import LandmarkDetector
 from stages.raster import rasterize
 
@@ -190,13 +190,25 @@ def right_pose(model: FaceModel, clip: SeenClip) -> np.ndarray:
     return projected
 
 
-def fitted(model: FaceModel, clip: SeenClip, config: GeometryConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Projected vertices, vertices in mm, and the landmarks' errors in px."""
+def fitted(model: FaceModel, clip: SeenClip, config: GeometryConfig) -> tuple[np.ndarray, np.ndarray, FaceFit]:
+    """Projected vertices, vertices in mm, and the fit."""
     marks = np.asarray(clip.row["landmarks"], np.float32).reshape(len(clip.points), -1, 3)
     focal_px = crop_focal_px(np.asarray(clip.row["crop_box_xyxy_px"], np.float64))
     fit = fit_landmarks(model, marks, focal_px, config)
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)
-    return project(vertices, focal_px), vertices, fit.error_px
+    return project(vertices, focal_px), vertices, fit
+
+
+def swaying(clip: SeenClip, projected: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
+    """How much a still head moves in mm rms: across the source picture, and in depth against the head's own middle.
+
+    The crop's box follows the landmarks too and moves the head in the crop, so the picture is that of the source.
+    """
+    boxes = np.asarray(clip.row["crop_box_xyxy_px"], np.float64)[:, None]
+    source = boxes[..., :2] + projected[..., :2] * (boxes[..., 2:] - boxes[..., :2]) / CROP_PX
+    across = (source - source.mean(0)) * FACE_MM / FACE_PX
+    relative = depth - depth.mean(1, keepdims=True)
+    return float(np.sqrt((across**2).mean())), float(relative.std(0).mean())
 
 
 def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceModel, SeenClip, bool]]:
@@ -226,23 +238,23 @@ def main() -> None:
     rigid = replace(config, identity_frames=1e-6, expression_min=0.0, expression_max=0.0)
     for name in options.models:
         errors: dict[str, list[np.ndarray]] = {"mean shape, right pose": [], "mean shape, fitted pose": [], "fit": []}
-        reprojection, sway = [], np.zeros(2)
+        reprojection, expected, sway = [], [], (0.0, 0.0)
         for truth, clip, still in drawn_clips(name, options):
-            projected, vertices, error_px = fitted(model, clip, config)
+            projected, vertices, fit = fitted(model, clip, config)
             if still:
-                face = vertices[:, np.unique(model.face_triangles)]
-                moved = face - face.mean(0)
-                sway = np.sqrt((moved[..., :2] ** 2).mean()), np.sqrt((moved[..., 2] ** 2).mean())
+                sway = swaying(clip, projected, vertices[:, np.unique(model.face_triangles), 2])
                 continue
-            reprojection.append(np.median(error_px))
+            reprojection.append(np.median(fit.error_px))
+            expected.append(fit.lip_sigma_mm)
             stand_ins = (right_pose(model, clip), fitted(model, clip, rigid)[0], projected)
             for key, points in zip(errors, stand_ins, strict=True):
                 errors[key].append(depth_errors(model, clip, truth, points))
         print(f"speakers of {name}: mean absolute depth error, mm (mouth | lips | lips by themselves | face)")
         for key, of_clips in errors.items():
             print(f"  {key:26}" + " |".join(f"{value:6.2f}" for value in np.mean(of_clips, axis=0)))
-        print(f"  reprojection {np.mean(reprojection):.2f} px, worst clip {np.max(reprojection):.2f}; a still head moves")
-        print(f"  {sway[0]:.3f} mm rms across the picture, {sway[1]:.3f} mm along the line of sight")
+        print(f"  reprojection {np.mean(reprojection):.2f} px, worst clip {np.max(reprojection):.2f}")
+        print(f"  the fit expects {np.mean(expected):.2f} mm of error in the lips' depth (standard deviation)")
+        print(f"  a still head moves {sway[0]:.3f} mm rms across the picture, {sway[1]:.3f} mm in depth")
 
 
 if __name__ == "__main__":

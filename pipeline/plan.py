@@ -105,7 +105,7 @@ def _sync(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     from stages.geometry import FaceFitter
 
-    return FaceFitter(config.geometry)
+    return FaceFitter(config.geometry, config.mouth)
 
 
 def _depth(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -174,7 +174,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "geometry",
         _geometry,
-        reads=("landmarks", "crop_box_xyxy_px"),
+        reads=("face_jpeg", "landmarks", "crop_box_xyxy_px", "mouth_visible_ratio"),
         payload=("pose", "id_coeff", "exp_coeff"),
     ),
     Stage(

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from stages.face_model import NUM_FIT_LANDMARKS, load_face_model
+from stages.mouth import MouthConfig, hidden_frames
 
 if TYPE_CHECKING:
     from stages.face_model import FaceModel
@@ -99,8 +100,9 @@ class GeometryConfig:
     robust_px: float = 6.0  # beyond it an error counts linearly: two sigmas
     oval_weight: float = 0.05  # contour points were 12 mm off where inner ones were 2 mm
     lip_weight: float = 2.0  # the mouth is what the depth is for
-    identity_frames: float = 12.0  # a clip of any length says as much of the identity as so many independent frames
-    expression_sigma: float = 0.3
+    hidden_trust: float = 0.02  # of lips that a hand or a microphone hides: neighbouring frames and the prior decide
+    identity_frames: float = 8.0  # a clip of any length says as much of the identity as so many independent frames
+    expression_sigma: float = 0.2  # looser follows the detector, not the face: lips of drawn speakers 0.1 mm worse
     expression_min: float = -0.3  # face units are made for 0 to 1; beyond this they stop looking like faces
     expression_max: float = 1.3
     expression_accel_sigma: float = 0.15  # per frame^2 at 25 fps
@@ -108,7 +110,7 @@ class GeometryConfig:
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
     num_patches: int = 120  # of the 352 landmarks beside lips and outline
-    num_identity_frames: int = 16  # frames that the identity is found from, spread over the clip
+    num_identity_frames: int = 10  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients
     max_steps: int = 8
     max_conjugate_steps: int = 6
@@ -139,14 +141,16 @@ class FaceFit:
 class FaceFitter:
     """Adds the GEOMETRY columns, `id_coeff`, `exp_coeff` and `pose` to a clip with landmarks."""
 
-    def __init__(self, config: GeometryConfig) -> None:
-        self.config = config
+    def __init__(self, config: GeometryConfig, mouth: MouthConfig) -> None:
+        self.config, self.mouth = config, mouth
         self.model = load_face_model(config.model)
 
     def __call__(self, row: Row) -> Row:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         focal_px = crop_focal_px(np.asarray(row["crop_box_xyxy_px"], np.float64))
-        fit = fit_landmarks(self.model, landmarks, focal_px, self.config)
+        trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
+        trust[np.ix_(hidden_frames(row, self.mouth), LIPS)] = self.config.hidden_trust
+        fit = fit_landmarks(self.model, landmarks, focal_px, self.config, trust)
         return {
             **row,
             "id_coeff": fit.id_coeff,

@@ -24,6 +24,7 @@ from stages.geometry import (
 )
 from stages.geometry_points import FitPoints
 from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
+from stages.mouth import MouthConfig
 from tests.stages.synthetic_clips import known_clip, see
 
 
@@ -96,6 +97,39 @@ def test_outliers_hardly_matter(model, clip):
     fit = fit_landmarks(model, points, crop_focal_px(clip.boxes), GeometryConfig())
     assert relative_depth_error_mm(model, clip, fit) < 1.5
     assert np.median(fit.error_px) < 1.5
+
+
+def test_lips_that_are_not_trusted_are_taken_from_the_frames_around(model, clip):
+    points, lips = noisy(clip.landmarks, 0.5), list(LIPS)
+    hidden = slice(50, 60)
+    points[hidden, lips, :2] += [10.0, 14.0]
+    trust = np.ones((len(points), 468))
+    trust[hidden, lips] = 0.02
+    truth = synthesize(model, clip.id_coeff, clip.exp_coeff, clip.pose)
+
+    def lip_error_mm(trust: np.ndarray | None) -> float:
+        fit = fit_landmarks(model, points, crop_focal_px(clip.boxes), GeometryConfig(), trust)
+        offset = model.at_landmarks(synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose) - truth)[hidden, lips, :2]
+        return float(np.linalg.norm(offset, axis=-1).mean())
+
+    assert lip_error_mm(trust) < lip_error_mm(None) / 2
+
+
+def test_the_expected_error_is_that_of_the_lips(model):
+    expected, found = [], []
+    for seed in range(6):
+        clip = known_clip(model, 20, seed=20 + seed)
+        config = GeometryConfig(landmark_sigma_px=3.0, identity_frames=20.0, num_identity_frames=20)
+        clip.exp_coeff[:] = np.random.default_rng(seed).normal(0, config.expression_sigma, clip.exp_coeff.shape)
+        points = see(model, clip.id_coeff, clip.exp_coeff, clip.pose, clip.boxes)
+        fit = fit_landmarks(model, noisy(points, 3.0, seed), crop_focal_px(clip.boxes), config)
+        vertices = (synthesize(model, c.id_coeff, c.exp_coeff, c.pose) for c in (fit, clip))
+        depth, truth = (model.at_landmarks(v)[..., 2] for v in vertices)
+        others = np.setdiff1d(np.arange(468), LIPS)
+        error = depth - truth
+        found.append(np.mean((error[:, list(LIPS)] - error[:, others].mean(1, keepdims=True)) ** 2))
+        expected.append(fit.lip_sigma_mm**2)
+    assert 0.6 < np.sqrt(np.mean(found) / np.mean(expected)) < 1.6
 
 
 def test_a_still_head_stays_still(model):
@@ -193,13 +227,16 @@ def test_the_stage_adds_its_columns_and_keeps_the_row(model, clip):
         "source_id": "known",
         "landmarks": clip.landmarks.reshape(len(clip.landmarks), -1).astype(np.float16),
         "crop_box_xyxy_px": clip.boxes.astype(np.float32),
+        "face_jpeg": [b""] * len(clip.landmarks),
+        "mouth_visible_ratio": 1.0,
     }
     before = set(row)
-    out = FaceFitter(GeometryConfig())(row)
+    out = FaceFitter(GeometryConfig(), MouthConfig())(row)
     assert set(row) == before
     assert set(out) - before == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px", "fit_error_mm"}
     assert out["geometry_model"] == "cc0"
     assert out["fit_error_px"] < 0.5
+    assert 0.1 < out["fit_error_mm"] < 5
     assert out["exp_coeff"].shape == (120, 52)
 
 

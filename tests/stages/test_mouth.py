@@ -10,7 +10,7 @@ from pipeline.records import MOUTH, Row
 from pipeline.weights import WeightStore
 from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
 from stages.landmarks import LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
-from stages.mouth import MouthConfig, look_at_mouth, measure_mouth
+from stages.mouth import MouthConfig, hidden_frames, look_at_mouth, measure_mouth
 from tests.stages.footage import photo
 
 CONFIG = MouthConfig()
