@@ -11,7 +11,6 @@ Two baselines hold the mean shape: laid on the truth's own points ("right pose")
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,9 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.records import CROP_PX
+from pipeline.records import CROP_PX, NUM_LANDMARKS
 from pipeline.weights import WeightStore
-from stages.crop import crop_boxes, crop_face, decode_jpeg, encode_jpeg, to_crop
+from stages.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
 from stages.depth import mouth_mask
 from stages.face_model import FaceModel, Part, load_face_model
 from stages.face_model_landmarks import Light, shade
@@ -34,7 +33,7 @@ FRAME_PX, FINER = 384, 2
 FACE_MM, FACE_PX = 150.0, 230.0
 """Width of a face, and how wide it is in the frame."""
 OPENING_MM = 10.0
-"""How far the front teeth stand behind the lips, about: what it costs to see lips where the mouth is open, or not to."""
+"""How far the front teeth stand behind the lips, about: what it costs to see lips where the mouth is open."""
 RIGID_POINTS = np.setdiff1d(np.arange(468), [*FACE_OVAL, *LIPS])
 SPEECH = {
     "jawOpen": (0.10, 0.16),
@@ -64,14 +63,15 @@ class SeenClip:
         points: (T, V, 3) float32, true vertices: x, y in crop pixels, z in mm.
         landmarks: (T, 468, 3), the true landmarks in the true camera, mm. focal_px: (T, 2), of that camera in the crop.
         middle_px: (T, 2), where that camera's axis meets the crop.
-        row: `landmarks`, `blendshapes`, `crop_box_xyxy_px`, `face_jpeg`.
+        marks: (T, 478, 3), the detected landmarks in crop pixels. boxes: (T, 4) xyxy, the crop in the frame.
     """
 
     points: np.ndarray
     landmarks: np.ndarray
     focal_px: np.ndarray
     middle_px: np.ndarray
-    row: dict[str, np.ndarray | list[bytes]]
+    marks: np.ndarray
+    boxes: np.ndarray
 
 
 def speech(model: FaceModel, num_frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +96,9 @@ def draw_clip(model: FaceModel, detect: LandmarkDetector, num_frames: int, seed:
     rng = np.random.default_rng(seed)
     identity = rng.normal(0, 1, len(model.identity)).clip(-2.5, 2.5)
     expression = speech(model, num_frames, rng)
-    wander = gaussian_filter1d(rng.normal(size=(num_frames + 120, 6)), 12, axis=0)[60:-60] * np.sqrt(24 * np.sqrt(np.pi))
+    wander = gaussian_filter1d(rng.normal(size=(num_frames + 120, 6)), 12, axis=0)[60:-60] * np.sqrt(
+        24 * np.sqrt(np.pi)
+    )
     distance_mm = rng.uniform(600, 1300)
     pose = wander * [0.08, 0.16, 0.05, 6, 6, 12] + [0, 0, 0, 0, 0, distance_mm]
     pose[:, 1] += rng.normal(0, 0.12)
@@ -107,32 +109,25 @@ def draw_clip(model: FaceModel, detect: LandmarkDetector, num_frames: int, seed:
     light = Light(tuple(rng.normal([0, -0.4, -1.0], [0.5, 0.3, 0.2])), ambient=rng.uniform(0.25, 0.6))
     skin, tint, background = rng.uniform(0.45, 1.1), rng.uniform(0.9, 1.1, 3), rng.integers(40, 220, 3)
     person = replace(model, albedo=np.clip(model.albedo * skin * tint * _mottle(model, rng), 0, 255).astype(np.uint8))
-    faces: list[tuple[np.ndarray, np.ndarray]] = []
-    frames: list[np.ndarray] = []
-    for frame in vertices:
+    found = np.empty((num_frames, NUM_LANDMARKS, 3), np.float32)
+    for i, frame in enumerate(vertices):
         drawn = project(frame[None], focal[:1] * FINER, FRAME_PX * FINER / 2)
         _, triangle_id = rasterize(drawn, model.triangles, FRAME_PX * FINER)
         picture = shade(person, frame, drawn[0], triangle_id[0], background, light)
-        rgb = cv2.resize(picture, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA) + rng.normal(0, 2, (FRAME_PX,) * 2 + (3,))
-        frames.append(decode_jpeg(encode_jpeg(np.clip(rgb, 0, 255).astype(np.uint8), 90)))
-    for i, rgb in enumerate(frames):
-        face = detect(rgb, i / 25)
+        rgb = cv2.resize(picture, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA) + rng.normal(
+            0, 2, (FRAME_PX,) * 2 + (3,)
+        )
+        face = detect(decode_jpeg(encode_jpeg(np.clip(rgb, 0, 255).astype(np.uint8), 90)), i / 25)
         if face is None:
             raise RuntimeError(f"the detector finds no face in frame {i} of {model.name} {seed}")
-        faces.append((face.points, face.blendshapes))
-    points = np.stack([face[0] for face in faces])
-    boxes = crop_boxes(points)
+        found[i] = face.points
+    boxes = crop_boxes(found)
     scale = CROP_PX / (boxes[:, 2:] - boxes[:, :2])
     middle_px = (FRAME_PX / 2 - boxes[:, :2]) * scale
     projected = project(vertices, focal * scale, 0.0)
     projected[..., :2] += middle_px[:, None]
-    row = {
-        "landmarks": to_crop(points, boxes).reshape(num_frames, -1).astype(np.float16),
-        "blendshapes": np.stack([face[1] for face in faces]).astype(np.float16),
-        "crop_box_xyxy_px": boxes,
-        "face_jpeg": [encode_jpeg(crop_face(rgb, box), 90) for rgb, box in zip(frames, boxes, strict=True)],
-    }
-    return SeenClip(projected, model.at_landmarks(vertices), focal * scale, middle_px, row)
+    marks = to_crop(found, boxes).astype(np.float16).astype(np.float32)
+    return SeenClip(projected, model.at_landmarks(vertices), focal * scale, middle_px, marks, boxes)
 
 
 def _mottle(model: FaceModel, rng: np.random.Generator) -> np.ndarray:
@@ -146,14 +141,15 @@ def depth_errors(
 ) -> np.ndarray:
     """Mean absolute errors in mm: (mouth, lips, lips by themselves, face), over every so manieth frame.
 
-    The mouth is what lies within the outer lip ring of the detected landmarks, the face within their outline. Each frame's median offset over the face
-    is taken out, which one eye cannot see; "by themselves" takes out that of the lips. What lies behind the lips has no
-    known depth: it counts nothing where truth and fit both see the opening, and `OPENING_MM` where only one does.
+    The mouth is what lies within the outer lip ring of the detected landmarks, the face within their outline. Each
+    frame's median offset over the face is taken out, which one eye cannot see; "by themselves" takes out that of the
+    lips. What lies behind the lips has no known depth: it counts nothing where truth and fit both see the opening, and
+    `OPENING_MM` where only one does.
     """
     true_depth, true_triangle = rasterize(clip.points[::every], truth.face_triangles, CROP_PX, front_only=True)
     depth, triangle = rasterize(projected[::every], model.face_triangles, CROP_PX, front_only=True)
     true_inside, inside = _inside(truth, true_triangle), _inside(model, triangle)
-    marks = np.asarray(clip.row["landmarks"], np.float32).reshape(len(clip.points), -1, 3)[::every]
+    marks = clip.marks[::every]
     values = []
     for t, error in enumerate(depth - true_depth):
         there = (true_triangle[t] > 0) & (triangle[t] > 0)
@@ -165,7 +161,14 @@ def depth_errors(
         offset = np.median(error[skin])
         wrong = (mouth & (true_inside[t] != inside[t])).sum() * OPENING_MM
         in_mouth = (np.abs(lips - offset).sum() + wrong) / mouth.sum()
-        values.append([in_mouth, np.abs(lips - offset).mean(), np.abs(lips - np.median(lips)).mean(), np.abs(error[skin] - offset).mean()])
+        values.append(
+            [
+                in_mouth,
+                np.abs(lips - offset).mean(),
+                np.abs(lips - np.median(lips)).mean(),
+                np.abs(error[skin] - offset).mean(),
+            ]
+        )
     return np.mean(values, axis=0)
 
 
@@ -192,9 +195,8 @@ def right_pose(model: FaceModel, clip: SeenClip) -> np.ndarray:
 
 def fitted(model: FaceModel, clip: SeenClip, config: GeometryConfig) -> tuple[np.ndarray, np.ndarray, FaceFit]:
     """Projected vertices, vertices in mm, and the fit."""
-    marks = np.asarray(clip.row["landmarks"], np.float32).reshape(len(clip.points), -1, 3)
-    focal_px = crop_focal_px(np.asarray(clip.row["crop_box_xyxy_px"], np.float64))
-    fit = fit_landmarks(model, marks, focal_px, config)
+    focal_px = crop_focal_px(clip.boxes.astype(np.float64))
+    fit = fit_landmarks(model, clip.marks, focal_px, config)
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)
     return project(vertices, focal_px), vertices, fit
 
@@ -204,7 +206,7 @@ def swaying(clip: SeenClip, projected: np.ndarray, depth: np.ndarray) -> tuple[f
 
     The crop's box follows the landmarks too and moves the head in the crop, so the picture is that of the source.
     """
-    boxes = np.asarray(clip.row["crop_box_xyxy_px"], np.float64)[:, None]
+    boxes = clip.boxes[:, None].astype(np.float64)
     source = boxes[..., :2] + projected[..., :2] * (boxes[..., 2:] - boxes[..., :2]) / CROP_PX
     across = (source - source.mean(0)) * FACE_MM / FACE_PX
     relative = depth - depth.mean(1, keepdims=True)
@@ -216,21 +218,24 @@ def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceMo
     model = load_face_model(name)
     for seed in range(options.clips + 1):
         still = seed == options.clips
-        kept = options.keep / f"{model.name}-{options.frames}-{seed}{'-still' * still}.pkl" if options.keep else None
+        kept = options.keep / f"{model.name}-{options.frames}-{seed}{'-still' * still}.npz" if options.keep else None
         if kept and kept.exists():
-            clip = pickle.loads(kept.read_bytes())
+            with np.load(kept) as arrays:
+                clip = SeenClip(**arrays)
         else:
             with LandmarkDetector(WeightStore.from_environment()) as detect:
                 clip = draw_clip(model, detect, options.frames, seed, still)
             if kept:
-                kept.write_bytes(pickle.dumps(clip))
+                np.savez(kept, **vars(clip))
         yield model, clip, still
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="cc0, or files of face models in our layout")
-    parser.add_argument("--clips", type=int, default=8, help="talking speakers of each model; one who is still is added")
+    parser.add_argument(
+        "--clips", type=int, default=8, help="talking speakers of each model; one who is still is added"
+    )
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--keep", type=Path, help="folder in which drawn clips are kept for the next run")
     options = parser.parse_args()

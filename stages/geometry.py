@@ -102,13 +102,15 @@ class GeometryConfig:
     lip_weight: float = 2.0  # the mouth is what the depth is for
     hidden_trust: float = 0.02  # of lips that a hand or a microphone hides: neighbouring frames and the prior decide
     identity_frames: float = 8.0  # a clip of any length says as much of the identity as so many independent frames
-    expression_sigma: float = 0.2  # looser follows the detector, not the face: lips of drawn speakers 0.1 mm worse
+    expression_sigma: float = 0.25  # looser follows the detector: lips of drawn speakers were 0.1 mm worse at 0.3
     expression_min: float = -0.3  # face units are made for 0 to 1; beyond this they stop looking like faces
     expression_max: float = 1.3
-    expression_accel_sigma: float = 0.15  # per frame^2 at 25 fps
+    expression_accel_sigma: float = 0.3  # per frame^2 at 25 fps: five syllables a second keep their size
     rotation_accel_sigma_rad: float = 0.02  # per frame^2
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
+    min_accel: float = 0.01  # share of these three for a still head
+    still_sigma_frames: float = 1.5  # over which the first poses are smoothed to see how still it is
     num_patches: int = 120  # of the 352 landmarks beside lips and outline
     num_identity_frames: int = 10  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients
@@ -228,7 +230,7 @@ def fit_landmarks(
     if trust is not None:
         weight *= trust.astype(np.float32) @ points.share.T
     pose = first_pose(points.mean.T @ TO_CAMERA, target.transpose(0, 2, 1), focal_px, points.weight)
-    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, config)
+    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, pose, config)
     found = solve(problem, pose, points.is_lip)
     num_expression = len(model.expression)
     identity, expression = found.identity.astype(np.float32), found.frames[:, :num_expression].astype(np.float32)

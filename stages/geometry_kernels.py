@@ -1,7 +1,8 @@
 """The fit's inner loops over frames and landmarks, compiled by numba once per machine.
 
 Landmarks are turned by the frame's rotation and moved by its translation, and seen by a pinhole at the crop's middle.
-Coordinates come before points, so that the loops over points run on whole vectors. An error of e px costs weight * r^2 * (sqrt(1 + e^2 / r^2) - 1): quadratic within r = `robust_px`, linear beyond.
+Coordinates come before points, so that the loops over points run on whole vectors.
+An error of e px costs weight * r^2 * (sqrt(1 + e^2 / r^2) - 1): quadratic within r = `robust_px`, linear beyond.
 """
 
 from __future__ import annotations

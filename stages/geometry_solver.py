@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.fft import dct, idct
+from scipy.ndimage import gaussian_filter1d
 
 from stages.geometry import rotation_matrices
 from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slopes
@@ -50,15 +51,17 @@ class ClipProblem:
 
     @staticmethod
     def of(
-        points: FitPoints, target: np.ndarray, focal_px: np.ndarray, weight: np.ndarray, config: GeometryConfig
+        points: FitPoints,
+        target: np.ndarray,
+        focal_px: np.ndarray,
+        weight: np.ndarray,
+        pose: np.ndarray,
+        config: GeometryConfig,
     ) -> ClipProblem:
         # Curvatures are counted in units of one landmark's 1/px^2, so priors carry the landmarks' variance.
         variance = config.landmark_sigma_px**2
         num_expression = len(points.expression)
-        pose_accel = [config.rotation_accel_sigma_rad] * 3 + [config.translation_accel_sigma_mm] * 2
-        accel = np.array(
-            [config.expression_accel_sigma] * num_expression + pose_accel + [config.distance_accel_sigma_mm]
-        )
+        accel = np.concatenate([np.full(num_expression, config.expression_accel_sigma), pose_accel_sigma(pose, config)])
         prior = np.zeros(num_expression + 6)
         prior[:num_expression] = variance / config.expression_sigma**2
         return ClipProblem(
@@ -142,6 +145,21 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
     guide = FramesGuide(problem, start)
     fit = _descend(problem, start, lambda at: FramesCurvature(problem, at).step(guide))
     return Solution(fit.identity, fit.frames, lip_sigma_mm)
+
+
+def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
+    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, smoothed, at most.
+
+    A still head is so held still, and a lively one is not slowed.
+    """
+    most = np.array(
+        [config.rotation_accel_sigma_rad] * 3
+        + [config.translation_accel_sigma_mm] * 2
+        + [config.distance_accel_sigma_mm]
+    )
+    smoothed = gaussian_filter1d(pose, config.still_sigma_frames, axis=0, mode="nearest")
+    seen = np.percentile(np.abs(np.diff(smoothed, n=2, axis=0)), 95, axis=0) if len(pose) > 2 else most
+    return np.clip(seen, config.min_accel * most, most)
 
 
 def spread(num_frames: int, count: int) -> np.ndarray:
@@ -375,4 +393,3 @@ def _second_difference(frames: np.ndarray) -> np.ndarray:
     """(T, P): neighbours minus twice the frame, the ends mirrored as the cosine transform has them. Symmetric."""
     padded = np.concatenate([frames[:1], frames, frames[-1:]])
     return padded[2:] - 2 * frames + padded[:-2]
-

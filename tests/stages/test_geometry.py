@@ -23,7 +23,7 @@ from stages.geometry import (
     synthesize,
 )
 from stages.geometry_points import FitPoints
-from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
+from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate, pose_accel_sigma
 from stages.mouth import MouthConfig
 from tests.stages.synthetic_clips import known_clip, see
 
@@ -57,7 +57,7 @@ def problem_of(model, clip, config: GeometryConfig) -> ClipProblem:
     points = FitPoints.of(model, config)
     target = clip.landmarks[:, :468, :2].transpose(0, 2, 1) @ points.share.T
     weight = np.random.default_rng(1).uniform(0.1, 1, (len(target), len(points.weight)))
-    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, config)
+    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, clip.pose, config)
 
 
 def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
@@ -138,7 +138,17 @@ def test_a_still_head_stays_still(model):
     fit = fit_landmarks(model, noisy(still, 0.5), crop_focal_px(clip.boxes), GeometryConfig())
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)[:, np.unique(model.face_triangles)]
     across = (vertices - vertices.mean(0))[..., :2]
-    assert np.sqrt((across**2).mean()) < 0.15
+    assert np.sqrt((across**2).mean()) < 0.1
+
+
+def test_a_head_may_move_as_much_as_it_does():
+    config = GeometryConfig()
+    most = np.array([config.rotation_accel_sigma_rad] * 3 + [config.translation_accel_sigma_mm] * 2)
+    noise = np.random.default_rng(0).normal(0, 1, (100, 6)) * [1e-3, 1e-3, 1e-3, 0.05, 0.05, 0.2]
+    shaken = noise + np.sin(np.arange(100))[:, None] * [0.2, 0.2, 0.2, 20, 20, 20]
+    assert (pose_accel_sigma(noise, config)[:5] < most / 20).all()
+    assert (pose_accel_sigma(shaken, config)[:5] == most).all()
+    assert (pose_accel_sigma(noise[:2], config)[:5] == most).all()
 
 
 def test_a_quick_mouth_is_not_smoothed_away(model):
