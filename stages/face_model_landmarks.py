@@ -97,8 +97,8 @@ def shade(
     for corner in range(3):
         np.add.at(normal, model.triangles[:, corner], face_normal)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    facing = normal @ (np.array(light.direction) / np.linalg.norm(light.direction))
-    colour = model.albedo * np.clip(light.ambient + (1 - light.ambient) * facing, 0.15, 1)[:, None]
+    lamp = np.array(light.direction) / np.linalg.norm(light.direction)
+    colour = model.albedo * np.clip(light.ambient + (1 - light.ambient) * normal @ lamp, 0.15, 1)[:, None]
     picture = np.broadcast_to(np.asarray(background, np.float64), (*triangle_id.shape, 3)).copy()
     seen = triangle_id > 0
     rows, columns = np.nonzero(seen)

@@ -80,7 +80,7 @@ def over_points(values: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 def _patches(points: np.ndarray, among: np.ndarray, count: int) -> list[np.ndarray]:
     """Landmarks grouped around seeds, each of which is the one farthest from those before."""
-    there = points[among]
+    there, count = points[among], min(count, len(among))
     distance = np.linalg.norm(there - there[0], axis=1)
     nearest = np.zeros(len(among), int)
     for seed in range(1, count):
