@@ -109,7 +109,7 @@ def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
         return Deep3dFitter(config.geometry, weights)
     from stages.geometry import FaceFitter
 
-    return FaceFitter(config.geometry)
+    return FaceFitter(config.geometry, config.mouth)
 
 
 def _depth(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -182,7 +182,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "geometry",
         _geometry,
-        reads=("landmarks", "crop_box_xyxy_px", "face_jpeg"),
+        reads=("face_jpeg", "landmarks", "crop_box_xyxy_px", "mouth_visible_ratio"),
         payload=("pose", "id_coeff", "exp_coeff"),
         weights_of=_regressor,
     ),

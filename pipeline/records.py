@@ -252,6 +252,9 @@ GEOMETRY = pa.schema(
     [
         _column("geometry_model", _str, "3DMM that the coefficients belong to"),
         _column("fit_error_px", _f32, "median landmark reprojection error in the 256 px crop", "px"),
+        _column(
+            "fit_error_mm", _f32, "expected error of the lips' depth against the face, by the fit's own count", "mm"
+        ),
     ]
 )
 

@@ -44,9 +44,9 @@ class Part(IntEnum):
     """Skin outside the face: skull, ears, neck. Not part of the depth maps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceModel:
-    """One morphable model.
+    """One morphable model; two are equal only if they are the same object.
 
     Args:
         mean: (V, 3) float32, mm.

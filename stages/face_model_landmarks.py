@@ -69,8 +69,26 @@ def place_landmarks(model: FaceModel, task_file: Path, search: LandmarkSearch) -
     return replace(model, landmark_triangles=triangles, landmark_barycentric=barycentric), spread_mm
 
 
+@dataclass(frozen=True)
+class Light:
+    """One far lamp and light from everywhere.
+
+    Args:
+        direction: to the lamp, in the camera's axes (x right, y down, z away).
+        ambient: share of the light that comes from everywhere.
+    """
+
+    direction: tuple[float, float, float] = (-0.3, -0.5, -1.0)
+    ambient: float = 0.35
+
+
 def shade(
-    model: FaceModel, vertices: np.ndarray, projected: np.ndarray, triangle_id: np.ndarray, background: np.ndarray
+    model: FaceModel,
+    vertices: np.ndarray,
+    projected: np.ndarray,
+    triangle_id: np.ndarray,
+    background: np.ndarray,
+    light: Light = Light(),
 ) -> np.ndarray:
     """A lit picture (H, W, 3) uint8 RGB of one face, from its vertices (V, 3) in camera mm and as drawn."""
     corners = vertices[model.triangles]
@@ -79,8 +97,8 @@ def shade(
     for corner in range(3):
         np.add.at(normal, model.triangles[:, corner], face_normal)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    light = np.clip(0.35 + 0.65 * normal @ (np.array([-0.3, -0.5, -1.0]) / np.linalg.norm([0.3, 0.5, 1.0])), 0.15, 1)
-    colour = model.albedo * light[:, None]
+    lamp = np.array(light.direction) / np.linalg.norm(light.direction)
+    colour = model.albedo * np.clip(light.ambient + (1 - light.ambient) * normal @ lamp, 0.15, 1)[:, None]
     picture = np.broadcast_to(np.asarray(background, np.float64), (*triangle_id.shape, 3)).copy()
     seen = triangle_id > 0
     rows, columns = np.nonzero(seen)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from stages.face_model import NUM_FIT_LANDMARKS, load_face_model
+from stages.mouth import MouthConfig, hidden_frames
 
 if TYPE_CHECKING:
     from stages.face_model import FaceModel
@@ -102,15 +103,19 @@ class GeometryConfig:
     robust_px: float = 6.0  # beyond it an error counts linearly: two sigmas
     oval_weight: float = 0.05  # contour points were 12 mm off where inner ones were 2 mm
     lip_weight: float = 2.0  # the mouth is what the depth is for
-    identity_frames: float = 12.0  # a clip of any length says as much of the identity as so many independent frames
-    expression_sigma: float = 0.3
+    hidden_trust: float = 0.02  # of lips that a hand or a microphone hides: neighbouring frames and the prior decide
+    identity_frames: float = 8.0  # a clip of any length says as much of the identity as so many independent frames
+    expression_sigma: float = 0.25  # looser follows the detector: lips of drawn speakers were 0.1 mm worse at 0.3
     expression_min: float = -0.3  # face units are made for 0 to 1; beyond this they stop looking like faces
     expression_max: float = 1.3
-    expression_accel_sigma: float = 0.15  # per frame^2 at 25 fps
+    expression_accel_sigma: float = 0.3  # per frame^2 at 25 fps: five syllables a second keep their size
     rotation_accel_sigma_rad: float = 0.02  # per frame^2
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
-    num_identity_frames: int = 16  # frames that the identity is found from, spread over the clip
+    min_accel: float = 0.01  # share of these three for a still head
+    still_sigma_frames: float = 1.5  # over which the first poses are smoothed to see how still it is
+    num_patches: int = 120  # of the 352 landmarks beside lips and outline
+    num_identity_frames: int = 10  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients
     max_steps: int = 8
     max_conjugate_steps: int = 6
@@ -128,25 +133,29 @@ class FaceFit:
         exp_coeff: (T, E) float32, activations.
         pose: (T, 6) float32: rotation vector in rad, translation in mm, model to camera.
         error_px: (T, 468) float32, reprojection error of each landmark in crop pixels.
+        lip_sigma_mm: expected error of the lips' depth against the rest of the face.
     """
 
     id_coeff: np.ndarray
     exp_coeff: np.ndarray
     pose: np.ndarray
     error_px: np.ndarray
+    lip_sigma_mm: float
 
 
 class FaceFitter:
-    """Adds `id_coeff`, `exp_coeff`, `pose`, `geometry_model` and `fit_error_px` to a clip with landmarks."""
+    """Adds the GEOMETRY columns, `id_coeff`, `exp_coeff` and `pose` to a clip with landmarks."""
 
-    def __init__(self, config: GeometryConfig) -> None:
-        self.config = config
+    def __init__(self, config: GeometryConfig, mouth: MouthConfig) -> None:
+        self.config, self.mouth = config, mouth
         self.model = load_face_model(config.model)
 
     def __call__(self, row: Row) -> Row:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         focal_px = crop_focal_px(np.asarray(row["crop_box_xyxy_px"], np.float64))
-        fit = fit_landmarks(self.model, landmarks, focal_px, self.config)
+        trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
+        trust[np.ix_(hidden_frames(row, self.mouth), LIPS)] = self.config.hidden_trust
+        fit = fit_landmarks(self.model, landmarks, focal_px, self.config, trust)
         return {
             **row,
             "id_coeff": fit.id_coeff,
@@ -154,6 +163,7 @@ class FaceFitter:
             "pose": fit.pose,
             "geometry_model": self.model.name,
             "fit_error_px": float(np.median(fit.error_px)),
+            "fit_error_mm": fit.lip_sigma_mm,
         }
 
 
@@ -193,28 +203,44 @@ def project(vertices: np.ndarray, focal_px: np.ndarray | None = None, centre_px:
     return projected
 
 
-def fit_landmarks(model: FaceModel, landmarks: np.ndarray, focal_px: np.ndarray, config: GeometryConfig) -> FaceFit:
+def fit_landmarks(
+    model: FaceModel,
+    landmarks: np.ndarray,
+    focal_px: np.ndarray,
+    config: GeometryConfig,
+    trust: np.ndarray | None = None,
+) -> FaceFit:
     """Fit a clip.
 
     Args:
         landmarks: (T, 468 or more, 3) MediaPipe points in crop pixels; z is used only for the first guess of the pose.
         focal_px: (T, 2), from `crop_focal_px`.
+        trust: (T, 468) in 0-1, less where something hides the face; all are trusted without.
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
+    from stages.geometry_points import FitPoints, over_points
     from stages.geometry_solver import ClipProblem, solve
 
-    points = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float64)
-    if len(points) == 0:
+    marks = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32)
+    if len(marks) == 0:
         raise Dropped(DropReason.FIT_ERROR, "the clip has no frame with landmarks")
-    if not np.isfinite(points).all():
+    if not np.isfinite(marks).all():
         raise Dropped(DropReason.FIT_ERROR, "landmarks are not finite")
-    weight = np.ones(NUM_FIT_LANDMARKS, np.float32)
-    weight[list(LIPS)] = config.lip_weight
-    weight[list(FACE_OVAL)] = config.oval_weight
-    pose = first_pose(model.at_landmarks(model.mean).astype(np.float64), points, focal_px, weight)
-    problem = ClipProblem.of(model, points[..., :2], focal_px, weight, config)
-    return solve(problem, pose)
+    points = FitPoints.of(model, config)
+    target = over_points(marks, points.share)
+    weight = np.tile(points.weight, (len(marks), 1))
+    if trust is not None:
+        weight *= trust.astype(np.float32) @ points.share.T
+    pose = first_pose(points.mean.T @ TO_CAMERA, target.transpose(0, 2, 1), focal_px, points.weight)
+    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, pose, config)
+    found = solve(problem, pose, points.is_lip)
+    num_expression = len(model.expression)
+    identity, expression = found.identity.astype(np.float32), found.frames[:, :num_expression].astype(np.float32)
+    fit_pose = found.frames[:, num_expression:].astype(np.float32)
+    seen = points.landmarks_px(identity, expression, fit_pose, focal_px)
+    error_px = np.linalg.norm(seen - marks[..., :2].transpose(0, 2, 1), axis=1)
+    return FaceFit(identity, expression, fit_pose, error_px, found.lip_sigma_mm)
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:

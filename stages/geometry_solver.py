@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.fft import dct, idct
+from scipy.ndimage import gaussian_filter1d
 
-from stages.geometry import TO_CAMERA, FaceFit, rotation_matrices
-from stages.geometry_kernels import landmark_bend, landmark_pull
+from stages.geometry import rotation_matrices
+from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slopes
 
 if TYPE_CHECKING:
-    from stages.face_model import FaceModel
     from stages.geometry import GeometryConfig
+    from stages.geometry_points import FitPoints
 
 Step = tuple[np.ndarray, np.ndarray]
 """Change of the identity (K,) and of the frames (T, E + 6)."""
@@ -27,11 +28,11 @@ Step = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ClipProblem:
-    """What is fitted: L landmarks, K identity and E expression modes, T frames; model axes turned to the camera's.
+    """What is fitted: L points, K identity and E expression modes, T frames; model axes turned to the camera's.
 
     Args:
-        mean: (L, 3); identity: (K, 3L); expression: (E, 3L): float32, mm.
-        target: (T, L, 2) float32 px. focal_px: (T, 2) float32. weight: (L,) float32.
+        mean: (3, L); identity: (K, 3L); expression: (E, 3L): float32, mm, all x before all y before all z.
+        target: (T, 2, L) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
         prior: (E + 6,) weight of the square of each of a frame's numbers; smooth: (E + 6,) of its second difference.
         identity_prior: the same for the identity.
     """
@@ -50,27 +51,25 @@ class ClipProblem:
 
     @staticmethod
     def of(
-        model: FaceModel, target: np.ndarray, focal_px: np.ndarray, weight: np.ndarray, config: GeometryConfig
+        points: FitPoints,
+        target: np.ndarray,
+        focal_px: np.ndarray,
+        weight: np.ndarray,
+        pose: np.ndarray,
+        config: GeometryConfig,
     ) -> ClipProblem:
         # Curvatures are counted in units of one landmark's 1/px^2, so priors carry the landmarks' variance.
         variance = config.landmark_sigma_px**2
-        num_expression = len(model.expression)
-        pose_accel = [config.rotation_accel_sigma_rad] * 3 + [config.translation_accel_sigma_mm] * 2
-        accel = np.array(
-            [config.expression_accel_sigma] * num_expression + pose_accel + [config.distance_accel_sigma_mm]
-        )
+        num_expression = len(points.expression)
+        accel = np.concatenate([np.full(num_expression, config.expression_accel_sigma), pose_accel_sigma(pose, config)])
         prior = np.zeros(num_expression + 6)
         prior[:num_expression] = variance / config.expression_sigma**2
-        to_camera = TO_CAMERA.astype(np.float32)
-        identity = _flat(model.at_landmarks(model.identity) @ to_camera)
-        expression = _flat(model.at_landmarks(model.expression) @ to_camera)
-        basis = np.concatenate([identity, expression]).reshape(len(identity) + num_expression, -1, 3)
         return ClipProblem(
-            basis=np.ascontiguousarray(basis.transpose(2, 0, 1)),
-            mean=model.at_landmarks(model.mean).astype(np.float32) @ to_camera,
-            identity=identity,
-            expression=expression,
-            target=target.astype(np.float32),
+            basis=np.ascontiguousarray(np.concatenate([points.identity, points.expression]).transpose(1, 0, 2)),
+            mean=points.mean,
+            identity=points.identity.reshape(len(points.identity), -1),
+            expression=points.expression.reshape(num_expression, -1),
+            target=np.ascontiguousarray(target, np.float32),
             focal_px=focal_px.astype(np.float32),
             weight=weight.astype(np.float32),
             prior=prior,
@@ -101,6 +100,7 @@ class ClipProblem:
             self,
             target=self.target[chosen],
             focal_px=self.focal_px[chosen],
+            weight=self.weight[chosen],
             smooth=np.zeros_like(self.smooth),
             identity_prior=self.identity_prior * len(chosen) / len(self.target),
         )
@@ -120,29 +120,46 @@ class Estimate:
     turned: np.ndarray
 
 
-def solve(problem: ClipProblem, pose: np.ndarray) -> FaceFit:
-    """Minimise from a first pose (T, 6), mean identity and no expression."""
+@dataclass(frozen=True)
+class Solution:
+    """Identity (K,), expression and pose of each frame (T, E + 6), and the expected error of the lips' depth in mm."""
+
+    identity: np.ndarray
+    frames: np.ndarray
+    lip_sigma_mm: float
+
+
+def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solution:
+    """Minimise from a first pose (T, 6), mean identity and no expression; `is_lip`: (L,) bool."""
     config, num_frames, num_expression = problem.config, len(pose), len(problem.expression)
     frames = np.concatenate([np.zeros((num_frames, num_expression)), pose], axis=1)
     few = spread(num_frames, config.num_identity_frames)
     part = problem.at(few)
-    fitted = _descend(
-        part,
-        evaluate(part, np.zeros(len(problem.identity)), frames[few]),
-        lambda at: IdentityCurvature(part, at).step(at),
-    )
+    start = evaluate(part, np.zeros(len(problem.identity)), frames[few])
+    fitted = _descend(part, start, lambda at: IdentityCurvature(part, at).step(at))
+    lip_sigma_mm = IdentityCurvature(part, fitted).relative_depth_sigma_mm(part, fitted, is_lip)
     # Between the fitted frames, what fitting changed is taken to be linear in time.
     change = fitted.frames - frames[few]
     frames = frames + np.stack([np.interp(np.arange(num_frames), few, column) for column in change.T], axis=1)
     start = evaluate(problem, fitted.identity, frames)
     guide = FramesGuide(problem, start)
     fit = _descend(problem, start, lambda at: FramesCurvature(problem, at).step(guide))
-    return FaceFit(
-        id_coeff=fit.identity.astype(np.float32),
-        exp_coeff=fit.frames[:, :num_expression].astype(np.float32),
-        pose=fit.frames[:, num_expression:].astype(np.float32),
-        error_px=fit.error_px,
+    return Solution(fit.identity, fit.frames, lip_sigma_mm)
+
+
+def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
+    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, smoothed, at most.
+
+    A still head is so held still, and a lively one is not slowed.
+    """
+    most = np.array(
+        [config.rotation_accel_sigma_rad] * 3
+        + [config.translation_accel_sigma_mm] * 2
+        + [config.distance_accel_sigma_mm]
     )
+    smoothed = gaussian_filter1d(pose, config.still_sigma_frames, axis=0, mode="nearest")
+    seen = np.percentile(np.abs(np.diff(smoothed, n=2, axis=0)), 95, axis=0) if len(pose) > 2 else most
+    return np.clip(seen, config.min_accel * most, most)
 
 
 def spread(num_frames: int, count: int) -> np.ndarray:
@@ -178,13 +195,13 @@ def evaluate(problem: ClipProblem, identity: np.ndarray, frames: np.ndarray) -> 
     neutral = problem.mean.reshape(-1) + identity.astype(np.float32) @ problem.identity
     shape = expression.astype(np.float32) @ problem.expression
     shape += neutral
-    num_frames, num_landmarks = problem.target.shape[:2]
+    num_frames, _, num_points = problem.target.shape
     turn = rotation_matrices(pose[:, :3]).astype(np.float32)
-    pull, turned = np.empty((2, num_frames, num_landmarks, 3), np.float32)
+    pull, turned = np.empty((2, num_frames, 3, num_points), np.float32)
     twist = np.empty((num_frames, 6))
-    error_px = np.empty((num_frames, num_landmarks), np.float32)
+    error_px = np.empty((num_frames, num_points), np.float32)
     cost = landmark_pull(
-        shape.reshape(num_frames, num_landmarks, 3),
+        shape.reshape(num_frames, 3, num_points),
         turn,
         pose[:, 3:].astype(np.float32),
         problem.focal_px,
@@ -239,6 +256,27 @@ class IdentityCurvature:
         identity = self.identity_inverse @ (at.identity_gradient - np.einsum("tij,tj->i", self.coupling, explained))
         rest = gradient - np.einsum("tij,i->tj", self.coupling, identity)
         return identity, np.einsum("tij,tj->ti", self.own_inverse, rest) * self.free
+
+    def relative_depth_sigma_mm(self, problem: ClipProblem, at: Estimate, chosen: np.ndarray) -> float:
+        """Expected error of the distance of some points (L,) bool to the camera against that of the others' middle.
+
+        The square root of the posterior variance (Laplace's approximation), over points and frames. It knows what the
+        landmarks leave open, from these views and with these priors; not what the model cannot express.
+        """
+        config, num_identity = problem.config, len(at.identity)
+        # The identity's prior was weighted as if the clip had `identity_frames`; its covariance is set back to that.
+        identity = self.identity_inverse * len(at.frames) / config.identity_frames
+        total = 0.0
+        for t, (own, coupling) in enumerate(zip(self.own_inverse, self.coupling, strict=True)):
+            by_shape = np.einsum("i,ikl->kl", at.turn[t, 2], problem.basis)
+            x, y = at.turned[t, :2]
+            turned = left_jacobian(at.frames[t : t + 1, -6:-3])[0].T @ np.stack([y, -x, np.zeros_like(x)])
+            depth = np.concatenate([by_shape, turned, np.zeros_like(turned)])
+            depth = depth[:, chosen] - depth[:, ~chosen].mean(1, keepdims=True)
+            explained = depth[:num_identity] - coupling @ own @ depth[num_identity:]
+            total += (depth[num_identity:] * (own @ depth[num_identity:])).sum(0).mean()
+            total += (explained * (identity @ explained)).sum(0).mean()
+        return float(config.landmark_sigma_px * np.sqrt(total / len(at.frames)))
 
 
 class FramesGuide:
@@ -323,29 +361,22 @@ class FramesCurvature:
 
 def _frame_curvature(problem: ClipProblem, at: Estimate, t: int, skip: int = 0) -> np.ndarray:
     """Gauss-Newton curvature (K + E + 6, K + E + 6) of a frame's landmark errors, without the first `skip` numbers."""
-    turned, turn = at.turned[t], at.turn[t]
-    rotation, translation = at.frames[t : t + 1, -6:-3], at.frames[t, -3:]
-    x, y, z = (turned + translation.astype(np.float32)).T
-    fx, fy = problem.focal_px[t]
-    zero = np.zeros_like(z)
-    image = np.stack([fx / z, zero, -fx * x / z**2, zero, fy / z, -fy * y / z**2], axis=1).reshape(-1, 2, 3)
-    by_shape = image @ turn
-    # A turn by w moves a point p by w x p; the matrix of that product is written out.
-    px, py, pz = turned.T
-    cross = np.stack([zero, pz, -py, -pz, zero, px, py, -px, zero], axis=1).reshape(-1, 3, 3)
-    by_pose = np.concatenate([image @ (cross @ left_jacobian(rotation)[0].astype(np.float32)), image], axis=2)
-    robust = 1 / np.sqrt(1 + (at.error_px[t] / problem.config.robust_px) ** 2)
-    root = np.sqrt(problem.weight * robust)
-    num_shape, num_landmarks = problem.basis.shape[1] - skip, len(z)
-    jacobian = np.empty((num_shape + 6, 2, num_landmarks), np.float32)
-    for axis in range(2):
-        rows = jacobian[:num_shape, axis]
-        np.multiply(problem.basis[0, skip:], by_shape[:, axis, 0] * root, out=rows)
-        rows += problem.basis[1, skip:] * (by_shape[:, axis, 1] * root)
-        rows += problem.basis[2, skip:] * (by_shape[:, axis, 2] * root)
-        jacobian[num_shape:, axis] = (by_pose[:, axis] * root[:, None]).T
-    jacobian = jacobian.reshape(num_shape + 6, -1)
-    return (jacobian @ jacobian.T).astype(np.float64)
+    basis = problem.basis[:, skip:]
+    slopes = np.empty((basis.shape[1] + 6, 2, basis.shape[2]), np.float32)
+    landmark_slopes(
+        basis,
+        at.turn[t],
+        at.turned[t],
+        at.frames[t, -3:].astype(np.float32),
+        problem.focal_px[t],
+        problem.weight[t],
+        at.error_px[t],
+        np.float32(problem.config.robust_px),
+        left_jacobian(at.frames[t : t + 1, -6:-3])[0].astype(np.float32),
+        slopes,
+    )
+    slopes = slopes.reshape(len(slopes), -1)
+    return (slopes @ slopes.T).astype(np.float64)
 
 
 def left_jacobian(rotation_rad: np.ndarray) -> np.ndarray:
@@ -362,7 +393,3 @@ def _second_difference(frames: np.ndarray) -> np.ndarray:
     """(T, P): neighbours minus twice the frame, the ends mirrored as the cosine transform has them. Symmetric."""
     padded = np.concatenate([frames[:1], frames, frames[-1:]])
     return padded[2:] - 2 * frames + padded[:-2]
-
-
-def _flat(modes: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(modes.reshape(len(modes), -1), np.float32)

@@ -7,6 +7,7 @@ the skin around them. A hand, a mask, a box or a microphone shows neither, or no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -116,10 +117,7 @@ def measure_mouth(row: Row, config: MouthConfig) -> Row:
     points = to_source(crop_points, np.asarray(row["crop_box_xyxy_px"]))[..., :2]
     ends = (MOUTH_CORNERS, LIP_GAP, (FOREHEAD, CHIN))
     width, gap, height = (np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in ends)
-    looks = [
-        look_at_mouth(decode_jpeg(row["face_jpeg"][idx]), crop_points[idx], config)
-        for idx in range(config.every_frames // 2 % num_frames, num_frames, config.every_frames)
-    ]
+    looks = [look for _, look in _looks(row, crop_points, config)]
     return {
         **row,
         "mouth_px": float(np.median(width)),
@@ -128,6 +126,24 @@ def measure_mouth(row: Row, config: MouthConfig) -> Row:
         "mouth_visible_ratio": float(np.mean([look.evidence >= config.min_evidence for look in looks])),
         "teeth_ratio": float(np.mean([look.teeth >= config.min_teeth for look in looks])),
     }
+
+
+def hidden_frames(row: Row, config: MouthConfig) -> np.ndarray:
+    """(T,) bool: frames that may hide the mouth: those nearer to a look that found it hidden than the next look is."""
+    num_frames = len(row["face_jpeg"])
+    hidden = np.zeros(num_frames, bool)
+    if row["mouth_visible_ratio"] < 1:
+        points = np.asarray(row["landmarks"], np.float32).reshape(num_frames, NUM_LANDMARKS, 3)
+        for idx, look in _looks(row, points, config):
+            if look.evidence < config.min_evidence:
+                hidden[max(0, idx - config.every_frames + 1) : idx + config.every_frames] = True
+    return hidden
+
+
+def _looks(row: Row, points: np.ndarray, config: MouthConfig) -> Iterator[tuple[int, MouthLook]]:
+    num_frames = len(points)
+    for idx in range(config.every_frames // 2 % num_frames, num_frames, config.every_frames):
+        yield idx, look_at_mouth(decode_jpeg(row["face_jpeg"][idx]), points[idx], config)
 
 
 def _edge(ring: np.ndarray, origin: np.ndarray, along: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def sample_colours(
             continue
         x, y = points[seen, :2].astype(np.float32).T - np.float32(0.5)
         colours[seen] = cv2.remap(frame, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-    known = np.isfinite(seen_colours).any((0, 2))
+    known = np.asarray(np.isfinite(seen_colours).any((0, 2)))
     albedo = model.albedo.astype(np.float32)
     if not known.any():
         return model.albedo

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -20,7 +22,9 @@ from stages.geometry import (
     rotation_matrices,
     synthesize,
 )
-from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
+from stages.geometry_points import FitPoints
+from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate, pose_accel_sigma
+from stages.mouth import MouthConfig
 from tests.stages.synthetic_clips import known_clip, see
 
 
@@ -49,6 +53,13 @@ def relative_depth_error_mm(model, clip, fit) -> float:
     return float(np.abs(error - np.median(error, axis=1, keepdims=True)).mean())
 
 
+def problem_of(model, clip, config: GeometryConfig) -> ClipProblem:
+    points = FitPoints.of(model, config)
+    target = clip.landmarks[:, :468, :2].transpose(0, 2, 1) @ points.share.T
+    weight = np.random.default_rng(1).uniform(0.1, 1, (len(target), len(points.weight)))
+    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, clip.pose, config)
+
+
 def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
     focal = crop_focal_px(clip.boxes)
     fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), focal, GeometryConfig())
@@ -66,7 +77,7 @@ def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
 def test_depth_is_several_times_better_than_the_mean_face_in_the_right_pose(model, clip):
     fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), crop_focal_px(clip.boxes), GeometryConfig())
     mean_face = np.zeros_like(clip.exp_coeff)
-    rigid = type(fit)(np.zeros_like(clip.id_coeff), mean_face, clip.pose, fit.error_px)
+    rigid = replace(fit, id_coeff=np.zeros_like(clip.id_coeff), exp_coeff=mean_face, pose=clip.pose)
     assert relative_depth_error_mm(model, clip, fit) < relative_depth_error_mm(model, clip, rigid) / 3
 
 
@@ -88,13 +99,56 @@ def test_outliers_hardly_matter(model, clip):
     assert np.median(fit.error_px) < 1.5
 
 
+def test_lips_that_are_not_trusted_are_taken_from_the_frames_around(model, clip):
+    points, lips = noisy(clip.landmarks, 0.5), list(LIPS)
+    hidden = slice(50, 60)
+    points[hidden, lips, :2] += [10.0, 14.0]
+    trust = np.ones((len(points), 468))
+    trust[hidden, lips] = 0.02
+    truth = synthesize(model, clip.id_coeff, clip.exp_coeff, clip.pose)
+
+    def lip_error_mm(trust: np.ndarray | None) -> float:
+        fit = fit_landmarks(model, points, crop_focal_px(clip.boxes), GeometryConfig(), trust)
+        offset = model.at_landmarks(synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose) - truth)[hidden, lips, :2]
+        return float(np.linalg.norm(offset, axis=-1).mean())
+
+    assert lip_error_mm(trust) < lip_error_mm(None) / 2
+
+
+def test_the_expected_error_is_that_of_the_lips(model):
+    expected, found = [], []
+    for seed in range(6):
+        clip = known_clip(model, 20, seed=20 + seed)
+        config = GeometryConfig(landmark_sigma_px=3.0, identity_frames=20.0, num_identity_frames=20)
+        clip.exp_coeff[:] = np.random.default_rng(seed).normal(0, config.expression_sigma, clip.exp_coeff.shape)
+        points = see(model, clip.id_coeff, clip.exp_coeff, clip.pose, clip.boxes)
+        fit = fit_landmarks(model, noisy(points, 3.0, seed), crop_focal_px(clip.boxes), config)
+        vertices = (synthesize(model, c.id_coeff, c.exp_coeff, c.pose) for c in (fit, clip))
+        depth, truth = (model.at_landmarks(v)[..., 2] for v in vertices)
+        others = np.setdiff1d(np.arange(468), LIPS)
+        error = depth - truth
+        found.append(np.mean((error[:, list(LIPS)] - error[:, others].mean(1, keepdims=True)) ** 2))
+        expected.append(fit.lip_sigma_mm**2)
+    assert 0.6 < np.sqrt(np.mean(found) / np.mean(expected)) < 1.6
+
+
 def test_a_still_head_stays_still(model):
     clip = known_clip(model, 50, seed=7)
     still = see(model, clip.id_coeff, np.repeat(clip.exp_coeff[:1], 50, 0), np.repeat(clip.pose[:1], 50, 0), clip.boxes)
     fit = fit_landmarks(model, noisy(still, 0.5), crop_focal_px(clip.boxes), GeometryConfig())
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)[:, np.unique(model.face_triangles)]
     across = (vertices - vertices.mean(0))[..., :2]
-    assert np.sqrt((across**2).mean()) < 0.15
+    assert np.sqrt((across**2).mean()) < 0.1
+
+
+def test_a_head_may_move_as_much_as_it_does():
+    config = GeometryConfig()
+    most = np.array([config.rotation_accel_sigma_rad] * 3 + [config.translation_accel_sigma_mm] * 2)
+    noise = np.random.default_rng(0).normal(0, 1, (100, 6)) * [1e-3, 1e-3, 1e-3, 0.05, 0.05, 0.2]
+    shaken = noise + np.sin(np.arange(100))[:, None] * [0.2, 0.2, 0.2, 20, 20, 20]
+    assert (pose_accel_sigma(noise, config)[:5] < most / 20).all()
+    assert (pose_accel_sigma(shaken, config)[:5] == most).all()
+    assert (pose_accel_sigma(noise[:2], config)[:5] == most).all()
 
 
 def test_a_quick_mouth_is_not_smoothed_away(model):
@@ -127,10 +181,7 @@ def test_short_clips_fit_too(model, num_frames):
 
 def test_the_gradient_is_that_of_the_objective(model):
     clip = known_clip(model, 4, seed=13)
-    weight = np.ones(468, np.float32)
-    problem = ClipProblem.of(
-        model, clip.landmarks[:, :468, :2], crop_focal_px(clip.boxes), weight, GeometryConfig(robust_px=3.0)
-    )
+    problem = problem_of(model, clip, GeometryConfig(robust_px=3.0))
     rng = np.random.default_rng(0)
     identity = rng.normal(0, 0.3, 80)
     frames = np.concatenate([rng.uniform(0, 0.3, (4, 52)), clip.pose + rng.normal(0, 0.01, (4, 6))], axis=1)
@@ -146,9 +197,7 @@ def test_the_gradient_is_that_of_the_objective(model):
 
 def test_the_curvature_is_symmetric_and_positive(model):
     clip = known_clip(model, 6, seed=15)
-    problem = ClipProblem.of(
-        model, clip.landmarks[:, :468, :2], crop_focal_px(clip.boxes), np.ones(468, np.float32), GeometryConfig()
-    )
+    problem = problem_of(model, clip, GeometryConfig())
     frames = np.concatenate([clip.exp_coeff, clip.pose], axis=1)
     curvature = FramesCurvature(problem, evaluate(problem, clip.id_coeff, frames))
     rng = np.random.default_rng(0)
@@ -188,13 +237,16 @@ def test_the_stage_adds_its_columns_and_keeps_the_row(model, clip):
         "source_id": "known",
         "landmarks": clip.landmarks.reshape(len(clip.landmarks), -1).astype(np.float16),
         "crop_box_xyxy_px": clip.boxes.astype(np.float32),
+        "face_jpeg": [b""] * len(clip.landmarks),
+        "mouth_visible_ratio": 1.0,
     }
     before = set(row)
-    out = FaceFitter(GeometryConfig())(row)
+    out = FaceFitter(GeometryConfig(), MouthConfig())(row)
     assert set(row) == before
-    assert set(out) - before == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px"}
+    assert set(out) - before == {"id_coeff", "exp_coeff", "pose", "geometry_model", "fit_error_px", "fit_error_mm"}
     assert out["geometry_model"] == "cc0"
     assert out["fit_error_px"] < 0.5
+    assert 0.1 < out["fit_error_mm"] < 5
     assert out["exp_coeff"].shape == (120, 52)
 
 

@@ -10,7 +10,7 @@ from pipeline.records import MOUTH, Row
 from pipeline.weights import WeightStore
 from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
 from stages.landmarks import LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
-from stages.mouth import MouthConfig, look_at_mouth, measure_mouth
+from stages.mouth import MouthConfig, hidden_frames, look_at_mouth, measure_mouth
 from tests.stages.footage import photo
 
 CONFIG = MouthConfig()
@@ -121,6 +121,10 @@ def test_a_mouth_hidden_for_half_the_clip(face: tuple[np.ndarray, np.ndarray, np
     crops = [crop] * 10 + [_hand(crop, points)] * 10
     measured = measure_mouth(_row(face, crops, np.repeat(points[None], 20, axis=0)), CONFIG)
     assert measured["mouth_visible_ratio"] == 0.5
+    hidden = hidden_frames(measured, CONFIG)  # looked at: frames 2, 7, 12 and 17
+    assert hidden[12:].all()
+    assert not hidden[:8].any()
+    assert not hidden_frames({**measured, "mouth_visible_ratio": 1.0}, CONFIG).any()
 
 
 def test_a_photo_does_not_move_and_keeps_its_size(face: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
