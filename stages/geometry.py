@@ -151,7 +151,7 @@ class FaceFitter:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         focal_px = crop_focal_px(np.asarray(row["crop_box_xyxy_px"], np.float64))
         trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
-        trust[np.ix_(hidden_frames(row, self.mouth), LIPS)] = self.config.hidden_trust
+        trust[np.ix_(hidden_frames(row, self.mouth), np.array(LIPS))] = self.config.hidden_trust
         fit = fit_landmarks(self.model, landmarks, focal_px, self.config, trust)
         return {
             **row,
