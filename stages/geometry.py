@@ -29,64 +29,10 @@ FACE_OVAL = (
 )
 """MediaPipe's contour points: they slide along the silhouette as the head turns, so they say little."""
 LIPS = (
-    *(
-        0,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        17,
-        37,
-        38,
-        39,
-        40,
-        41,
-        42,
-        61,
-        62,
-        72,
-        73,
-        74,
-        76,
-        77,
-        78,
-        80,
-        81,
-        82,
-        84,
-        85,
-        86,
-        87,
-    ),
-    *(88, 89, 90, 91, 95, 96, 146, 178, 179, 180, 181, 183, 184, 185, 191, 267, 268, 269, 270, 271, 272, 291, 292, 302),
-    *(
-        303,
-        304,
-        306,
-        307,
-        308,
-        310,
-        311,
-        312,
-        314,
-        315,
-        316,
-        317,
-        318,
-        319,
-        320,
-        321,
-        324,
-        325,
-        375,
-        402,
-        403,
-        404,
-        405,
-    ),
-    *(407, 408, 409, 415),
+    *(0, 11, 12, 13, 14, 15, 16, 17, 37, 38, 39, 40, 41, 42, 61, 62, 72, 73, 74, 76),
+    *(77, 78, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90, 91, 95, 96, 146, 178, 179, 180, 181),
+    *(183, 184, 185, 191, 267, 268, 269, 270, 271, 272, 291, 292, 302, 303, 304, 306, 307, 308, 310, 311),
+    *(312, 314, 315, 316, 317, 318, 319, 320, 321, 324, 325, 375, 402, 403, 404, 405, 407, 408, 409, 415),
 )
 """MediaPipe's 80 lip points: four rings of twenty."""
 
@@ -154,7 +100,8 @@ class FaceFitter:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         focal_px = crop_focal_px(np.asarray(row["crop_box_xyxy_px"], np.float64))
         trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
-        trust[np.ix_(hidden_frames(row, self.mouth), LIPS)] = self.config.hidden_trust
+        is_lip = np.isin(np.arange(NUM_FIT_LANDMARKS), LIPS)
+        trust[np.outer(hidden_frames(row, self.mouth), is_lip)] = self.config.hidden_trust
         fit = fit_landmarks(self.model, landmarks, focal_px, self.config, trust)
         return {
             **row,
