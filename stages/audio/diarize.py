@@ -32,7 +32,6 @@ class DiarizeConfig:
 
     window_s: float = 10.0  # the length segmentation-3.0 was trained on
     hop_s: float = 5.0  # pyannote's pipeline hops 1 s; a clip is one window anyway
-    piece_s: float = 1.5  # of one local speaker, told apart by voice: the network may take two for one
     min_voice_s: float = 0.8  # less speech alone gives an embedding that says little
     min_same_voice_sim: float = 0.5  # cosine; halves of one voice .54-.94, different voices at most .50 (17 recordings)
 
@@ -50,18 +49,6 @@ def activity_on_grid(activity: np.ndarray, first_s: float, step_s: float, num_ce
     centres_s = (np.arange(num_cells) + 0.5) * GRID_S
     frames = np.clip(np.round((centres_s - first_s) / step_s).astype(int), 0, len(activity) - 1)
     return activity[frames]
-
-
-def in_pieces(active: np.ndarray, num_cells: int) -> list[np.ndarray]:
-    """Masks that together mark what `active` (T,) marks, each about `num_cells` of it, in order."""
-    marked = np.flatnonzero(active)
-    if len(marked) == 0:
-        return []
-    masks = []
-    for cells in np.array_split(marked, max(1, round(len(marked) / num_cells))):
-        masks.append(np.zeros(len(active), bool))
-        masks[-1][cells] = True
-    return masks
 
 
 def cluster_voices(embeddings: np.ndarray, min_sim: float) -> np.ndarray:
@@ -182,12 +169,7 @@ class Diarizer:
         """
         num_cells = -(-len(audio) // round(GRID_S * AUDIO_RATE_HZ))
         windows = self._local_turns(audio, num_cells)  # [(first cell, (cells, local speakers))]
-        speakers = [
-            (first, number, piece)
-            for first, local in windows
-            for number, active in enumerate(local.T)
-            for piece in in_pieces(active, round(self.config.piece_s / GRID_S))
-        ]
+        speakers = [(first, active) for first, local in windows for active in local.T if active.any()]
         if not speakers:
             return Turns(np.zeros((num_cells, 0), bool))
         labels = self._global_labels(audio, windows, speakers)
@@ -195,8 +177,8 @@ class Diarizer:
         looks = np.zeros((num_cells, 1))
         for first, local in windows:
             looks[first : first + len(local)] += 1
-        for (first, _, piece), label in zip(speakers, labels, strict=True):
-            votes[first : first + len(piece), label] += piece
+        for (first, active), label in zip(speakers, labels, strict=True):
+            votes[first : first + len(active), label] += active
         activity = votes >= 0.5 * looks
         activity = activity[:, activity.any(axis=0)]
         order = np.argsort(-activity.sum(axis=0), kind="stable")
@@ -220,9 +202,9 @@ class Diarizer:
         return windows
 
     def _global_labels(
-        self, audio: np.ndarray, windows: list[tuple[int, np.ndarray]], speakers: list[tuple[int, int, np.ndarray]]
+        self, audio: np.ndarray, windows: list[tuple[int, np.ndarray]], speakers: list[tuple[int, np.ndarray]]
     ) -> np.ndarray:
-        """The speaker of the whole audio behind each piece of a window's local speaker.
+        """The speaker of the whole audio behind each window's local speaker.
 
         Voices that speak alone long enough are clustered. A shorter one joins the nearest cluster that its own window
         does not hold already, since there the segmentation told it apart; failing that it is a speaker of its own.
@@ -232,9 +214,9 @@ class Diarizer:
         cell = round(GRID_S * AUDIO_RATE_HZ)
         crowd = {first: local.sum(axis=1) for first, local in windows}
         speech = []
-        for first, _, piece in speakers:
-            alone = piece & (crowd[first] == 1)
-            speech.append(samples_of(audio[first * cell :], alone if alone.any() else piece))
+        for first, active in speakers:
+            alone = active & (crowd[first] == 1)
+            speech.append(samples_of(audio[first * cell :], alone if alone.any() else active))
         voices = [self._voices(s) if len(s) >= MIN_SPEECH_S * AUDIO_RATE_HZ else None for s in speech]
         clear = [i for i, s in enumerate(speech) if len(s) >= self.config.min_voice_s * AUDIO_RATE_HZ]
         labels = np.full(len(speakers), -1)
@@ -244,8 +226,7 @@ class Diarizer:
             labels[clear] = cluster_voices(clear_voices, self.config.min_same_voice_sim)
             centroids = [clear_voices[labels[clear] == label].mean(axis=0) for label in range(labels.max() + 1)]
         for idx in np.flatnonzero(labels < 0):
-            window, number, _ = speakers[idx]
-            taken = {labels[i] for i, (first, other, _) in enumerate(speakers) if first == window and other != number}
+            taken = {labels[i] for i in range(len(speakers)) if speakers[i][0] == speakers[idx][0]}
             free = [label for label in range(len(centroids)) if label not in taken]
             voice = voices[idx]
             if free and voice is not None:
