@@ -8,6 +8,7 @@ linear and of a few thousand numbers, it can learn little about a person, and so
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.audio.whisper_mel import mel_filters
+from stages.crop import to_source
 from stages.landmarks import CHIN, FOREHEAD
+from stages.sync import Curves, curves_of
 
 EMBEDDED = Path(__file__).parent / "data" / "lip_sound.npz"
 RATE_HZ = 100
@@ -131,37 +134,53 @@ class LipSound:
     """The trained expert.
 
     Args:
-        lips: (taps * distances, K) of `lip_features`.
-        sound: (taps * bands, K) of `sound_features`.
+        lips: (taps * distances, K) for `lip_features`.
+        sound: (taps * bands, K) for `sound_features`.
+        chance: standard deviation of the agreement with one second of unrelated speech; it falls with the square root
+            of the time.
         made: how it was trained, and on how much.
     """
 
     lips: np.ndarray
     sound: np.ndarray
+    chance: float
     made: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Tells one training from another."""
+        return "lips-" + hashlib.sha256(self.lips.tobytes() + self.sound.tobytes()).hexdigest()[:8]
 
     @staticmethod
     def load(path: Path = EMBEDDED) -> LipSound:
         with np.load(path, allow_pickle=False) as file:
-            return LipSound(file["lips"], file["sound"], json.loads(str(file["made"])))
+            made = json.loads(str(file["made"]))
+            return LipSound(file["lips"], file["sound"], float(file["chance"]), made)
 
     def save(self, path: Path) -> None:
-        np.savez(
-            path,
-            lips=self.lips.astype(np.float32),
-            sound=self.sound.astype(np.float32),
-            made=np.array(json.dumps(self.made)),
-        )
-
-    def curve(self, points: np.ndarray, audio: np.ndarray) -> np.ndarray:
-        """Agreement for delays of the sound from -1 s to 1 s in steps of 10 ms.
-
-        Args:
-            points: (T, 478, 3) landmarks at 25 Hz, x, y and z in one unit.
-            audio: float32 (N,) mono 16 kHz, its sample 0 at the beginning of the first frame.
-        """
-        return self.compare(lip_features(points), sound_features(audio))
+        made = np.array(json.dumps(self.made))
+        np.savez(path, lips=self.lips, sound=self.sound, chance=np.float32(self.chance), made=made)
 
     def compare(self, seen: np.ndarray, heard: np.ndarray) -> np.ndarray:
-        """As `curve`, of `lip_features` and `sound_features`."""
+        """`agreement` of `lip_features` and `sound_features`."""
         return agreement(seen @ self.lips, heard @ self.sound)
+
+    def curves(self, row: Row) -> Curves:
+        """Reads `landmarks`, `crop_box_xyxy_px` where there is one, and `audio_pcm16`."""
+        points = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
+        if "crop_box_xyxy_px" in row:
+            points = to_source(points, np.asarray(row["crop_box_xyxy_px"]))
+        seen = lip_features(points) @ self.lips
+        heard = sound_features(np.asarray(row["audio_pcm16"], np.float32) / 32768) @ self.sound
+
+        def curve(frames: slice) -> np.ndarray:
+            return agreement(seen[frames], heard[frames.start * STEPS_PER_FRAME : frames.stop * STEPS_PER_FRAME])
+
+        return curves_of(curve, np.arange(-MAX_STEPS, MAX_STEPS + 1) * (1000 / RATE_HZ), len(seen))
+
+    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:
+        """The agreement in standard deviations of what unrelated speech of that length has."""
+        return float(curve[best] * np.sqrt(speech_s) / self.chance)
+
+    def distance(self, peak: float) -> float:
+        return 1.0 - peak
