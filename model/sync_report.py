@@ -1,7 +1,7 @@
 """How well the lip-sound expert does on people it was not trained on, by length of what it sees.
 
-Folds leave one person out. What a source's true delay is, nobody says: the expert's finding over the whole source stands
-for it, and windows and shifts are judged against that. Intervals are bootstrapped over people, not over windows.
+Folds leave one person out. What a source's true delay is, nobody says: the expert's finding over the whole source is
+taken for it, and windows and shifts are judged against that. Intervals are bootstrapped over people, not over windows.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) ->
     for expert, mine in held_out(takes, config):
         others = [take for take in takes if take.person != mine[0].person]
         every.extend(looks(expert, mine, others, seed))
-    return {f"{length_s} s": _of_length([look for look in every if look.length_s == length_s]) for length_s in LENGTHS_S}
+    return {
+        f"{length_s} s": _of_length([look for look in every if look.length_s == length_s]) for length_s in LENGTHS_S
+    }
 
 
 def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
     for shift_ms in SHIFTS_MS:
         kind = str(shift_ms)
         told[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
-        told[f"{kind} ms: AUC"] = _interval(people, lambda some, kind=kind: _auc(some, kind, lambda look: -look.away_ms))
+        told[f"{kind} ms: AUC"] = _interval(
+            people, lambda some, kind=kind: _auc(some, kind, lambda look: -look.away_ms)
+        )
     for kind in ("same", "other"):
         name = f"wrong sound, {kind} speaker: AUC"
         told[name] = _interval(people, lambda some, kind=kind: _auc(some, kind, lambda look: look.agreement))
@@ -112,7 +116,9 @@ def _share_right(people: Sequence[Sequence[Look]], kind: str) -> float:
 
 def _auc(people: Sequence[Sequence[Look]], kind: str, score: Callable[[Look], float]) -> float:
     """Chance that a window in sync scores more than one of another kind; a tie is half."""
-    own, wrong = (np.array([score(look) for looks in people for look in looks if look.kind == k]) for k in ("sync", kind))
+    own, wrong = (
+        np.array([score(look) for looks in people for look in looks if look.kind == k]) for k in ("sync", kind)
+    )
     if not len(own) or not len(wrong):
         return float("nan")
     return float((own[:, None] > wrong).mean() + 0.5 * (own[:, None] == wrong).mean())
@@ -121,5 +127,7 @@ def _auc(people: Sequence[Sequence[Look]], kind: str, score: Callable[[Look], fl
 def _interval(people: Sequence[Sequence[Look]], measure: Callable[[Sequence[Sequence[Look]]], float]) -> list[float]:
     """The measure, and the 2.5th and 97.5th percentile of what it is for people drawn anew."""
     random = np.random.default_rng(0)
-    drawn = [measure([people[k] for k in random.integers(len(people), size=len(people))]) for _ in range(NUM_BOOTSTRAPS)]
+    drawn = [
+        measure([people[k] for k in random.integers(len(people), size=len(people))]) for _ in range(NUM_BOOTSTRAPS)
+    ]
     return [round(float(value), 3) for value in (measure(people), *np.nanpercentile(drawn, [2.5, 97.5]))]

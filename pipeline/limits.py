@@ -57,7 +57,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 CHOICES: dict[str, tuple[str, ...]] = {
     "hear.device": ("auto", "cpu", "cuda"),
     "sync.device": ("auto", "cpu", "cuda"),
-    "sync.expert": ("lips", "syncnet", "latentsync"),
+    "sync.expert": ("lips", "syncnet"),
     "speech.device": ("auto", "cpu", "cuda"),
     "features.device": ("auto", "cpu", "cuda"),
     "depth.device": ("cpu", "cuda"),

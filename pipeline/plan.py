@@ -129,7 +129,7 @@ def _encoder(config: Config) -> tuple[str, ...]:
 
 
 def _sync_weights(config: Config) -> tuple[str, ...]:
-    return {"syncnet": ("syncnet",), "latentsync": ("stable_syncnet",)}.get(config.sync.expert, ())
+    return ("syncnet",) if config.sync.expert == "syncnet" else ()
 
 
 STAGES: tuple[Stage, ...] = (

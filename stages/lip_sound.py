@@ -33,7 +33,11 @@ DISTANCES = (  # pairs of landmarks; a pair and its mirror image are averaged
     *(((13, 14),), ((82, 87), (312, 317)), ((81, 178), (311, 402))),  # between the lips, from the middle outwards
     *(((0, 17),), ((61, 291),), ((78, 308),)),  # over both lips, and across
     *(((1, 152),), ((2, 0),), ((2, 13),), ((17, 152),), ((14, 152),)),  # nose and chin: jaw, upper and lower lip
-    *(((61, 33), (291, 263)), ((1, 0),), ((1, 17),)),  # corners to the eyes, tip of the nose to the lips: smiling, rounding
+    *(
+        ((61, 33), (291, 263)),
+        ((1, 0),),
+        ((1, 17),),
+    ),  # corners to the eyes, nose tip to the lips
     *(((61, 0), (291, 0)), ((61, 17), (291, 17))),  # halves of the lips
 )
 LIP_TAPS = range(-3, 4)
