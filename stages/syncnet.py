@@ -103,11 +103,7 @@ class SyncNetExpert:
         starts = range(0, min(len(seen) * _STEPS_PER_FRAME, len(cepstra) - MFCC_STEPS + 1), _STEPS_PER_FRAME)
         windows = np.stack([cepstra[at : at + MFCC_STEPS].T for at in starts])[:, None]
         heard = self._net.hear(torch.from_numpy(windows).float().to(self._device)).cpu().numpy()
-        distances = np.full((len(seen), 2 * MAX_SHIFT_FRAMES + 1), np.nan)
-        for column, shift in enumerate(range(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1)):
-            at = np.arange(len(seen)) + shift
-            shared = (at >= 0) & (at < len(heard))
-            distances[shared, column] = np.linalg.norm(seen[shared] - heard[at[shared]], axis=1)
+        distances = shifted_distances(seen, heard)
 
         def curve(frames: slice) -> np.ndarray:
             some = distances[frames]
@@ -133,6 +129,22 @@ class SyncNetExpert:
 
     def distance(self, peak: float) -> float:
         return -peak
+
+
+def shifted_distances(seen: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Distance of the lips at t from the sound at t + k, for k of -MAX_SHIFT_FRAMES .. MAX_SHIFT_FRAMES.
+
+    Args:
+        seen, heard: (T, D) and (S, D), every 40 ms.
+    Returns:
+        (T, 2 MAX_SHIFT_FRAMES + 1), NaN where there is no sound.
+    """
+    distances = np.full((len(seen), 2 * MAX_SHIFT_FRAMES + 1), np.nan)
+    for column, shift in enumerate(range(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1)):
+        at = np.arange(len(seen)) + shift
+        shared = (at >= 0) & (at < len(heard))
+        distances[shared, column] = np.linalg.norm(seen[shared] - heard[at[shared]], axis=1)
+    return distances
 
 
 def picture(crop: np.ndarray, box: np.ndarray) -> np.ndarray:
