@@ -38,14 +38,14 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
     from stages.audio.vad import SileroVad, VadConfig, webrtc_voiced_ratio
     from stages.audio.whisper_language import WhisperLanguage
     from stages.features import FeaturesConfig, WhisperEncoder
-    from stages.sync import SyncConfig, sync_curve
+    from stages.lip_sound import LipSound
 
     clips = [audio[i : i + CLIP_S * AUDIO_RATE_HZ] for i in range(0, len(audio), CLIP_S * AUDIO_RATE_HZ)]
     vad, dnsmos, language = SileroVad(VadConfig()), Dnsmos(weights), WhisperLanguage(weights, "cpu")
     voices = VoiceEmbedder(weights, "cpu")
     diarizer = Diarizer(DiarizeConfig(), weights, voices, "cpu")
     encoder = WhisperEncoder(FeaturesConfig(device="cpu"), weights)
-    points = np.random.default_rng(0).normal(size=(CLIP_S * 25, 478, 3))
+    points, expert = np.random.default_rng(0).normal(size=(CLIP_S * 25, 478, 3)), LipSound.load()
     return {
         "silero vad": lambda: [vad(c) for c in clips],
         "webrtc vad": lambda: [webrtc_voiced_ratio(c) for c in clips],
@@ -58,7 +58,7 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
         "diarization": lambda: [diarizer(c) for c in clips],
         "whisper encoder": lambda: [encoder.encode(c) for c in clips],
         "fingerprint": lambda: [fingerprint(c) for c in clips],
-        "sync": lambda: [sync_curve(points, c, SyncConfig()) for c in clips],
+        "sync": lambda: [expert.curves({"landmarks": points, "audio_pcm16": c * 32767}) for c in clips],
     }
 
 

@@ -35,7 +35,7 @@ from pipeline.weights import MissingWeights, WeightStore
 from stages.faces import FaceFinder
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.landmarks import LandmarkDetector
-from stages.sync import SyncConfig, measure_sync
+from stages.sync import SyncConfig, SyncMeasurer
 
 COLUMNS = (
     *("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper", "audio_pcm16"),
@@ -107,6 +107,7 @@ class Judge:
     def __init__(self, weights: WeightStore) -> None:
         self._weights = weights
         self._identity = IdentityChecker(IdentityConfig(), weights)
+        self.sync = SyncMeasurer(SyncConfig(), weights)
 
     def look(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Seen:
         """Find landmarks in each crop, its rim drawn out: detectors want room around a face."""
@@ -135,8 +136,8 @@ def score(judge: Judge, output: Seen, truth: Seen, clip: Clip, name: str) -> Sco
     sync: dict[str, Any] = {}
     if all(points is not None for points in mine):
         audio = clip.array("audio_pcm16")[: len(mine) * AUDIO_RATE_HZ // CLIP_FPS]
-        points = np.stack([p for p in mine if p is not None])
-        sync = measure_sync({"landmarks": points, "audio_pcm16": audio}, SyncConfig())
+        points, boxes = np.stack([p for p in mine if p is not None]), clip.matrix("crop_box_xyxy_px")[: len(mine)]
+        sync = judge.sync.measure({"landmarks": points, "crop_box_xyxy_px": boxes, "audio_pcm16": audio})
     ours, theirs = (seen.frames[:, CROP_PX // 2 :] for seen in (output, truth))
     return Scores(
         row_id=name,
@@ -196,7 +197,7 @@ def evaluate(
             **asdict(config),
             "pixels": "lower half of the 256 px crop",
             "reference": "half a clip away",
-            "sync": "kouxing lip-sound correlation (not SyncNet)",
+            "sync": "kouxing lip-sound expert (not SyncNet)",
             "csim": "InsightFace w600k_mbf",
         },
         "ours": asdict(mean_scores(ours, "ours")),

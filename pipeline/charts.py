@@ -71,6 +71,7 @@ def beside(stats: dict[str, Any], policy: PolicyConfig) -> list[Chart]:
         _hours_by(stats["by"]["language"], "Language", "by Whisper", in_too=True),
         _histogram(spread["clip_length"], policy),
         _histogram(spread["av_offset"], policy),
+        _histogram(spread["sync_conf"], policy),
         _histogram(spread["mouth_size"], policy),
         _histogram(spread["mouth_visible"], policy),
         _histogram(spread["mouth_light"], policy),

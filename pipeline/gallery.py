@@ -215,8 +215,8 @@ def _readings(row: Row, policy: PolicyConfig) -> tuple[Reading, ...]:
         sign = "≥" if measure.at_least else "≤"
         readings.append(Reading(measure.name, _number(value, measure.unit), f"{sign} {limit:g}", holds))
     if "av_offset_ms" in row:
-        offset, limit = row["av_offset_ms"], policy.max_av_offset_ms
-        holds = abs(offset) <= limit or row["sync_conf"] < policy.min_sync_conf
+        offset, limit = row["av_offset_ms"] - row.get("av_shift_ms", 0.0), policy.max_av_offset_ms
+        holds = abs(offset) <= limit and row["sync_conf"] >= policy.min_sync_conf
         readings.append(Reading("sound vs lips", f"{offset:+.0f} ms", f"± {limit:g}", holds))
     return tuple(sorted(readings, key=lambda reading: reading.holds)[:MAX_MEASURES])
 

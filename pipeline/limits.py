@@ -18,11 +18,11 @@ ABOVE_ZERO = math.ulp(0.0)
 _AT_LEAST_ONE = """
     *.num_* *.max_looks *every_frames *.block_frames *.chunk_frames scan.cuts.*_frames *.max_actors *_bytes
     *.clips_per_row_group crawl.host_concurrency crawl.max_entries crawl.max_height_px scan.*_px track.look_side_px
-    sync.*_ms geometry.max_* run.wave_sources run.max_tries
+    geometry.max_* run.wave_sources run.max_tries
 """
 _ABOVE_ZERO = """
     crawl.max_duration_s crawl.timeout_s crawl.lease_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red
-    speech.quality_hop_s speech.diarize.*_s sync.low_hz depth.precision_mm geometry.*_px geometry.*sigma*
+    speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma*
     geometry.identity_frames geometry.min_accel features.window_s features.max_abs run.record_limit_s
 """
 """What is divided by, stepped by, or holds nothing at zero."""
@@ -36,7 +36,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("scan.cuts.max_dissolve_rest", 0, 1),
     ("scan.look_scale", ABOVE_ZERO, 1),
     ("speech.quietest_share", ABOVE_ZERO, 1),
-    ("sync.high_hz", ABOVE_ZERO, 50),  # half the rate at which lips and sound are compared
+    ("sync.min_correct_conf", 0, math.inf),
+    ("sync.max_offset_ms", 40, 800),  # a frame, and what leaves 200 ms of the curve to tell chance by
     ("track.max_clip_s", 0.04, 30),  # a frame, and what Whisper hears at once
     ("*.jpeg_quality", 1, 100),
     ("*.webrtc_aggressiveness", 0, 3),
@@ -58,6 +59,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 )
 CHOICES: dict[str, tuple[str, ...]] = {
     "hear.device": ("auto", "cpu", "cuda"),
+    "sync.device": ("auto", "cpu", "cuda"),
+    "sync.expert": ("lips", "syncnet"),
     "speech.device": ("auto", "cpu", "cuda"),
     "features.device": ("auto", "cpu", "cuda"),
     "depth.device": ("cpu", "cuda"),
@@ -71,8 +74,8 @@ ORDERED: tuple[tuple[str, str], ...] = (
     ("hear.vad.leave_prob", "hear.vad.enter_prob"),
     ("speech.vad.leave_prob", "speech.vad.enter_prob"),
     ("scan.min_look_side_px", "scan.max_look_side_px"),
-    ("sync.low_hz", "sync.high_hz"),
-    ("sync.max_offset_ms", "sync.background_ms"),
+    ("sync.min_correct_ms", "sync.max_correct_ms"),
+    ("sync.max_correct_ms", "sync.max_offset_ms"),
     ("geometry.expression_min", "geometry.expression_max"),
     ("features.overlap_s", "features.window_s"),
     ("policy.min_clip_s", "track.max_clip_s"),

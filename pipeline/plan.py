@@ -97,9 +97,9 @@ def _speech(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 
 
 def _sync(config: Config, weights: WeightStore, out: Path) -> StageFunction:
-    from stages.sync import measure_sync
+    from stages.sync import SyncMeasurer
 
-    return lambda row: measure_sync(row, config.sync)
+    return SyncMeasurer(config.sync, weights)
 
 
 def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
@@ -134,6 +134,10 @@ def _encoder(config: Config) -> tuple[str, ...]:
 
 def _regressor(config: Config) -> tuple[str, ...]:
     return ("deep3d",) if config.geometry.method == "deep3d" else ()
+
+
+def _sync_weights(config: Config) -> tuple[str, ...]:
+    return ("syncnet",) if config.sync.expert == "syncnet" else ()
 
 
 STAGES: tuple[Stage, ...] = (
@@ -178,7 +182,16 @@ STAGES: tuple[Stage, ...] = (
         reads=("audio_pcm16",),
         weights_of=("pyannote_segmentation", "campplus", "dnsmos", *_WHISPER),
     ),
-    Stage("sync", _sync, reads=("landmarks", "audio_pcm16")),
+    Stage(
+        "sync",
+        _sync,
+        reads=(
+            *("landmarks", "crop_box_xyxy_px", "face_jpeg", "audio_pcm16", "speech_ratio"),
+            *("media_path", "start_s", "end_s"),  # the sound of a clip that is moved
+        ),
+        payload=("audio_pcm16",),
+        weights_of=_sync_weights,
+    ),
     Stage(
         "geometry",
         _geometry,

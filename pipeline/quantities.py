@@ -90,9 +90,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity("snr", "Speech over pauses", "dB", ("snr_db",), _steps(-5, 60, 5), "clip", ("min_snr_db",)),
     Quantity("crest", "Peaks over speech", "dB", ("crest_db",), _steps(0, 24, 1), "clip", ("min_crest_db",)),
-    Quantity(
-        "av_offset", "Sound against lips", "ms", ("av_offset_ms",), _steps(-600, 600, 40), "clip", ("max_av_offset_ms",)
-    ),
+    Quantity("av_offset", "Sound against lips, before correction", "ms", ("av_offset_ms",), _steps(-600, 600, 40)),
+    Quantity("sync_conf", "Lips and sound agree", "sd", ("sync_conf",), _steps(0, 12, 0.5), "clip", ("min_sync_conf",)),
     Quantity(
         "fit_error", "Landmark fit error", "px", ("fit_error_px",), _steps(0, 8, 0.5), "clip", ("max_fit_error_px",)
     ),

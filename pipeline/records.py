@@ -243,8 +243,13 @@ SPEECH = pa.schema(
 
 SYNC = pa.schema(
     [
-        _column("av_offset_ms", _f32, "how late the sound is against the lips; negative: early", "ms"),
-        _column("sync_conf", _f32, "how far the best offset stands out, in standard deviations of the rest"),
+        _column("sync_expert", _str, "who compared lips and sound"),
+        _column("av_offset_ms", _f32, "how late the sound is in the source against the lips; negative: early", "ms"),
+        _column("av_offset_frames", _i32, "the same in frames of 40 ms", "frames"),
+        _column("av_drift_ms", _f32, "offset of the clip's second half less that of its first; null: too short", "ms"),
+        _column("av_shift_ms", _f32, "by how much the clip's sound was brought forward to make up for it", "ms"),
+        _column("sync_conf", _f32, "how far lips and sound agree beyond chance, in its standard deviations"),
+        _column("sync_dist", _f32, "how unlike they are at the best offset: 1 less their correlation, or SyncNet's"),
     ]
 )
 

@@ -228,5 +228,16 @@ WEIGHTS: dict[str, Weight] = {
             None,
             "https://github.com/sicxu/Deep3DFaceRecon_pytorch#prepare-prerequisite-models",
         ),
+        Weight(
+            "syncnet",
+            "syncnet_v2.model",
+            "lips against sound, as published (sync.expert=syncnet)",
+            "MIT (code); the weights carry no licence of their own",
+            False,
+            "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+            None,
+            "https://www.robots.ox.ac.uk/~vgg/software/lipsync/",
+            "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
+        ),
     ]
 }

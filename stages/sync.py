@@ -1,177 +1,149 @@
-"""Do the lips move with the sound, and if not, how far apart are they?
+"""Do the lips move with the sound, and if not, how far apart are they? Small constant delays are taken out.
 
-When the jaw falls the first formant gets louder, when the lips part the second does, and syllables begin with a move of
-the lips: a few such pairs of one visible and one audible quantity are cross-correlated, and their curves averaged. No
-single pair is reliable; where all agree on a delay, the delay is real. It needs about 5 s of speech to be sure.
+An expert (`stages/lip_sound.py`, or SyncNet where its weights are supplied) says for each delay of the sound how well
+it goes with the lips. The best delay is the clip's offset; how far it stands out says whether it is their sound at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
+from pipeline.weights import WeightStore
 
-RATE_HZ = 100
-"""Rate at which lips and sound are compared: 10 ms resolution."""
-_HOP_SAMPLES = AUDIO_RATE_HZ // RATE_HZ
-_WINDOW_SAMPLES = 400  # 25 ms
-_BANDS_HZ = {
-    "all": (100, 8000),
-    "first_formant": (600, 1200),
-    "second_formant": (1000, 2500),
-    "sibilant": (2500, 5000),
-}
-_PAIRS = (  # what is heard, what is seen, whether they rise together
-    ("first_formant_amplitude", "jaw", 1),
-    ("first_formant_amplitude", "opening", 1),
-    ("first_formant", "jaw", 1),
-    ("second_formant", "lips", 1),
-    ("sibilant", "lips", 1),
-    ("all", "opening_speed", 1),
-    ("onsets", "opening_speed", 1),
-    ("all", "width", -1),
-)
-_NOSE_TIP = 1
-_INNER_LIPS = (LIP_GAP, (82, 87), (312, 317))
-_OUTER_LIPS = (0, 17)
+EXPERTS = ("lips", "syncnet")
 
 
 @dataclass(frozen=True)
 class SyncConfig:
-    """How delays are searched.
+    """How delays are searched, and which are taken out."""
 
-    On windows of 15 real talking videos the offset of the whole video was found in 80 % of 3 s, 91 % of 5 s and all of
-    10 s; no wrong one had a confidence of 4 (of 168 windows as they are).
-    """
-
+    expert: str = "lips"  # the embedded one, or syncnet, which needs the user's weights and other thresholds
     max_offset_ms: int = 600  # searched on both sides
-    background_ms: int = 1000  # the curve up to here says how high a chance peak is
-    peak_half_width_ms: int = 200  # part of the peak, not of the background: a syllable
-    low_hz: float = 1.0  # below it, head movement and intonation
-    high_hz: float = 8.0  # above it, landmark noise; syllables come at 3-7 Hz
+    min_correct_ms: int = 60  # what is found is right to 40 ms: moving the sound by less would add as much as it takes
+    max_correct_ms: int = 240  # six frames, as LatentSync; what is further apart was put together by someone else
+    min_correct_conf: float = 3.5  # the embedded expert's; unrelated sound has so much in 1 of 50 clips
+    max_drift_ms: int = 80  # between a clip's halves: two frames; a delay that moves is not taken out
+    min_half_ms: int = 3000  # of a half: in less than 3 s one in fourteen delays is found in a wrong place
+    device: str = "auto"  # of SyncNet: cpu, cuda or auto
 
 
-def lip_movements(points: np.ndarray) -> dict[str, np.ndarray]:
-    """What can be seen of speech, in face heights; distances in three dimensions, so that a nod changes little.
-
-    Args:
-        points: (T, 478, 3) landmarks, x, y and z in one unit.
-    Returns:
-        Series (T,) by name.
-    """
-
-    def distance(a: int, b: int) -> np.ndarray:
-        return np.linalg.norm(points[:, a].astype(np.float64) - points[:, b], axis=1)
-
-    face = distance(FOREHEAD, CHIN).mean()
-    return {
-        "opening": np.mean([distance(*pair) for pair in _INNER_LIPS], axis=0) / face,
-        "lips": distance(*_OUTER_LIPS) / face,
-        "width": distance(*MOUTH_CORNERS) / face,
-        "jaw": distance(_NOSE_TIP, CHIN) / face,
-    }
-
-
-def sound_movements(audio: np.ndarray, num_steps: int) -> dict[str, np.ndarray]:
-    """What can be heard of the lips: band energies and onsets at 100 Hz.
+@dataclass(frozen=True)
+class Curves:
+    """How well each delay of the sound goes with the lips: the more the better, in the expert's own measure.
 
     Args:
-        audio: float32 (N,) mono 16 kHz.
-    Returns:
-        Series (num_steps,) by name; step k is at k * 10 ms.
+        delays_ms: (D,) ascending; positive: the sound is late.
+        whole: (D,) over the whole clip.
+        halves: (2, D), over its first half and its second.
     """
-    from scipy.fft import rfft
-    from scipy.ndimage import gaussian_filter1d
 
-    half = _WINDOW_SAMPLES // 2
-    padded = np.zeros(num_steps * _HOP_SAMPLES + _WINDOW_SAMPLES, np.float32)
-    used = audio[: num_steps * _HOP_SAMPLES]
-    padded[half : half + len(used)] = used
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES][:num_steps]
-    power = np.square(np.abs(np.asarray(rfft(frames * np.hanning(_WINDOW_SAMPLES).astype(np.float32), axis=1))))
-    bins_hz = np.arange(power.shape[1]) * AUDIO_RATE_HZ / _WINDOW_SAMPLES
-    energy = {
-        name: power[:, (bins_hz >= low) & (bins_hz < high)].sum(axis=1) for name, (low, high) in _BANDS_HZ.items()
-    }
-    series = {name: _log_energy(value) for name, value in energy.items()}
-    series["first_formant_amplitude"] = np.sqrt(energy["first_formant"])
-    spectrum = _log_energy(power[:, (bins_hz >= 80) & (bins_hz < 4800)])
-    series["onsets"] = np.maximum(np.diff(spectrum, axis=0, prepend=spectrum[:1]), 0.0).sum(axis=1)
-    return {name: gaussian_filter1d(value.astype(np.float64), 2.0) for name, value in series.items()}
+    delays_ms: np.ndarray
+    whole: np.ndarray
+    halves: np.ndarray
 
 
-def _log_energy(energy: np.ndarray) -> np.ndarray:
-    """Logarithm with a floor 30 dB under the loud moments, so that silence is not a valley of noise."""
-    return np.log10(energy + 1e-3 * np.percentile(energy, 99) + 1e-12)
+class Expert(Protocol):
+    """What hears and sees. `name` goes into the ledger."""
+
+    @property
+    def name(self) -> str: ...
+
+    def curves(self, row: Row) -> Curves: ...
+
+    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:
+        """How far delay `best` of a curve stands out."""
+        ...
+
+    def distance(self, peak: float) -> float:
+        """How unlike lips and sound are where the curve has this value."""
+        ...
 
 
-def correlation_curve(seen: np.ndarray, heard: np.ndarray, max_steps: int) -> np.ndarray:
-    """Correlation of two series for each delay of the second, each over the part they share.
+def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
+    """The expert of a configuration.
 
-    Args:
-        seen: (T,), T > max_steps + 1.
-        heard: (T,).
-    Returns:
-        (2 max_steps + 1,) for delays -max_steps .. max_steps; delay k compares `seen[t]` with `heard[t + k]`. 0 where
-        one of them does not change.
+    Raises:
+        ValueError: there is none of that name.
+        MissingWeights: the user has not supplied its file.
     """
-    curve = np.zeros(2 * max_steps + 1)
-    for idx, delay in enumerate(range(-max_steps, max_steps + 1)):
-        a = seen[max(0, -delay) : len(seen) - max(0, delay)]
-        b = heard[max(0, delay) : len(heard) - max(0, -delay)]
-        a, b = a - a.mean(), b - b.mean()
-        scale = np.sqrt((a @ a) * (b @ b))
-        curve[idx] = (a @ b) / scale if scale > 1e-12 else 0.0
-    return curve
+    if config.expert == "lips":
+        from stages.lip_sound import LipSound
+
+        return LipSound.load()
+    if config.expert == "syncnet":
+        from stages.syncnet import SyncNetExpert
+
+        return SyncNetExpert(weights, config.device)
+    raise ValueError(f"sync.expert is {config.expert!r}, want one of {', '.join(EXPERTS)}")
 
 
-def sync_curve(points: np.ndarray, audio: np.ndarray, config: SyncConfig) -> np.ndarray:
-    """Mean correlation of all pairs by delay of the sound, from -background_ms to background_ms in steps of 10 ms.
-
-    Args:
-        points: (T, 478, 3) landmarks at 25 Hz.
-        audio: float32 (N,) mono 16 kHz, its sample 0 at the first frame.
-    """
-    from scipy.interpolate import CubicSpline
-    from scipy.signal import butter, sosfiltfilt
-
-    num_steps = len(points) * RATE_HZ // CLIP_FPS
-    step_s, frame_s = np.arange(num_steps) / RATE_HZ, np.arange(len(points)) / CLIP_FPS
-    seen = {
-        name: CubicSpline(frame_s, value)(np.minimum(step_s, frame_s[-1]))
-        for name, value in lip_movements(points).items()
-    }
-    seen["opening_speed"] = np.abs(np.gradient(seen["opening"]))
-    heard = sound_movements(audio, num_steps)
-    band = butter(2, [config.low_hz, config.high_hz], "bandpass", fs=RATE_HZ, output="sos")
-    seen, heard = ({name: sosfiltfilt(band, value) for name, value in side.items()} for side in (seen, heard))
-    max_steps = min(config.background_ms * RATE_HZ // 1000, num_steps // 2)
-    return np.mean([sign * correlation_curve(seen[s], heard[h], max_steps) for h, s, sign in _PAIRS], axis=0)
+def best_delay(curve: np.ndarray, delays_ms: np.ndarray, max_offset_ms: float) -> int:
+    """Index of the best delay within reach."""
+    return int(np.where(np.abs(delays_ms) <= max_offset_ms, curve, -np.inf).argmax())
 
 
-def find_offset(curve: np.ndarray, config: SyncConfig) -> tuple[float, float]:
-    """The delay at which lips and sound agree best.
+class SyncMeasurer:
+    """Adds the SYNC columns, and moves `audio_pcm16` where the delay is small, certain and constant."""
 
-    Returns:
-        The sound's delay in ms (positive: late), and how far the peak stands out over the curve elsewhere, in that
-        part's standard deviations; 0 where the curve is flat.
-    """
-    centre = len(curve) // 2
-    reach = min(config.max_offset_ms * RATE_HZ // 1000, centre)
-    peak = centre - reach + int(curve[centre - reach : centre + reach + 1].argmax())
-    width = config.peak_half_width_ms * RATE_HZ // 1000
-    rest = np.delete(curve, np.arange(max(0, peak - width), min(len(curve), peak + width + 1)))
-    spread = rest.std() if len(rest) > 1 else 0.0
-    confidence = (curve[peak] - rest.mean()) / spread if spread > 1e-9 else 0.0
-    return (peak - centre) * 1000 / RATE_HZ, float(max(0.0, confidence))
+    def __init__(self, config: SyncConfig, weights: WeightStore) -> None:
+        self.config, self._expert = config, load_expert(config, weights)
+
+    def __call__(self, row: Row) -> Row:
+        measured = self.measure(row)
+        shift_ms = self._shift_ms(measured)
+        if not shift_ms:
+            return row | measured | {"av_shift_ms": 0.0}
+        from stages.media import decode_audio
+
+        late_s = shift_ms / 1000
+        try:
+            audio = decode_audio(Path(row["media_path"]), row["start_s"] + late_s, row["end_s"] + late_s)
+        except Dropped as fault:
+            raise Dropped(fault.reason, fault.detail, measured) from fault
+        pcm16 = np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+        return row | measured | {"av_shift_ms": shift_ms, "audio_pcm16": pcm16}
+
+    def measure(self, row: Row) -> Row:
+        """The measured columns alone.
+
+        Args:
+            row: what the expert reads; `speech_ratio`, 1 where it is not known.
+        """
+        config, curves = self.config, self._expert.curves(row)
+        best = best_delay(curves.whole, curves.delays_ms, config.max_offset_ms)
+        offset_ms = float(curves.delays_ms[best])
+        length_s = len(row["audio_pcm16"]) / AUDIO_RATE_HZ
+        measured = {
+            "sync_expert": self._expert.name,
+            "av_offset_ms": offset_ms,
+            "av_offset_frames": round(offset_ms * CLIP_FPS / 1000),
+            "sync_conf": self._expert.confidence(curves.whole, best, length_s * row.get("speech_ratio", 1.0)),
+            "sync_dist": self._expert.distance(float(curves.whole[best])),
+        }
+        if length_s * 1000 >= 2 * config.min_half_ms:
+            halves = [best_delay(half, curves.delays_ms, config.max_offset_ms) for half in curves.halves]
+            measured["av_drift_ms"] = float(curves.delays_ms[halves[1]] - curves.delays_ms[halves[0]])
+        return measured
+
+    def _shift_ms(self, measured: Row) -> float:
+        config, offset_ms = self.config, measured["av_offset_ms"]
+        certain = measured["sync_conf"] >= config.min_correct_conf
+        constant = abs(measured.get("av_drift_ms", 0.0)) <= config.max_drift_ms
+        small = config.min_correct_ms <= abs(offset_ms) <= config.max_correct_ms
+        return offset_ms if certain and constant and small else 0.0
 
 
-def measure_sync(row: Row, config: SyncConfig) -> Row:
-    """Adds `av_offset_ms` and `sync_conf` from `landmarks` and `audio_pcm16`."""
-    points = row["landmarks"].astype(np.float32).reshape(-1, NUM_LANDMARKS, 3)
-    audio = row["audio_pcm16"].astype(np.float32) / 32768
-    offset_ms, confidence = find_offset(sync_curve(points, audio, config), config)
-    return {**row, "av_offset_ms": offset_ms, "sync_conf": confidence}
+def halves_of(num_frames: int) -> tuple[slice, slice]:
+    """The first and the second half of a clip's frames."""
+    return slice(0, num_frames // 2), slice(num_frames // 2, num_frames)
+
+
+def curves_of(curve: Callable[[slice], np.ndarray], delays_ms: np.ndarray, num_frames: int) -> Curves:
+    """The curves of a clip, from a function that makes one of some of its frames."""
+    return Curves(delays_ms, curve(slice(0, num_frames)), np.stack([curve(half) for half in halves_of(num_frames)]))

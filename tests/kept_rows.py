@@ -40,6 +40,7 @@ def kept_clip(source_id: str, person: int, shot: int = 0, num_shots: int = 1, **
     measured = {"speech_ratio": 0.9, "language": "zh", "language_prob": 0.9, "language_margin": 0.8, "gender": "female"}
     measured |= {
         "av_offset_ms": 0.0,
+        "av_shift_ms": 0.0,
         "sync_conf": 5.0,
         "face_px": 150.0,
         "fit_error_px": 1.0,

@@ -88,7 +88,7 @@ BAD_MEASUREMENTS: dict[DropReason, dict[str, Row]] = {
     DropReason.MOUTH_HIDDEN: {"mouth": {"mouth_visible_ratio": 0.4}},
     DropReason.MOUTH_STATIC: {"mouth": {"mouth_motion": 0.001}},
     DropReason.MULTI_SPEAKER: {"speech": {"second_speaker_ratio": 0.4}},
-    DropReason.OUT_OF_SYNC: {"sync": {"av_offset_ms": 400.0, "sync_conf": 8.0}},
+    DropReason.OUT_OF_SYNC: {"sync": {"av_offset_ms": 400.0, "av_shift_ms": 0.0, "sync_conf": 8.0}},
     DropReason.FIT_ERROR: {"geometry": {"fit_error_px": 6.3}},
 }
 
@@ -210,7 +210,9 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
         found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 15, 58))}
         return {**found, "dnsmos_sig": float(np.clip(near(3.7, 0.3), 2.1, 4.5))}
     if stage == "sync":
-        return {"av_offset_ms": float(np.clip(near(0, 45), -115, 115)), "sync_conf": float(rng.uniform(3, 9))}
+        offset_ms = float(np.clip(near(0, 45), -115, 115))
+        shift_ms = offset_ms if abs(offset_ms) >= 60 else 0.0
+        return {"av_offset_ms": offset_ms, "av_shift_ms": shift_ms, "sync_conf": float(rng.uniform(3, 9))}
     if stage == "geometry":
         return {"geometry_model": "anny", "fit_error_px": float(rng.uniform(0.8, 3.4))}
     return {}

@@ -64,10 +64,10 @@ def test_margins_states_and_what_was_not_measured(out):
 
 
 def test_conditions_are_told_with_their_rule():
-    row = {"last_stage": "sync", "av_offset_ms": -400.0, "sync_conf": 3.0}
-    offset, conf = (f for f in findings(row, PolicyConfig()) if f.reason == "out_of_sync")
-    assert (offset.name, offset.value, offset.state) == ("|av_offset_ms|", "400", "passes")  # not believed
-    assert (conf.name, conf.limit, conf.is_condition) == ("sync_conf", "≥ 4", True)
+    row = {"last_stage": "scan", "shot_multi_face_ratio": 0.4, "shot_alone_s": 5.0}
+    ratio, alone = (f for f in findings(row, PolicyConfig()) if f.reason == "multi_face" and f.value)
+    assert (ratio.name, ratio.value, ratio.state) == ("shot_multi_face_ratio", "0.4", "passes")  # long enough alone
+    assert (alone.name, alone.limit, alone.is_condition) == ("shot_alone_s", "< 3", True)
 
 
 def test_copies_name_each_other(out):

@@ -54,6 +54,7 @@ GOOD: Row = {
     "language_prob": 0.97,
     "language_margin": 0.95,
     "av_offset_ms": 20.0,
+    "av_shift_ms": 0.0,
     "sync_conf": 6.0,
     "fit_error_px": 1.2,
 }
@@ -95,6 +96,7 @@ BAD = [
     ("speech", "language", {"language": "ja"}),
     ("speech", "language", {"language_prob": 0.4}),
     ("speech", "language", {"language_margin": 0.1}),
+    ("sync", "out_of_sync", {"sync_conf": 1.5}),
     ("sync", "out_of_sync", {"av_offset_ms": -400.0}),
     ("geometry", "fit_error", {"fit_error_px": 9.0}),
 ]
@@ -164,8 +166,10 @@ def test_licences_are_patterns_in_any_case(licence, policy, detail):
     assert detail is None or detail in verdict["drop_detail"]
 
 
-def test_an_offset_counts_only_when_it_is_believed():
-    assert decide(GOOD | {"av_offset_ms": 400.0, "sync_conf": 1.0}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+def test_an_offset_that_was_taken_out_does_not_count():
+    late = GOOD | {"av_offset_ms": 180.0}
+    assert decide(late, PolicyConfig(), STAGES)["drop_detail"] == "|av_offset_ms| left 180 > 90"
+    assert decide(late | {"av_shift_ms": 180.0}, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
 
 
 def test_changed_bytes_are_dropped_only_where_the_same_are_asked_for():

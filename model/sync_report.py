@@ -1,0 +1,133 @@
+"""How well the lip-sound expert does on people it was not trained on, by length of what it sees.
+
+Folds leave one person out. What a source's true delay is, nobody says: the expert's finding over the whole source is
+taken for it, and windows and shifts are judged against that. Intervals are bootstrapped over people, not over windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.sync import Features, SyncTrainConfig, held_out
+from pipeline.records import CLIP_FPS
+from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
+from stages.sync import SyncConfig, best_delay
+
+LENGTHS_S = (2, 3, 5, 8, 10)
+SHIFTS_MS = (40, 80, 120, 200, 400)
+STEP_MS = 1000 // RATE_HZ
+RIGHT_MS = 40
+"""A delay is right within a frame."""
+NUM_BOOTSTRAPS = 1000
+DELAYS_MS = np.arange(-MAX_STEPS, MAX_STEPS + 1) * STEP_MS
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an expert says of one window.
+
+    Args:
+        kind: "sync", "same" (another moment of the same speaker), "other" (another speaker), or the shift in ms.
+        error_ms: distance of the delay found from the true one.
+        away_ms: from the source's own.
+        agreement: at the delay found.
+    """
+
+    person: int
+    kind: str
+    length_s: int
+    error_ms: float
+    away_ms: float
+    agreement: float
+
+
+def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features], seed: int) -> Iterator[Look]:
+    """Windows of all lengths, every second, with their own sound, that sound shifted, and wrong sound."""
+    random = np.random.default_rng(seed)
+    for take in mine:
+        own_ms = DELAYS_MS[best_delay(expert.compare(take.lips, take.sound), DELAYS_MS, SyncConfig().max_offset_ms)]
+        for length_s in LENGTHS_S:
+            num = length_s * CLIP_FPS
+            for first in range(0, len(take.lips) - num + 1, CLIP_FPS):
+                lips = take.lips[first : first + num]
+                for kind, sound, late_ms in _sounds(take, others, first, num, random):
+                    curve = expert.compare(lips, sound)
+                    best = best_delay(curve, DELAYS_MS, SyncConfig().max_offset_ms + max(SHIFTS_MS))
+                    off_ms, moved_ms = (float(abs(DELAYS_MS[best] - own_ms - late)) for late in (late_ms, 0.0))
+                    yield Look(take.person, kind, length_s, off_ms, moved_ms, float(curve[best]))
+
+
+def _sounds(
+    take: Features, others: Sequence[Features], first: int, num: int, random: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Kind, sound and by how much it is late, of what one window is shown with."""
+    begin, steps = first * STEPS_PER_FRAME, num * STEPS_PER_FRAME
+    for late_ms in (0, *SHIFTS_MS, *(-shift for shift in SHIFTS_MS)):
+        start = begin - late_ms // STEP_MS
+        if 0 <= start <= len(take.sound) - steps:
+            yield "sync" if late_ms == 0 else str(abs(late_ms)), take.sound[start : start + steps], late_ms
+    elsewhere = [at for at in range(len(take.lips) - num + 1) if abs(at - first) >= num]
+    strangers = [other for other in others if len(other.lips) >= num]
+    if elsewhere:
+        start = int(random.choice(elsewhere)) * STEPS_PER_FRAME
+        yield "same", take.sound[start : start + steps], 0.0
+    if strangers:
+        other = strangers[random.integers(len(strangers))]
+        start = int(random.integers(len(other.lips) - num + 1)) * STEPS_PER_FRAME
+        yield "other", other.sound[start : start + steps], 0.0
+
+
+def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) -> dict[str, Any]:
+    """Accuracy and separation by length and kind, each with a 95 % interval."""
+    every: list[Look] = []
+    for expert, mine in held_out(takes, config):
+        others = [take for take in takes if take.person != mine[0].person]
+        every.extend(looks(expert, mine, others, seed))
+    return {
+        f"{length_s} s": _of_length([look for look in every if look.length_s == length_s]) for length_s in LENGTHS_S
+    }
+
+
+def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
+    people = [[look for look in chosen if look.person == person] for person in sorted({look.person for look in chosen})]
+    told: dict[str, Any] = {"people": len(people), "windows": sum(look.kind == "sync" for look in chosen)}
+    told["delay right"] = _interval(people, lambda some: _share_right(some, "sync"))
+    for shift_ms in SHIFTS_MS:
+        kind = str(shift_ms)
+        told[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
+        told[f"{kind} ms: AUC"] = _interval(
+            people, lambda some, kind=kind: _auc(some, kind, lambda look: -look.away_ms)
+        )
+    for kind in ("same", "other"):
+        name = f"wrong sound, {kind} speaker: AUC"
+        told[name] = _interval(people, lambda some, kind=kind: _auc(some, kind, lambda look: look.agreement))
+    return told
+
+
+def _share_right(people: Sequence[Sequence[Look]], kind: str) -> float:
+    """Share of delays that are right, each person counting the same."""
+    right = [[look.error_ms <= RIGHT_MS for look in looks if look.kind == kind] for looks in people]
+    return float(np.mean([np.mean(found) for found in right if found])) if any(right) else float("nan")
+
+
+def _auc(people: Sequence[Sequence[Look]], kind: str, score: Callable[[Look], float]) -> float:
+    """Chance that a window in sync scores more than one of another kind; a tie is half."""
+    own, wrong = (
+        np.array([score(look) for looks in people for look in looks if look.kind == k]) for k in ("sync", kind)
+    )
+    if not len(own) or not len(wrong):
+        return float("nan")
+    return float((own[:, None] > wrong).mean() + 0.5 * (own[:, None] == wrong).mean())
+
+
+def _interval(people: Sequence[Sequence[Look]], measure: Callable[[Sequence[Sequence[Look]]], float]) -> list[float]:
+    """The measure, and the 2.5th and 97.5th percentile of what it is for people drawn anew."""
+    random = np.random.default_rng(0)
+    drawn = [
+        measure([people[k] for k in random.integers(len(people), size=len(people))]) for _ in range(NUM_BOOTSTRAPS)
+    ]
+    return [round(float(value), 3) for value in (measure(people), *np.nanpercentile(drawn, [2.5, 97.5]))]
