@@ -13,7 +13,7 @@ import torch
 
 from model.tasks import _read_state
 from pipeline.tensors import UnsafeWeights, read_tensors
-from stages.audio.diarize import _read_network
+from stages.audio.diarize import read_network
 from stages.audio.whisper_weights import encoder_from_openai
 from stages.face_model import FaceModelError, load_face_model
 
@@ -115,7 +115,7 @@ class _Malice:
         return Path.touch, (self._trace,)
 
 
-@pytest.mark.parametrize("read", [read_tensors, _read_state, _read_network, encoder_from_openai])
+@pytest.mark.parametrize("read", [read_tensors, _read_state, read_network, encoder_from_openai])
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_checkpoint_with_code_is_refused_and_not_run(
     read: Callable[[Path], object], as_zip: bool, tmp_path: Path

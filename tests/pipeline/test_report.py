@@ -98,7 +98,7 @@ def test_charts_cover_figure_two_and_what_stands_beside_it(full):
     ]:
         assert title in full.text
     places = [a for a in full.all("div") if a.get("class") == "plot"]
-    assert len(places) == len(full.data("figures")) == 21
+    assert len(places) == len(full.data("figures")) == 22
     face = next(f for f in full.data("figures") if f["layout"]["xaxis"].get("title", {}).get("text") == "px")
     assert [shape["x0"] for shape in face["layout"]["shapes"]] == [PolicyConfig().min_face_px]
 

@@ -51,13 +51,13 @@ def test_cost_of_a_threshold_by_hand():
 
 
 def test_a_threshold_that_counts_only_with_another():
-    late = {"av_offset_ms": -400.0, "last_stage": "sync"}
-    ledger = _ledger(kept_clip("fine", 0), kept_clip("late", 1, sync_conf=8.0, **late))
-    unsure = kept_clip("unsure", 2, av_offset_ms=500.0, sync_conf=1.0)
-    assert [ledger.cost(key).num_alone for key in ("max_av_offset_ms", "min_sync_conf")] == [1, 1]
-    assert [point.value for point in ledger.cost("max_av_offset_ms").looser] == [400.0]
-    points = _ledger(kept_clip("fine", 0), unsure).curve("min_sync_conf")
-    assert [(point.value, point.num) for point in points] == [(1.0, 1), (4.0, 2)]
+    crowded = {"shot_multi_face_ratio": 0.5, "last_stage": "scan"}
+    ledger = _ledger(kept_clip("fine", 0), kept_clip("crowd", 1, shot_alone_s=1.0, **crowded))
+    assert [ledger.cost(key).num_alone for key in ("max_multi_face_ratio", "min_clip_s")] == [1, 1]
+    assert [point.value for point in ledger.cost("max_multi_face_ratio").looser] == [0.5]
+    calm = kept_clip("calm", 2, shot_multi_face_ratio=0.5, shot_alone_s=3.5)
+    points = _ledger(kept_clip("fine", 0), calm).curve("min_clip_s")
+    assert [(point.value, point.num) for point in points] == [(3.0, 2), (3.5, 2), (4.0, 1)]
 
 
 def test_faults_and_copies_cost_no_threshold():

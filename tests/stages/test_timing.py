@@ -128,6 +128,7 @@ def struck(weights: WeightStore, tmp_path_factory: pytest.TempPathFactory) -> Ed
     random = np.random.default_rng(0)
     noise, burst = random.normal(0, 0.01, NUM_FRAMES * 640), 0.7 * np.hanning(160) * random.choice([-1, 1], 160)
     encode = WhisperFeatures(FeaturesConfig(device="cpu"), weights)
+    boxes = np.tile([0.0, 0.0, 256.0, 256.0], (NUM_FRAMES, 1))
     rows = []
     for number, frame in enumerate((None, *STRUCK)):
         sound = noise.copy()
@@ -135,7 +136,7 @@ def struck(weights: WeightStore, tmp_path_factory: pytest.TempPathFactory) -> Ed
             middle = round((frame + 0.5) / CLIP_FPS * AUDIO_RATE_HZ)
             sound[middle - 80 : middle + 80] += burst
         row = clip_row(number, NUM_FRAMES) | {"audio_pcm16": np.rint(sound * 32767).astype(np.int16)}
-        rows.append(encode(row))
+        rows.append(encode(row | {"crop_box_xyxy_px": boxes}))
     folder = tmp_path_factory.mktemp("struck")
     schema = shard_schema(EXP_DIM, rows[0]["whisper"].shape[1])
     pq.write_table(table_from_rows(rows, schema), folder / "train-00000.parquet", row_group_size=1)
