@@ -90,11 +90,6 @@ class Clip:
     def pose(self) -> np.ndarray:
         return _matrix(self._table["pose"])
 
-    @cached_property
-    def centre_mm(self) -> float:
-        """Distance of the head's centre."""
-        return float(np.median(self.pose[:, 5]))
-
     def face(self, frame: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
         data = np.frombuffer(self._table["face_jpeg"][0].values[frame].as_buffer(), np.uint8)
@@ -106,7 +101,7 @@ class Clip:
     def depth(self, frame: int) -> np.ndarray:
         """The depth picture of the mouth, (256, 256) uint8."""
         depth_mm = decode_depth(self._table["depth"][0].values[frame].as_py())
-        return depth_view(depth_mm, lip_mask(self.landmarks[frame]), self.centre_mm)
+        return depth_view(depth_mm, lip_mask(self.landmarks[frame]), float(self.pose[frame, 5]))
 
     def mouth(self, frame: int) -> np.ndarray:
         return lip_mask(self.landmarks[frame], MOUTH_MARGIN_PX).astype(np.uint8)

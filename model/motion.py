@@ -26,13 +26,11 @@ class FaceMotion:
         self._focal_px = np.full((len(track.boxes), 2), 1.0)
         self._pose = np.zeros((len(track.boxes), 6), np.float32)
         self._identity = np.zeros((len(track.boxes), len(self._model.identity)), np.float32)
-        self._centre_mm = np.zeros(len(track.boxes))
         config = GeometryConfig(model=geometry_model)
         for run in track.runs():
             self._focal_px[run] = crop_focal_px(track.boxes[run].astype(np.float64))
             fit = fit_landmarks(self._model, track.points[run], self._focal_px[run], config)
             self._pose[run], self._identity[run] = fit.pose, fit.id_coeff
-            self._centre_mm[run] = np.median(fit.pose[:, 5])
 
     def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
         """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""
@@ -40,4 +38,4 @@ class FaceMotion:
         vertices = synthesize(self._model, self._identity[frame], expression[None], self._pose[only])
         projected = project(vertices, self._focal_px[only])
         depth_mm = rasterize(projected, self._triangles, CROP_PX)[0][0]
-        return depth_view(depth_mm, lip_mask(self._model.at_landmarks(projected)[0]), float(self._centre_mm[frame]))
+        return depth_view(depth_mm, lip_mask(self._model.at_landmarks(projected)[0]), float(self._pose[frame, 5]))

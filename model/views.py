@@ -60,7 +60,8 @@ def depth_view(
     Metric, unlike the reference's view, whose scale hangs on each frame's nearest and farthest pixel.
 
     Args:
-        centre_mm: distance of the head's centre: the clip's median of the pose's z.
+        centre_mm: distance of the head's centre in this frame, the pose's z. Not the clip's: the camera belongs to the
+            crop, so that the head steps back by centimetres where the crop's box widens.
     """
     brightness = 128 + (centre_mm - depth_mm) * (127 / DEPTH_HALF_RANGE_MM)
     return np.where(mask & (depth_mm > 0), np.clip(brightness, 1, 255), 0).astype(np.uint8)

@@ -9,7 +9,7 @@ import torch
 from model.config import AugmentConfig, LoaderConfig
 from model.data import ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader
 from model.views import audio_window, depth_view, lip_mask, reference_frame
-from tests.shards import AUDIO_LAYERS, DISTANCE_MM, clip_row, landmarks, whisper, write_shards
+from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards
 
 STILL = AugmentConfig(colour_jitter=0.0, grayscale_prob=0.0, min_crop_scale=1.0, depth_drop_prob=0.0, depth_shift=0.0)
 LOADER = LoaderConfig(draws_per_visit=4, pool_clips=2, num_workers=0)
@@ -72,7 +72,6 @@ def test_sample_without_augmentation_is_the_clip(shards: Path):
         inside = lip_mask(clip.landmarks[frame])
         assert set(np.unique(sample["depth"][0].numpy()[inside])) == {128 + int(30 * 127 / 64)}
         assert not sample["depth"][0].numpy()[~inside].any()
-        assert clip.centre_mm == DISTANCE_MM
 
 
 def test_depth_is_dropped_as_often_as_asked(shards: Path):
