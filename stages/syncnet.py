@@ -181,7 +181,7 @@ def mfcc(pcm16: np.ndarray) -> np.ndarray:
     filters = np.where((bins >= low) & (bins < middle), rising, np.where((bins >= middle) & (bins < high), falling, 0))
     tiny = np.finfo(float).eps
     energies = power @ filters.T
-    cepstra = dct(np.log(np.where(energies == 0, tiny, energies)), axis=1, norm="ortho")[:, :num_cepstra]
+    cepstra = np.asarray(dct(np.log(np.where(energies == 0, tiny, energies)), axis=1, norm="ortho"))[:, :num_cepstra]
     cepstra *= 1 + 11 * np.sin(np.pi * np.arange(num_cepstra) / 22)
     total = power.sum(axis=1)
     cepstra[:, 0] = np.log(np.where(total == 0, tiny, total))
