@@ -57,8 +57,8 @@ def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features]
                 for kind, sound, late_ms in _sounds(take, others, first, num, random):
                     curve = expert.compare(lips, sound)
                     best = best_delay(curve, DELAYS_MS, SyncConfig().max_offset_ms + max(SHIFTS_MS))
-                    found = (float(abs(DELAYS_MS[best] - own_ms - late)) for late in (late_ms, 0.0))
-                    yield Look(take.person, kind, length_s, *found, float(curve[best]))
+                    away_ms = float(DELAYS_MS[best] - own_ms)
+                    yield Look(take.person, kind, length_s, abs(away_ms - late_ms), abs(away_ms), float(curve[best]))
 
 
 def _sounds(
