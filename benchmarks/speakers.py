@@ -220,7 +220,7 @@ def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceMo
         still = seed == options.clips
         kept = options.keep / f"{model.name}-{options.frames}-{seed}{'-still' * still}.npz" if options.keep else None
         if kept and kept.exists():
-            with np.load(kept) as arrays:
+            with np.load(kept, allow_pickle=False) as arrays:
                 clip = SeenClip(**arrays)
         else:
             with LandmarkDetector(WeightStore.from_environment()) as detect:

@@ -187,7 +187,7 @@ def _whitening(covariance: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.sync", description="Train the expert for lips and sound.")
+    parser = argparse.ArgumentParser(prog="python -m model.sync", description="Train the lip-sound expert.")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of shards or parts")
     parser.add_argument("--out", type=Path, default=EMBEDDED)
     parser.add_argument("--report", type=Path, help="write a .json: how it does on people it was not trained on")

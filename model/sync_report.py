@@ -57,8 +57,8 @@ def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features]
                 for kind, sound, late_ms in _sounds(take, others, first, num, random):
                     curve = expert.compare(lips, sound)
                     best = best_delay(curve, DELAYS_MS, SyncConfig().max_offset_ms + max(SHIFTS_MS))
-                    off_ms, moved_ms = (float(abs(DELAYS_MS[best] - own_ms - late)) for late in (late_ms, 0.0))
-                    yield Look(take.person, kind, length_s, off_ms, moved_ms, float(curve[best]))
+                    away_ms = float(DELAYS_MS[best] - own_ms)
+                    yield Look(take.person, kind, length_s, abs(away_ms - late_ms), abs(away_ms), float(curve[best]))
 
 
 def _sounds(
@@ -92,39 +92,48 @@ def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) ->
     }
 
 
+_People = Sequence[dict[str, np.ndarray]]
+"""Of each person, by kind of sound, (windows, 3): error, distance from the source's own delay, agreement."""
+
+
 def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
-    people = [[look for look in chosen if look.person == person] for person in sorted({look.person for look in chosen})]
+    people: list[dict[str, np.ndarray]] = []
+    for person in sorted({look.person for look in chosen}):
+        mine = [look for look in chosen if look.person == person]
+        told_of = {kind: [look for look in mine if look.kind == kind] for kind in {look.kind for look in mine}}
+        people.append(
+            {k: np.array([(x.error_ms, x.away_ms, x.agreement) for x in some]) for k, some in told_of.items()}
+        )
     told: dict[str, Any] = {"people": len(people), "windows": sum(look.kind == "sync" for look in chosen)}
     told["delay right"] = _interval(people, lambda some: _share_right(some, "sync"))
-    for shift_ms in SHIFTS_MS:
-        kind = str(shift_ms)
+    present = {look.kind for look in chosen}
+    for kind in (str(shift_ms) for shift_ms in SHIFTS_MS if str(shift_ms) in present):
         told[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
-        told[f"{kind} ms: AUC"] = _interval(
-            people, lambda some, kind=kind: _auc(some, kind, lambda look: -look.away_ms)
-        )
+        told[f"{kind} ms: AUC"] = _interval(people, lambda some, kind=kind: 1 - _auc(some, kind, 1))
     for kind in ("same", "other"):
-        name = f"wrong sound, {kind} speaker: AUC"
-        told[name] = _interval(people, lambda some, kind=kind: _auc(some, kind, lambda look: look.agreement))
+        if kind not in present:  # nobody speaks long enough
+            continue
+        told[f"wrong sound, {kind} speaker: AUC"] = _interval(people, lambda some, kind=kind: _auc(some, kind, 2))
     return told
 
 
-def _share_right(people: Sequence[Sequence[Look]], kind: str) -> float:
+def _share_right(people: _People, kind: str) -> float:
     """Share of delays that are right, each person counting the same."""
-    right = [[look.error_ms <= RIGHT_MS for look in looks if look.kind == kind] for looks in people]
-    return float(np.mean([np.mean(found) for found in right if found])) if any(right) else float("nan")
+    right = [float((found[kind][:, 0] <= RIGHT_MS).mean()) for found in people if kind in found]
+    return float(np.mean(right)) if right else float("nan")
 
 
-def _auc(people: Sequence[Sequence[Look]], kind: str, score: Callable[[Look], float]) -> float:
-    """Chance that a window in sync scores more than one of another kind; a tie is half."""
-    own, wrong = (
-        np.array([score(look) for looks in people for look in looks if look.kind == k]) for k in ("sync", kind)
-    )
-    if not len(own) or not len(wrong):
+def _auc(people: _People, kind: str, column: int) -> float:
+    """Chance that a window in sync has more in a column than one of another kind; a tie is half."""
+    own, wrong = ([found[k][:, column] for found in people if k in found] for k in ("sync", kind))
+    if not own or not wrong:
         return float("nan")
-    return float((own[:, None] > wrong).mean() + 0.5 * (own[:, None] == wrong).mean())
+    ordered, own = np.sort(np.concatenate(wrong)), np.concatenate(own)
+    below = np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right")
+    return float(below.mean() / 2 / len(ordered))
 
 
-def _interval(people: Sequence[Sequence[Look]], measure: Callable[[Sequence[Sequence[Look]]], float]) -> list[float]:
+def _interval(people: _People, measure: Callable[[_People], float]) -> list[float]:
     """The measure, and the 2.5th and 97.5th percentile of what it is for people drawn anew."""
     random = np.random.default_rng(0)
     drawn = [

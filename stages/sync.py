@@ -27,9 +27,9 @@ class SyncConfig:
     max_offset_ms: int = 600  # searched on both sides
     min_correct_ms: int = 60  # what is found is right to 40 ms: moving the sound by less would add as much as it takes
     max_correct_ms: int = 240  # six frames, as LatentSync; what is further apart was put together by someone else
-    min_correct_conf: float = 3.5  # the embedded expert's; unrelated sound has so much in 1 of 50 clips
+    min_correct_conf: float = 3.5  # the embedded expert's; under 1 % of 3 s windows with wrong sound reach it
     max_drift_ms: int = 80  # between a clip's halves: two frames; a delay that moves is not taken out
-    min_half_ms: int = 3000  # of a half: in less than 3 s one in fourteen delays is found in a wrong place
+    min_half_ms: int = 3000  # of a half: in 3 s one in nine delays is found in a wrong place, in 2 s one in five
     device: str = "auto"  # of SyncNet: cpu, cuda or auto
 
 
