@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -222,14 +221,15 @@ def test_finalize_without_a_run_says_what_to_do(tmp_path, capsys):
 
 
 def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
-    """Ctrl-C from another folder, once the first part is written; the same command then gives the same data set."""
+    """Ctrl-C from another folder, once the first source is judged; the same command then gives the same data set."""
     stopped = tmp_path / "out"
     command = [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, stopped)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not list((stopped / "parts").glob("part-*.parquet")):
-            time.sleep(0.2)
+        assert process.stdout is not None
+        while "dropped" not in (line := process.stdout.readline()) or "dropped 0" in line:
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == run.INTERRUPTED, stderr
     assert "run the same command again" in stderr
     assert run.main(_command(corpus, stopped)) == 0
