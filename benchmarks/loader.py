@@ -3,9 +3,9 @@
     pip install --no-deps --target LIBS webdataset mosaicml-streaming brotli python-snappy cramjam zstd catalogue
     PYTHONPATH=LIBS python -m benchmarks.loader --data OUT/shards [--samples 4000] [--workers 2]
 
-All four are written from the same clips (each several times), only what the editor reads, and read one after the other, `--rounds` times in
-turn, each in a process of its own. A GPU's appetite is counted, not measured: the floating-point operations of a
-training step of `joygen.yaml`, at the share of an H100's peak that a step may reach.
+All four are written from the same clips (each several times), only what the editor reads, and read one after the
+other, `--rounds` times in turn, each in a process of its own. A GPU's appetite is counted, not measured: the
+operations of a training step of `joygen.yaml`, at the share of an H100's peak that a step may reach.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class LoaderConfig:
     min_reference_frames: int = 5  # distance of the reference frame from the target
     audio_steps: int = 10  # of 20 ms, centred on the frame
     audio_layers: int = 5  # encoder layers side by side in the shards; one token each
-    draws_per_visit: int = 32  # samples drawn from a clip each time it is read
+    draws_per_visit: int = 64  # samples drawn from a clip each time it is read
     pool_clips: int = 64  # clips whose samples are shuffled together
     cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 5-10 MB each
     window_frames: int = 75  # a2m: frames of a training sequence

@@ -41,8 +41,8 @@ from stages.depth import decode_depth
 
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
 MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper")
-OPEN_CLIPS = 16
-"""Clips that a process has at hand itself; the others are mapped anew from the cache in a fraction of a millisecond."""
+OPEN_CLIPS = 128
+"""Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
 MOUTH_MARGIN_PX = 8
 """How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
 
@@ -104,10 +104,18 @@ class Clip:
         return _matrix(self._table["pose"])
 
     def face_jpeg(self, frame: int) -> pa.Buffer:
-        return self._table["face_jpeg"][0].values[frame].as_buffer()
+        return self._jpegs[frame].as_buffer()
 
     def depth_png(self, frame: int) -> pa.Buffer:
-        return self._table["depth"][0].values[frame].as_buffer()
+        return self._pngs[frame].as_buffer()
+
+    @cached_property
+    def _jpegs(self) -> pa.BinaryArray:
+        return self._table["face_jpeg"][0].values
+
+    @cached_property
+    def _pngs(self) -> pa.BinaryArray:
+        return self._table["depth"][0].values
 
     def face(self, frame: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
