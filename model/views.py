@@ -35,7 +35,7 @@ def audio_window(
         frame_idx: at 25 fps.
     """
     first = frame_idx * STEPS_PER_FRAME - (steps - STEPS_PER_FRAME) // 2
-    inside = 0 <= first and first + steps <= len(features)
+    inside = first >= 0 and first + steps <= len(features)
     chosen = slice(first, first + steps) if inside else np.arange(first, first + steps).clip(0, len(features) - 1)
     return features[chosen].reshape(steps * layers, -1).astype(np.float32)
 
