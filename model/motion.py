@@ -26,11 +26,16 @@ class FaceMotion:
         self._focal_px = np.full((len(track.boxes), 2), 1.0)
         self._pose = np.zeros((len(track.boxes), 6), np.float32)
         self._identity = np.zeros((len(track.boxes), len(self._model.identity)), np.float32)
+        self._expression = np.zeros((len(track.boxes), len(self._model.expression)), np.float32)
         config = GeometryConfig(model=geometry_model)
         for run in track.runs():
             self._focal_px[run] = crop_focal_px(track.boxes[run].astype(np.float64))
             fit = fit_landmarks(self._model, track.points[run], self._focal_px[run], config)
-            self._pose[run], self._identity[run] = fit.pose, fit.id_coeff
+            self._pose[run], self._identity[run], self._expression[run] = fit.pose, fit.id_coeff, fit.exp_coeff
+
+    def expression(self, frame: int) -> Float[np.ndarray, " e"]:
+        """The expression that frame `frame` of the video itself shows."""
+        return self._expression[frame]
 
     def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
         """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""

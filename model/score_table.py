@@ -74,14 +74,8 @@ def markdown(result: dict[str, Any]) -> str:
 
 def print_table(result: dict[str, Any], console: Console) -> None:
     """On its side, for a terminal's width; published columns have a number, and their source stands below."""
-    numbers = [f"[{number + 1}]" for number in range(len(PUBLISHED))]
     *published, real, ours = (row[1:] for row in rows_of(result))
-    shown = Table(
-        "",
-        "real video",
-        "ours",
-        *(f"{p.method} {n}".replace("[", "\\[") for p, n in zip(PUBLISHED, numbers, strict=True)),
-    )
+    shown = Table("", "real video", "ours", *(f"{row.method} ({number})" for number, row in enumerate(PUBLISHED, 1)))
     for title, *cells in zip(COLUMNS.values(), real, ours, *published, strict=True):
         shown.add_row(title, *cells)
     console.print(shown)

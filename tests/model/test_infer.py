@@ -12,8 +12,10 @@ import torch
 
 from model.compose import blend_mask
 from model.config import TrainConfig
+from model.dubber import Dubber, sound_time_s
 from model.editor import Editor
-from model.infer import Dubber, InferConfig, dub, play, sound_time_s, to_and_fro
+from model.infer import InferConfig, dub
+from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face, runs_of
