@@ -4,7 +4,7 @@
 
 The result is as long as the sound: a longer video is cut, a shorter one runs to and fro, or ends with `--loop stop`.
 Frames without a face pass through. Two passes over the video: the first follows the face, the second edits frame by
-frame; what grows with the length is a sound's 64 kB a second and a face's 12 kB a frame of the video.
+frame; memory grows by a sound's 64 kB a second and, in a temporary file, by a face's 6 kB a frame of the video.
 
 Every result says that it was made: to the eye, in the container's comment, and by C2PA (`model/provenance.py`).
 """

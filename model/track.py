@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from tempfile import TemporaryFile
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -20,6 +21,10 @@ MIN_RUN_FRAMES = 5
 LOOKS_PER_S = 5
 """How often all faces of the picture are searched; it costs twice what following one does."""
 GREY = 128
+CHUNK_FRAMES = 1500
+"""Worked on at once, so that memory does not grow with the video."""
+CONTEXT_FRAMES = 50
+"""To either side of a chunk: boxes are smoothed over 45 frames, and are the same as those of the whole."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class FaceTrack:
     Args:
         found: (T,) whether a frame has a face that is edited.
         boxes: (T, 4) crop boxes in source pixels, smoothed over each run of frames with a face.
-        points: (T, 478, 3) landmarks in crop pixels.
+        points: (T, 478, 3) landmarks in crop pixels, in a temporary file.
         max_faces: most faces seen at once.
     """
 
@@ -46,6 +51,13 @@ def runs_of(found: Bool[np.ndarray, " t"]) -> list[slice]:
     """Stretches of frames in a row with a face."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]).astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def chunks_of(run: slice, context: int) -> list[tuple[int, slice, int]]:
+    """A run in chunks, each with where it and its context begin and end."""
+    starts = range(run.start, run.stop, CHUNK_FRAMES)
+    chunks = [slice(start, min(start + CHUNK_FRAMES, run.stop)) for start in starts]
+    return [(max(run.start, c.start - context), c, min(run.stop, c.stop + context)) for c in chunks]
 
 
 class OneOfSeveral:
@@ -104,23 +116,27 @@ def follow_face(
     Args:
         place: which face, where there are several: 0 for the largest, n for the n-th from the left.
     """
-    seen: list[np.ndarray | None] = []
+    seen: list[bool] = []
     finder = FaceFinder(weights)
+    nowhere = np.zeros((NUM_LANDMARKS, 3), np.float32)
     others, every = OneOfSeveral(finder, place), max(1, round(fps / LOOKS_PER_S))
-    with LandmarkDetector(weights, finder) as detector:
+    with TemporaryFile() as file, LandmarkDetector(weights, finder) as detector:
         for i, rgb in enumerate(frames):
             if i % every == 0:
                 others.look(rgb)
             face = detector(others.show(rgb), float(i / fps))
             others.follow(None if face is None else face.points)
-            seen.append(None if face is None else face.points)
-    found = np.array([points is not None for points in seen], bool)
+            seen.append(face is not None)
+            file.write((nowhere if face is None else face.points).tobytes())
+        file.flush()
+        points = np.memmap(file, np.float32, "r+", shape=(len(seen), *nowhere.shape)) if seen else nowhere[None, :0]
+    found = np.array(seen, bool)
     for run in runs_of(found):
         found[run] = run.stop - run.start >= MIN_RUN_FRAMES
     boxes = np.zeros((len(seen), 4), np.float32)
-    points = np.zeros((len(seen), NUM_LANDMARKS, 3), np.float32)
-    for run in runs_of(found):
-        stretch = np.stack([p for p in seen[run] if p is not None])
-        boxes[run] = crop_boxes(stretch)
-        points[run] = to_crop(stretch, boxes[run])
+    chunks = [chunk for run in runs_of(found) for chunk in chunks_of(run, CONTEXT_FRAMES)]
+    for first, chunk, last in chunks:
+        boxes[chunk] = crop_boxes(points[first:last])[chunk.start - first : chunk.stop - first]
+    for _, chunk, _ in chunks:
+        points[chunk] = to_crop(points[chunk], boxes[chunk])
     return FaceTrack(found, boxes, points, others.max_faces)

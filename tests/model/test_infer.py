@@ -19,7 +19,7 @@ from model.motion import FaceMotion
 from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts
-from model.track import follow_face, runs_of
+from model.track import chunks_of, follow_face, runs_of
 from pipeline.config import ConfigError
 from pipeline.records import Dropped, DropReason
 from pipeline.weights import WeightStore
@@ -165,6 +165,21 @@ def test_one_of_several_faces_is_followed(frames, weights):
         track = follow_face(both, FPS, weights, place)
         assert track.found.all() and track.max_faces == 2
         assert np.abs(track.boxes[:, [0, 2]].mean(axis=1) - middle).max() < 60
+
+
+def test_long_videos_are_worked_on_in_chunks(frames, weights, monkeypatch):
+    """With the context that smoothing needs, chunks give the very same boxes; heads fade from one fit to the next."""
+    whole = follow_face(frames[:18], FPS, weights)
+    heads = [FaceMotion(whole, "cc0")]
+    monkeypatch.setattr("model.track.CHUNK_FRAMES", 7)
+    chunked = follow_face(frames[:18], FPS, weights)
+    np.testing.assert_array_equal(whole.boxes, chunked.boxes)
+    np.testing.assert_array_equal(whole.points, chunked.points)
+    assert [chunk for _, chunk, _ in chunks_of(slice(2, 18), 3)] == [slice(2, 9), slice(9, 16), slice(16, 18)]
+    heads.append(FaceMotion(chunked, "cc0"))
+    neutral = np.zeros(52, np.float32)
+    a, b = ([head.depth(i, neutral).astype(int) for i in range(18)] for head in heads)
+    assert max(np.abs(x - y)[(x > 0) & (y > 0)].mean() for x, y in zip(a, b, strict=True)) < 4  # half a mm is 1
 
 
 def test_colours_meet_at_the_rim_and_do_not_flicker(frames, weights):
