@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import ConfigError
 from pipeline.storage import write_text
 
 KEY, CHAIN = "key.pem", "chain.pem"
@@ -43,6 +44,8 @@ def sign(source: Path, target: Path, statement: dict[str, Any], folder: Path) ->
 
     Args:
         folder: holds `key.pem` and `chain.pem`; they are made where there are none.
+    Raises:
+        ConfigError: the key and the chain are no use.
     """
     import c2pa
 
@@ -61,25 +64,38 @@ def sign(source: Path, target: Path, statement: dict[str, Any], folder: Path) ->
             {"label": "org.kouxing.made", "data": statement},
         ],
     }
-    info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=chain, private_key=key, ta_url=None)
-    with (
-        c2pa.Signer.from_info(info) as signer,
-        c2pa.Builder(manifest) as builder,
-        source.open("rb") as read,
-        target.open("w+b") as written,
-    ):
-        builder.sign(signer, MIME, read, written)
+    try:
+        info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=chain, private_key=key, ta_url=None)
+        with (
+            c2pa.Signer.from_info(info) as signer,
+            c2pa.Builder(manifest) as builder,
+            source.open("rb") as read,
+            target.open("w+b") as written,
+        ):
+            builder.sign(signer, MIME, read, written)
+    except c2pa.C2paError as error:
+        raise ConfigError(f"{folder}: {error}. Take its files away, and new ones are made") from error
 
 
 def read_credentials(path: Path) -> Credentials | None:
-    """What the file's manifest says, None where there is none."""
+    """What the file's manifest says, None where there is none, or the file is no MP4.
+
+    Raises:
+        ValueError: there is one that cannot be read.
+    """
     import c2pa
 
     try:
-        with path.open("rb") as file, c2pa.Reader(MIME, file) as reader:
-            store = json.loads(reader.json())
+        with path.open("rb") as file:
+            if file.read(8)[4:] != b"ftyp":
+                return None
+            file.seek(0)
+            with c2pa.Reader(MIME, file) as reader:
+                store = json.loads(reader.json())
     except c2pa.C2paError.ManifestNotFound:  # pyright: ignore[reportAttributeAccessIssue]
         return None
+    except c2pa.C2paError as error:
+        raise ValueError(f"the C2PA manifest of {path} cannot be read: {error}") from error
     manifest = store["manifests"][store["active_manifest"]]
     problems = {status["code"] for status in store.get("validation_status", [])}
     made = [a["data"] for a in manifest["assertions"] if a["label"] == "org.kouxing.made"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.credentials import KEY, read_credentials
+from model.credentials import CHAIN, KEY, read_credentials, sign
 from model.infer import InferConfig, dub
 from model.provenance import MARK, VisibleMark, main, read_comment
+from pipeline.config import ConfigError
 from pipeline.weights import WeightStore
 from stages.media import decode_video, write_video
 from tests.talking import moving_photo, untrained_editor
@@ -71,6 +72,13 @@ def test_a_changed_file_is_found_out(folder: Path, tmp_path: Path):
     (tmp_path / "changed.mp4").write_bytes(content)
     signed = read_credentials(tmp_path / "changed.mp4")
     assert signed is not None and not signed.intact
+
+
+def test_a_key_that_is_none_is_named(folder: Path, tmp_path: Path):
+    for name in (KEY, CHAIN):
+        (tmp_path / name).write_text("no key")
+    with pytest.raises(ConfigError, match="Take its files away"):
+        sign(folder / "plain.mp4", tmp_path / "y.mp4", {}, tmp_path)
 
 
 def test_coding_it_anew_leaves_the_mark_that_is_seen(folder: Path, tmp_path: Path):
