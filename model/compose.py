@@ -17,6 +17,10 @@ MARGIN_PX = 6
 FEATHER_PX = 5.0
 MAX_COLOUR_SHIFT = 12.0
 """A larger difference at the rim is not light but content."""
+FOLLOW = 0.15
+"""Share of a frame's own shift in the one that is used: light changes over seconds, and what is quicker is flicker."""
+MAX_STEP = 6.0
+"""A shift that differs by more, in levels of 255, is another scene's, and is taken at once."""
 
 
 def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
@@ -36,30 +40,41 @@ def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
     return soft
 
 
-def match_colour(
+def colour_shift(
     edited: UInt8[np.ndarray, "h w 3"], source: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The edited crop shifted so that its mean colour on the mask's rim is the source's."""
+) -> Float[np.ndarray, "3"]:
+    """What must be added to the edited crop so that its mean colour on the mask's rim is the source's."""
     rim = (mask > 0.02) & (mask < 0.6)
     if not rim.any():
-        return edited
-    shift = np.clip((source[rim].astype(np.float32) - edited[rim]).mean(0), -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT)
-    return np.clip(np.rint(edited + shift), 0, 255).astype(np.uint8)
+        return np.zeros(3, np.float32)
+    return np.clip((source[rim].astype(np.float32) - edited[rim]).mean(0), -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT)
 
 
-def compose(
-    frame: UInt8[np.ndarray, "fh fw 3"],
-    crop: UInt8[np.ndarray, "h w 3"],
-    edited: UInt8[np.ndarray, "h w 3"],
-    box: Float[np.ndarray, "4"],
-    points: Float[np.ndarray, "p xyz"],
-) -> UInt8[np.ndarray, "fh fw 3"]:
-    """A frame with its mouth replaced; every pixel outside the crop's mask stays as it is.
+class Composer:
+    """Puts mouths back, frame after frame, with colours that meet those around them and do not flicker."""
 
-    Args:
-        crop: the frame's own crop.
-        box: the crop's box in the frame, xyxy in pixels.
-        points: landmarks in crop pixels.
-    """
-    mask = blend_mask(points)
-    return paste_face(frame, match_colour(edited, crop, mask), box, mask)
+    def __init__(self) -> None:
+        self.shift: Float[np.ndarray, "3"] | None = None
+
+    def __call__(
+        self,
+        frame: UInt8[np.ndarray, "fh fw 3"],
+        crop: UInt8[np.ndarray, "h w 3"],
+        edited: UInt8[np.ndarray, "h w 3"],
+        box: Float[np.ndarray, "4"],
+        points: Float[np.ndarray, "p xyz"],
+    ) -> UInt8[np.ndarray, "fh fw 3"]:
+        """A frame with its mouth replaced; every pixel outside the crop's mask stays as it is.
+
+        Args:
+            crop: the frame's own crop.
+            box: the crop's box in the frame, xyxy in pixels.
+            points: landmarks in crop pixels.
+        """
+        mask = blend_mask(points)
+        wanted = colour_shift(edited, crop, mask)
+        if self.shift is None or np.abs(wanted - self.shift).max() > MAX_STEP:
+            self.shift = wanted
+        self.shift = self.shift + FOLLOW * (wanted - self.shift)
+        matched = np.clip(np.rint(edited + self.shift), 0, 255).astype(np.uint8)
+        return paste_face(frame, matched, box, mask)

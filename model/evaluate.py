@@ -1,9 +1,11 @@
-"""Measure an editor on clips it has the truth of.
+"""Measure an editor on clips it has the truth of, or finished videos against real ones.
 
     python -m model.evaluate --run RUN --data OUT/shards --split test --out eval.json
+    python -m model.evaluate --pairs REAL_FOLDER MADE_FOLDER --out eval.json
 
-Every clip's first seconds are edited with their own sound and depth and a reference frame half a clip away, then judged
-by the same detectors as the real frames, whose row stands beside: the protocol moves such numbers more than models do.
+Of shards, every clip's first seconds are edited with their own sound and depth and a reference frame half a clip away;
+of pairs, the videos are taken as they are. Both are judged by the same detectors as the real frames, whose row stands
+beside: the protocol moves such numbers more than models do. A table in Markdown is written next to the JSON.
 """
 
 from __future__ import annotations
@@ -11,31 +13,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from rich.console import Console
-from rich.table import Table
+from torch import nn
 
 from model.config import TrainConfig
 from model.data import Clip, ClipTable, DataError
-from model.editor import Editor, to_bytes
-from model.metrics import FID_UNAVAILABLE, cosine, lip_distance, psnr_db, ssim
+from model.editor import to_bytes
+from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, default_device, mean_scores
+from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
+from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
 from model.views import audio_window
 from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
 from pipeline.storage import as_path, local_path, write_text
+from pipeline.weight_files import WEIGHTS
 from pipeline.weights import MissingWeights, WeightStore
-from stages.faces import FaceFinder
-from stages.identity import IdentityChecker, IdentityConfig
-from stages.landmarks import LandmarkDetector
-from stages.sync import SyncConfig, SyncMeasurer
 
 COLUMNS = (
     *("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper", "audio_pcm16"),
@@ -55,24 +56,19 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """One clip, or the mean of several. None: no face was found in the frames, so it cannot be said."""
+class Comparison:
+    """A clip as it was made, and as it is."""
 
-    row_id: str
-    psnr_db: float | None
-    ssim: float | None
-    lip_distance_pct: float | None
-    csim: float | None
-    sync_conf: float | None
-    av_offset_ms: float | None
-    found_ratio: float
+    name: str
+    output: Shown
+    truth: Shown
 
 
 @torch.no_grad()
 def edit_clip(
-    editor: Editor, settings: TrainConfig, clip: Clip, num_frames: int, config: EvaluateConfig
+    editor: nn.Module, settings: TrainConfig, clip: Clip, num_frames: int, config: EvaluateConfig
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """A clip's frames edited with its own sound."""
+    """A clip's frames edited with its own sound; where the editor gives lower halves, under the real upper ones."""
     loader, device = settings.loader, next(editor.parameters()).device
     out: list[np.ndarray] = []
     for start in range(0, num_frames, config.batch_size):
@@ -82,86 +78,35 @@ def edit_clip(
         windows = [audio_window(clip.whisper, i, loader.audio_steps, loader.audio_layers) for i in heard]
         nothing = np.zeros((CROP_PX, CROP_PX), np.uint8)
         depths = [clip.depth(i) if config.use_depth else nothing for i in chosen]
+        faces = np.stack([clip.face(i) for i in chosen])
         batch = {
-            "target": torch.from_numpy(np.stack([clip.face(i) for i in chosen]).transpose(0, 3, 1, 2).copy()),
+            "target": torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()),
             "reference": torch.from_numpy(np.stack([clip.face(i) for i in references]).transpose(0, 3, 1, 2).copy()),
             "depth": torch.from_numpy(np.stack(depths)[:, None]),
             "audio": torch.from_numpy(np.stack(windows)),
         }
-        image = editor({name: value.to(device) for name, value in batch.items()}).image
-        out.append(to_bytes(image).permute(0, 2, 3, 1).cpu().numpy())
+        image = to_bytes(editor({name: value.to(device) for name, value in batch.items()}).image)
+        painted = image.permute(0, 2, 3, 1).cpu().numpy()
+        out.append(np.concatenate([faces[:, : CROP_PX - painted.shape[1]], painted], axis=1))
     return np.concatenate(out)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Frames, and the landmarks found in each in crop pixels; None where there was no face."""
-
-    frames: UInt8[np.ndarray, "t h w 3"]
-    points: list[Float[np.ndarray, "p xyz"] | None]
-
-
-class Judge:
-    """Detectors that look at frames without knowing who made them."""
-
-    def __init__(self, weights: WeightStore) -> None:
-        self._weights = weights
-        self._identity = IdentityChecker(IdentityConfig(), weights)
-        self.sync = SyncMeasurer(SyncConfig(), weights)
-
-    def look(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Seen:
-        """Find landmarks in each crop, its rim drawn out: detectors want room around a face."""
-        room = CROP_PX // 2
-        points: list[np.ndarray | None] = []
-        with LandmarkDetector(self._weights, FaceFinder(self._weights)) as detector:
-            for i, rgb in enumerate(frames):
-                wide = cv2.copyMakeBorder(rgb, room, room, room, room, cv2.BORDER_REPLICATE)
-                face = detector(wide, i / CLIP_FPS)
-                points.append(None if face is None else face.points - np.array([room, room, 0], np.float32))
-        return Seen(frames, points)
-
-    def embedding(self, frames: UInt8[np.ndarray, "t h w 3"], clip: Clip) -> Float[np.ndarray, " d"]:
-        """ArcFace of the frames, placed by the real clip's landmarks."""
-        jpegs = [cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes() for rgb in frames]
-        boxes = clip.matrix("crop_box_xyxy_px")[: len(frames)]
-        row = {"face_jpeg": jpegs, "landmarks": clip.landmarks[: len(frames)], "crop_box_xyxy_px": boxes}
-        return self._identity(row)["face_embedding"]
-
-
-def score(judge: Judge, output: Seen, truth: Seen, clip: Clip, name: str) -> Scores:
-    """Judge one clip; `output` may be the truth itself, for the real video's row."""
-    real, mine = output is truth, output.points
-    both = [(a, b) for a, b in zip(mine, truth.points, strict=True) if a is not None and b is not None]
-    distance = None if real or not both else lip_distance(*(np.stack(side) for side in zip(*both, strict=True)))
-    sync: dict[str, Any] = {}
-    if all(points is not None for points in mine):
-        audio = clip.array("audio_pcm16")[: len(mine) * AUDIO_RATE_HZ // CLIP_FPS]
-        points, boxes = np.stack([p for p in mine if p is not None]), clip.matrix("crop_box_xyxy_px")[: len(mine)]
-        sync = judge.sync.measure({"landmarks": points, "crop_box_xyxy_px": boxes, "audio_pcm16": audio})
-    ours, theirs = (seen.frames[:, CROP_PX // 2 :] for seen in (output, truth))
-    return Scores(
-        row_id=name,
-        psnr_db=None if real else psnr_db(ours, theirs),
-        ssim=None if real else ssim(ours, theirs),
-        lip_distance_pct=distance,
-        csim=None if real else cosine(judge.embedding(output.frames, clip), judge.embedding(truth.frames, clip)),
-        sync_conf=sync.get("sync_conf"),
-        av_offset_ms=sync.get("av_offset_ms"),
-        found_ratio=sum(points is not None for points in mine) / len(mine),
-    )
-
-
-def mean_scores(scores: list[Scores], name: str) -> Scores:
-    """Means over the clips that have the number."""
-    values = {}
-    for key in asdict(scores[0]):
-        known = [v for s in scores if key != "row_id" and (v := getattr(s, key)) is not None]
-        values[key] = float(np.mean(known)) if known else None
-    return Scores(**{**values, "row_id": name})
+def _shards_comparisons(
+    editor: nn.Module, settings: TrainConfig, table: ClipTable, config: EvaluateConfig
+) -> Iterable[Comparison]:
+    for idx in range(min(len(table), config.max_clips)):
+        clip = table.clip(idx)
+        num_frames = min(clip.num_frames, config.max_frames)
+        boxes, points = clip.matrix("crop_box_xyxy_px")[:num_frames], clip.landmarks[:num_frames]
+        pcm16 = clip.array("audio_pcm16")[: num_frames * AUDIO_RATE_HZ // CLIP_FPS]
+        real = np.stack([clip.face(i) for i in range(num_frames)])
+        made = edit_clip(editor, settings, clip, num_frames, config)
+        shown = [Shown(frames, boxes, points, pcm16) for frames in (made, real)]
+        yield Comparison(table.clips[idx].row_id, shown[0], shown[1])
 
 
 def evaluate(
-    trained: tuple[Editor, TrainConfig, DataFacts],
+    trained: tuple[nn.Module, TrainConfig, DataFacts],
     data: str,
     split: str,
     weights: WeightStore,
@@ -170,6 +115,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of a split: overall and per clip, ours and the real video's.
 
+    Args:
+        trained: what `load_trained` gives, or any module that takes the editor's batch and gives `.image`, a whole face
+            or its lower half.
     Raises:
         DataError: no clip of the split is long enough, or it has other features than the editor was trained on.
     """
@@ -177,69 +125,119 @@ def evaluate(
     table = ClipTable(data, split, COLUMNS, MIN_FRAMES)
     if table.whisper_model != facts.whisper_model:
         raise DataError(f"the shards hold {table.whisper_model}, the editor was trained on {facts.whisper_model}")
-    judge, progress = Judge(weights), progress or Progress(active=False)
+    number = min(len(table), config.max_clips)
+    judge = Judge(weights, str(next(editor.parameters()).device))
+    protocol = {
+        "split": split,
+        **asdict(config),
+        "made frames": "as the network gives them, not blended into the video",
+        "codec": "the real frames are the shards' JPEG crops, the made ones not coded; sound is PCM",
+        "reference": "half a clip away",
+        "crop": "256 px by smoothed landmark boxes",
+        "syncnet pictures": "224 px out of the crops, their rim drawn out",
+    }
+    comparisons = _shards_comparisons(editor, settings, table, config)
+    return _judged(judge, comparisons, number, protocol, progress)
+
+
+def evaluate_pairs(
+    pairs: list[Pair],
+    weights: WeightStore,
+    config: EvaluateConfig,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores of finished videos against the real ones that they were made of.
+
+    Raises:
+        Dropped: a video cannot be read, has no sound, or shows no face for two seconds.
+    """
+    chosen = pairs[: config.max_clips]
+    protocol = {
+        "max_frames": config.max_frames,
+        "codec": ", ".join(sorted({codec for pair in chosen for codec in pair.codecs()})),
+        "crop": "256 px by smoothed landmark boxes of the real video, for both",
+        "syncnet pictures": "224 px out of the video by the landmarks' bounds, cut as syncnet_python cuts S3FD's",
+    }
+    comparisons = (Comparison(pair.name, *show_pair(pair, weights, config.max_frames, MIN_FRAMES)) for pair in chosen)
+    return _judged(Judge(weights, device), comparisons, len(chosen), protocol, progress)
+
+
+def _judged(
+    judge: Judge, comparisons: Iterable[Comparison], number: int, protocol: dict[str, Any], progress: Progress | None
+) -> dict[str, Any]:
+    progress = progress or Progress(active=False)
     ours: list[Scores] = []
     real: list[Scores] = []
-    number = min(len(table), config.max_clips)
+    lengths: list[int] = []
     with progress:
-        for idx in range(number):
-            clip, name = table.clip(idx), table.clips[idx].row_id
-            num_frames = min(clip.num_frames, config.max_frames)
-            truth = judge.look(np.stack([clip.face(i) for i in range(num_frames)]))
-            output = judge.look(edit_clip(editor, settings, clip, num_frames, config))
-            ours.append(score(judge, output, truth, clip, name))
-            real.append(score(judge, truth, truth, clip, name))
-            progress.show("evaluate", idx + 1, (idx + 1) / number, {})
+        for done, clip in enumerate(comparisons):
+            truth, output = judge.look(clip.truth), judge.look(clip.output)
+            ours.append(judge.score(output, truth, clip.name))
+            real.append(judge.score(truth, truth, clip.name))
+            judge.gather(clip.output, clip.truth)
+            lengths.append(len(clip.truth.frames))
+            progress.show("evaluate", done + 1, (done + 1) / number, {})
+    fid = judge.fid()
     return {
         "protocol": {
-            "split": split,
+            **protocol,
             "clips": number,
-            **asdict(config),
-            "pixels": "lower half of the 256 px crop",
-            "reference": "half a clip away",
-            "sync": "kouxing lip-sound expert (not SyncNet)",
-            "csim": "InsightFace w600k_mbf",
+            "length_s": f"{min(lengths) / CLIP_FPS:.1f} to {max(lengths) / CLIP_FPS:.1f}",
+            "fps": CLIP_FPS,
+            "sound_hz": AUDIO_RATE_HZ,
+            "pixels": "PSNR, SSIM and LPIPS of the crop's lower half, FID of all of it",
+            "own sync": f"{judge.sync_expert} (not SyncNet, not LSE)",
+            "LSE": LSE_PROTOCOL,
+            "csim": "InsightFace w600k_mbf, mean of 8 frames",
+            "weights": ", ".join(f"{n} {(WEIGHTS[n].sha256 or '')[:8]}" for n in ("inception", "alexnet", "syncnet")),
         },
-        "ours": asdict(mean_scores(ours, "ours")),
-        "real": asdict(mean_scores(real, "real video")),
-        "fid": {"value": None, "why": FID_UNAVAILABLE},
+        "ours": asdict(mean_scores(ours, "ours")) | {"fid": fid["value"]},
+        "real": asdict(mean_scores(real, "real video")) | {"fid": None},
+        "fid": fid,
+        "absent": judge.absent,
         "clips": [{"ours": asdict(a), "real": asdict(b)} for a, b in zip(ours, real, strict=True)],
     }
 
 
-def print_table(result: dict[str, Any], console: Console) -> None:
-    names = [name for name in result["ours"] if name != "row_id"]
-    table = Table("", *names)
-    for key in ("real", "ours"):
-        cells = ["-" if (value := result[key][name]) is None else f"{value:.3f}" for name in names]
-        table.add_row(result[key]["row_id"], *cells)
-    console.print(table)
-    console.print(f"FID: {result['fid']['why']}", markup=False)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor on a split.")
-    parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
-    parser.add_argument("--data", required=True, help="shards folder, or s3://bucket/folder/shards")
+    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor, or made videos.")
+    parser.add_argument("--run", type=local_path, help="a run of python -m model.train, with --data")
+    parser.add_argument("--data", help="shards folder, or s3://bucket/folder/shards")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--out", type=as_path, required=True, help="the .json to write")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--pairs",
+        type=local_path,
+        nargs="+",
+        metavar="PATH",
+        help="a folder of real videos and one of "
+        "made ones with the same names, or a CSV with the columns real and made",
+    )
+    parser.add_argument("--out", type=as_path, required=True, help="the .json to write; the table goes beside it")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument("--max-clips", type=int, default=EvaluateConfig.max_clips)
     parser.add_argument("--max-frames", type=int, default=EvaluateConfig.max_frames, help="of a clip")
     parser.add_argument("--no-depth", action="store_true", help="ablation: without depth")
     parser.add_argument("--wrong-audio", action="store_true", help="ablation: the sound of another moment")
     given = parser.parse_args(arguments)
+    if bool(given.pairs) == bool(given.run and given.data):
+        parser.error("give --run and --data, or --pairs")
     config = EvaluateConfig(
         given.max_clips, given.max_frames, use_depth=not given.no_depth, wrong_audio=given.wrong_audio
     )
     weights = WeightStore.from_environment()
     try:
-        trained: Any = load_trained(given.run, "editor", weights, given.device)
-        result = evaluate(trained, given.data, given.split, weights, config, Progress(active=True))
-    except (ConfigError, DataError, MissingWeights) as error:
+        if given.pairs:
+            pairs = find_pairs(given.pairs)
+            result = evaluate_pairs(pairs, weights, config, given.device, Progress(active=True))
+        else:
+            trained: Any = load_trained(given.run, "editor", weights, given.device)
+            result = evaluate(trained, given.data, given.split, weights, config, Progress(active=True))
+    except (ConfigError, DataError, Dropped, MissingWeights, PairsError) as error:
         print(f"model.evaluate: {error}", file=sys.stderr)
         return 2
-    write_text(given.out, json.dumps(result, indent=1))
+    write_text(given.out, json.dumps(result, indent=1, ensure_ascii=False))
+    write_text(given.out.with_suffix(".md"), markdown(result))
     print_table(result, Console())
     return 0
 

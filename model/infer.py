@@ -2,48 +2,70 @@
 
     python -m model.infer --run RUN --video V --audio A --out Y.mp4 [--a2m RUN2] [--device cuda]
 
-The result is as long as the sound: a longer video is cut, a shorter one runs to and fro. Frames without a face pass
-through. Two passes over the video keep memory constant: the first follows the face, the second edits frame by frame.
+The result is as long as the sound: a longer video is cut, a shorter one runs to and fro, or ends with `--loop stop`.
+Frames without a face pass through. Two passes over the video: the first follows the face, the second edits frame by
+frame; memory grows by a sound's 64 kB a second and, in a temporary file, by a face's 6 kB a frame of the video.
+
+Every result says that it was made: to the eye, in the container's comment, and by C2PA (`model/provenance.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from torch import nn
 
 from model.a2m import A2m
-from model.compose import compose
 from model.config import TrainConfig
-from model.editor import Editor, to_bytes
+from model.credentials import sign
+from model.dubber import Dubber
+from model.judge import default_device
 from model.motion import FaceMotion
+from model.playback import frames_between, play, to_and_fro
 from model.progress import Progress
+from model.provenance import Made, marked
 from model.sound import Sound, encoder_named
 from model.tasks import DataFacts, load_trained
-from model.track import FaceTrack, follow_face
+from model.track import follow_face
 from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped
-from pipeline.storage import local_path
+from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
+from pipeline.storage import local_path, staging_name
 from pipeline.weights import MissingWeights, WeightStore
-from stages.crop import crop_face
-from stages.media import decode_audio, decode_video, probe_media, write_video
+from stages.media import decode_audio, probe_media, write_video
 
-REVERSED_BYTES = 256 << 20
-"""Frames held to play a stretch backwards."""
+LOOPS = ("ping-pong", "stop")
+DEPTHS = ("a2m", "original", "none")
 
 
 @dataclass(frozen=True)
 class InferConfig:
+    """How a video is dubbed.
+
+    Args:
+        loop: ping-pong plays a video that is shorter than the sound to and fro; stop ends with the shorter of the two.
+        depth: of the mouth that the sound should have (a2m), of the video's own mouth (original: for a voice that says
+            nearly the same), or none. None takes a2m where there is such a run.
+        face: which one, where there are several: 0 for the largest, n for the n-th from the left.
+        visible_mark: write on the pictures that they were made.
+        signing: folder of the key and chain for C2PA; None leaves it out.
+        names: of the editor's run and of the motion model's, for the record in the file.
+    """
+
     batch_size: int = 8
+    loop: str = "ping-pong"
+    depth: str | None = None
+    face: int = 0
+    visible_mark: bool = True
+    signing: Path | None = None
+    names: tuple[str, str | None] = ("", None)
 
 
 @dataclass(frozen=True)
@@ -53,107 +75,24 @@ class Dubbed:
     num_frames: int
     num_without_face: int
     fps: Fraction
-    depth: bool
+    depth: str
+    max_faces: int
 
-
-def to_and_fro(idx: int, length: int) -> int:
-    """The source frame of output frame `idx` when a video of `length` frames runs forwards, then backwards, ..."""
-    if length == 1:
-        return 0
-    place = idx % (2 * (length - 1))
-    return min(place, 2 * (length - 1) - place)
-
-
-def play(video: Path, fps: Fraction, length: int, num_frames: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames `to_and_fro(0), to_and_fro(1), ...` of a video, holding few of them at a time."""
-    yield from islice(_to_and_fro_frames(video, fps, length), num_frames)
-
-
-def _to_and_fro_frames(video: Path, fps: Fraction, length: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Without end. The video's last frame and, after the first round, its first are shown once at each turn."""
-    yield from _frames(video, fps, 0, length)
-    while True:
-        end = length - 1
-        while end > 0:
-            nearest = next(_frames(video, fps, end - 1, end))
-            chunk = max(1, min(end, REVERSED_BYTES // nearest.nbytes))
-            yield from reversed(list(_frames(video, fps, end - chunk, end)))
-            end -= chunk
-        yield from _frames(video, fps, min(1, length - 1), length)
-
-
-def _frames(video: Path, fps: Fraction, start: int, end: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    ticks = decode_video(video, float(start / fps), float(end / fps), fps=fps)
-    yield from (frame.rgb for frame in islice(ticks, end - start))
-
-
-def sound_time_s(number: int, fps: Fraction) -> float:
-    """When the frame of 25 a second begins whose middle is that of frame `number`: sounds are centred on the middle."""
-    return float((number + Fraction(1, 2)) / fps - Fraction(1, 2 * CLIP_FPS))
-
-
-class Dubber:
-    """Edits frames of one video with one sound.
-
-    Args:
-        motion: gives depth for the new sound; None edits without depth, which the editor is trained for.
-    """
-
-    def __init__(self, editor: Editor, config: TrainConfig, sound: Sound, track: FaceTrack, motion: FaceMotion | None):
-        self._editor, self._config, self._sound, self._track, self._motion = editor, config, sound, track, motion
-        self._device = next(editor.parameters()).device
-
-    def edit(self, frames: list[UInt8[np.ndarray, "h w 3"]], places: list[tuple[int, float]]) -> list[np.ndarray]:
-        """Frames with the mouth of their time.
-
-        Args:
-            frames: source frames with a face.
-            places: of each, its number in the video and its time in the sound, in seconds.
-        """
-        loader = self._config.loader
-        crops = [crop_face(rgb, self._track.boxes[i]) for rgb, (i, _) in zip(frames, places, strict=True)]
-        pictures = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy())
-        audio = np.stack([self._sound.window(t, loader.audio_steps, loader.audio_layers) for _, t in places])
-        depth = np.zeros((len(frames), 1, *pictures.shape[2:]), np.uint8)
-        if self._motion is not None:
-            depth = np.stack([self._motion.depth(i, self._sound.expression(t))[None] for i, t in places])
-        batch = {
-            "target": pictures,
-            "reference": pictures,
-            "depth": torch.from_numpy(depth),
-            "audio": torch.from_numpy(audio),
-        }
-        with torch.no_grad():
-            output = self._editor({k: v.to(self._device) for k, v in batch.items()}).image
-        edited = to_bytes(output).permute(0, 2, 3, 1).cpu().numpy()
-        return [
-            compose(rgb, crop, face, self._track.boxes[i], self._track.points[i])
-            for rgb, crop, face, (i, _) in zip(frames, crops, edited, places, strict=True)
-        ]
-
-    def run(self, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: Fraction, batch: int) -> Iterator[np.ndarray]:
-        """All frames in order, those with a face edited, `batch` at a time."""
-        length = len(self._track.found)
-        waiting: list[tuple[np.ndarray, int, float]] = []
-        for number, rgb in enumerate(frames):
-            waiting.append((rgb, to_and_fro(number, length), sound_time_s(number, fps)))
-            if len(waiting) == batch:
-                yield from self._flush(waiting)
-                waiting = []
-        yield from self._flush(waiting)
-
-    def _flush(self, waiting: list[tuple[np.ndarray, int, float]]) -> Iterator[np.ndarray]:
-        chosen = [(rgb, (i, t)) for rgb, i, t in waiting if self._track.found[i]]
-        edited = iter(self.edit([rgb for rgb, _ in chosen], [place for _, place in chosen]) if chosen else [])
-        for rgb, i, _ in waiting:
-            yield next(edited) if self._track.found[i] else rgb
+    def notes(self) -> list[str]:
+        """What a user should know of the result."""
+        notes = [f"{self.num_frames} frames at {float(self.fps):.3f} fps, depth: {self.depth}"]
+        if self.num_without_face:
+            notes.append(f"{self.num_without_face} frames show no face and were left as they are")
+        if self.max_faces > 1:
+            notes.append(f"up to {self.max_faces} faces are seen at once; one was followed (--face chooses)")
+        return notes
 
 
 def dub(
     video: Path,
     audio: Path,
     out: Path,
-    editor: tuple[Editor, TrainConfig, DataFacts],
+    editor: tuple[nn.Module, TrainConfig, DataFacts],
     motion: tuple[A2m, TrainConfig, DataFacts] | None,
     weights: WeightStore,
     config: InferConfig,
@@ -162,12 +101,11 @@ def dub(
     """Write `out`: `video` with the sound of `audio` and lips that fit it.
 
     Raises:
-        Dropped: one of the two cannot be read.
-        ConfigError: the two runs were not trained on the same features.
+        Dropped: one of the two cannot be read, or no frame shows a face.
+        ConfigError: the two runs were not trained on the same features, or a setting is none of those there are.
     """
     network, settings, facts = editor
-    if motion is not None and motion[2].whisper_model != facts.whisper_model:
-        raise ConfigError(f"the editor hears {facts.whisper_model}, the motion model {motion[2].whisper_model}")
+    depth = _checked_depth(config, facts, motion)
     progress = progress or Progress(active=False)
     about = probe_media(video)
     fps = Fraction(about.fps_num, about.fps_den)
@@ -175,17 +113,50 @@ def dub(
     num_frames = max(1, round(Fraction(len(samples), AUDIO_RATE_HZ) * fps))
     wanted = min(num_frames, max(1, round(about.duration_s * fps)))
     progress.say(f"following the face through {wanted} frames")
-    track = follow_face(_frames(video, fps, 0, wanted), fps, weights)
+    track = follow_face(frames_between(video, fps, 0, wanted), fps, weights, config.face)
     length = len(track.found)
+    if not track.found.any():
+        raise Dropped(DropReason.NO_FACE, f"none of the {length} frames of {video.name} shows a face")
+    if config.loop == "stop" and length < num_frames:
+        num_frames = length
+        samples = samples[: round(num_frames / fps * AUDIO_RATE_HZ)]
     device = str(next(network.parameters()).device)
     sound = Sound(samples, encoder_named(facts.whisper_model, weights, device), motion[0] if motion else None)
-    face_motion = FaceMotion(track, motion[2].geometry_model) if motion else None
-    dubber = Dubber(network, settings, sound, track, face_motion)
-    edited = dubber.run(play(video, fps, length, num_frames), fps, config.batch_size)
+    face_motion = None if depth == "none" else FaceMotion(track, (motion[2] if motion else facts).geometry_model)
+    dubber = Dubber(network, settings, sound, track, face_motion, predicted=depth == "a2m")
+    frames = dubber.run(play(video, fps, length, num_frames), fps, config.batch_size)
+    frames = _counted(marked(frames) if config.visible_mark else frames, num_frames, progress)
+    made = Made(datetime.now(UTC).isoformat(timespec="seconds"), config.names[0], config.names[1], depth)
     with progress:
-        write_video(out, _counted(edited, num_frames, progress), fps, samples)
+        _write(out, frames, fps, samples, made, config.signing)
     without = sum(not track.found[to_and_fro(i, length)] for i in range(num_frames))
-    return Dubbed(num_frames, without, fps, face_motion is not None)
+    return Dubbed(num_frames, without, fps, depth, track.max_faces)
+
+
+def _checked_depth(config: InferConfig, facts: DataFacts, motion: tuple[A2m, TrainConfig, DataFacts] | None) -> str:
+    if config.loop not in LOOPS or config.depth not in (None, *DEPTHS):
+        raise ConfigError(f"loop is one of {', '.join(LOOPS)}, depth one of {', '.join(DEPTHS)}")
+    if config.depth == "a2m" and motion is None:
+        raise ConfigError("depth a2m needs a run of configs/a2m.yaml: give --a2m, or --depth original or none")
+    if motion is not None and motion[2].whisper_model != facts.whisper_model:
+        raise ConfigError(f"the editor hears {facts.whisper_model}, the motion model {motion[2].whisper_model}")
+    return config.depth or ("a2m" if motion else "none")
+
+
+def _write(
+    out: Path, frames: Iterator[np.ndarray], fps: Fraction, samples: np.ndarray, made: Made, signing: Path | None
+) -> None:
+    if signing is None:
+        write_video(out, frames, fps, samples, comment=made.comment())
+        return
+    unsigned, signed = staging_name(out.with_name(f"unsigned-{out.name}")), staging_name(out)
+    try:
+        write_video(unsigned, frames, fps, samples, comment=made.comment())
+        sign(unsigned, signed, asdict(made), signing)
+        signed.replace(out)
+    finally:
+        unsigned.unlink(missing_ok=True)
+        signed.unlink(missing_ok=True)
 
 
 def _counted(frames: Iterator[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
@@ -201,27 +172,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--audio", type=local_path, required=True, help="any file with sound, a video too")
     parser.add_argument("--out", type=local_path, required=True, help="the .mp4 to write")
     parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--depth", choices=DEPTHS, help="default: a2m with --a2m, none without")
+    parser.add_argument("--loop", choices=LOOPS, default=InferConfig.loop, help="where the sound is the longer one")
+    parser.add_argument("--face", type=int, default=0, metavar="N", help="0: the largest; n: the n-th from the left")
+    parser.add_argument("--device", default=default_device())
     parser.add_argument("--batch-size", type=int, default=InferConfig.batch_size)
+    parser.add_argument("--no-visible-mark", action="store_true", help="do not write on the pictures; tags stay")
+    parser.add_argument("--no-c2pa", action="store_true", help="do not sign; the container's comment stays")
     given = parser.parse_args(arguments)
     weights = WeightStore.from_environment()
     absent = [str(path) for path in (given.video, given.audio) if not path.is_file()]
     if absent:
         print(f"model.infer: no such file: {', '.join(absent)}", file=sys.stderr)
         return 2
+    config = InferConfig(
+        given.batch_size,
+        given.loop,
+        given.depth,
+        given.face,
+        not given.no_visible_mark,
+        None if given.no_c2pa else weights.cache.parent / "signing",
+        (given.run.name, given.a2m.name if given.a2m else None),
+    )
     try:
         editor: Any = load_trained(given.run, "editor", weights, given.device)
         motion: Any = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        config = InferConfig(given.batch_size)
         done = dub(given.video, given.audio, given.out, editor, motion, weights, config, Progress(active=True))
     except (ConfigError, MissingWeights, Dropped) as error:
         print(f"model.infer: {error}", file=sys.stderr)
         return 2
-    depth = "with" if done.depth else "without"
-    print(f"{given.out}: {done.num_frames} frames at {float(done.fps):.3f} fps, {depth} depth")
-    if done.num_without_face:
-        print(f"{done.num_without_face} frames show no face and were left as they are")
+    print(f"{given.out}: {'; '.join(done.notes())}")
     return 0
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from model.track import FaceTrack
+from model.track import FaceTrack, chunks_of
 from model.views import depth_view, lip_mask
 from pipeline.records import CROP_PX
 from stages.face_model import load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
 from stages.raster import rasterize
 
+FADE_FRAMES = 25
+"""Shared by two chunks, over which the one's fit becomes the other's."""
+
 
 class FaceMotion:
-    """The head of a video, fitted once for every run of frames with a face.
+    """The head of a video, fitted to every run of frames with a face; long ones in chunks that fade into each other.
 
     Args:
         geometry_model: the face model whose coefficients the motion model predicts: an embedded one's name, or a path.
@@ -26,11 +29,23 @@ class FaceMotion:
         self._focal_px = np.full((len(track.boxes), 2), 1.0)
         self._pose = np.zeros((len(track.boxes), 6), np.float32)
         self._identity = np.zeros((len(track.boxes), len(self._model.identity)), np.float32)
+        self._expression = np.zeros((len(track.boxes), len(self._model.expression)), np.float32)
         config = GeometryConfig(model=geometry_model)
-        for run in track.runs():
-            self._focal_px[run] = crop_focal_px(track.boxes[run].astype(np.float64))
-            fit = fit_landmarks(self._model, track.points[run], self._focal_px[run], config)
-            self._pose[run], self._identity[run] = fit.pose, fit.id_coeff
+        for first, chunk, _ in (chunk for run in track.runs() for chunk in chunks_of(run, FADE_FRAMES)):
+            self._focal_px[chunk] = crop_focal_px(track.boxes[chunk].astype(np.float64))
+            both = slice(first, chunk.stop)
+            fit = fit_landmarks(self._model, track.points[both], self._focal_px[both], config)
+            new = np.minimum(1, np.arange(1, chunk.stop - first + 1) / (chunk.start - first + 1))[:, None]
+            for kept, found in (
+                (self._pose, fit.pose),
+                (self._identity, fit.id_coeff),
+                (self._expression, fit.exp_coeff),
+            ):
+                kept[both] = (1 - new) * kept[both] + new * found
+
+    def expression(self, frame: int) -> Float[np.ndarray, " e"]:
+        """The expression that frame `frame` of the video itself shows."""
+        return self._expression[frame]
 
     def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
         """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""

@@ -262,5 +262,27 @@ WEIGHTS: dict[str, Weight] = {
             "https://www.robots.ox.ac.uk/~vgg/software/lipsync/",
             "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
         ),
+        Weight(
+            "inception",
+            "pt_inception-2015-12-05-6726825d.pth",
+            "FID, which is defined with this network alone (model.evaluate)",
+            "Apache-2.0",
+            True,
+            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            95_628_359,
+            "https://github.com/mseitzer/pytorch-fid",
+            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        ),
+        Weight(
+            "alexnet",
+            "alexnet-owt-7be5be79.pth",
+            "LPIPS's features (model.evaluate)",
+            "BSD-3-Clause",
+            True,
+            "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            None,
+            "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html",
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        ),
     ]
 }

@@ -8,6 +8,8 @@ equal to them. Its confidence is LSE-C, its distance LSE-D.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -27,6 +29,9 @@ MFCC_STEPS = 20
 """Of 10 ms: as long as the five frames."""
 MAX_SHIFT_FRAMES = 20
 """Delays compared, on both sides; the published protocol has 15."""
+PUBLISHED_SHIFT_FRAMES = 15
+PAIRWISE_EPSILON = 1e-6
+"""Added to differences by the distance of PyTorch that the published evaluation takes."""
 CHUNK_FRAMES = 50
 _STEPS_PER_FRAME = 4
 
@@ -98,11 +103,7 @@ class SyncNetExpert:
         """Reads `face_jpeg`, `crop_box_xyxy_px`, `audio_pcm16`; the curves are distances, negative, every 40 ms."""
         boxes = np.asarray(row["crop_box_xyxy_px"], np.float64)
         pictures = [picture(decode_jpeg(data), box) for data, box in zip(row["face_jpeg"], boxes, strict=True)]
-        seen = self._see(np.stack(pictures))
-        cepstra = mfcc(np.asarray(row["audio_pcm16"]))
-        starts = range(0, min(len(seen) * _STEPS_PER_FRAME, len(cepstra) - MFCC_STEPS + 1), _STEPS_PER_FRAME)
-        windows = np.stack([cepstra[at : at + MFCC_STEPS].T for at in starts])[:, None]
-        heard = self._net.hear(torch.from_numpy(windows).float().to(self._device)).cpu().numpy()
+        seen, heard = self.embed(np.stack(pictures), np.asarray(row["audio_pcm16"]))
         distances = shifted_distances(seen, heard)
 
         def curve(frames: slice) -> np.ndarray:
@@ -113,6 +114,21 @@ class SyncNetExpert:
 
         delays_ms = np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1) * (1000 / CLIP_FPS)
         return curves_of(curve, delays_ms, len(seen))
+
+    @torch.inference_mode()
+    def embed(self, pictures: np.ndarray, pcm16: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is seen and what is heard, window by window, every 40 ms.
+
+        Args:
+            pictures: (T, 224, 224, 3) uint8 BGR.
+            pcm16: (N,) int16 at 16 kHz.
+        Returns:
+            (T - 4, 1024), and at most as many rows for the sound.
+        """
+        seen, cepstra = self._see(pictures), mfcc(pcm16)
+        starts = range(0, min(len(seen) * _STEPS_PER_FRAME, len(cepstra) - MFCC_STEPS + 1), _STEPS_PER_FRAME)
+        windows = np.stack([cepstra[at : at + MFCC_STEPS].T for at in starts])[:, None]
+        return seen, self._net.hear(torch.from_numpy(windows).float().to(self._device)).cpu().numpy()
 
     def _see(self, pictures: np.ndarray) -> np.ndarray:
         """(T, 224, 224, 3) to (T - 4, 1024)."""
@@ -145,6 +161,34 @@ def shifted_distances(seen: np.ndarray, heard: np.ndarray) -> np.ndarray:
         shared = (at >= 0) & (at < len(heard))
         distances[shared, column] = np.linalg.norm(seen[shared] - heard[at[shared]], axis=1)
     return distances
+
+
+@dataclass(frozen=True)
+class Lse:
+    """Lip-sync error as published: the higher the confidence, and the lower the distance, the better."""
+
+    confidence: float
+    distance: float
+    offset_frames: int
+
+
+def lip_sync_error(seen: np.ndarray, heard: np.ndarray) -> Lse:
+    """LSE-C and LSE-D of one clip, to the letter of the published evaluation.
+
+    Mean distances for shifts of 15 frames to both sides; beyond the ends the sound is all zeros, which counts. LSE-D is
+    the least of them, LSE-C how far that is under their median.
+
+    Args:
+        seen, heard: (T, D), every 40 ms.
+    Source: SyncNetInstance.evaluate of joonson/syncnet_python, which Wav2Lip's evaluation runs (arXiv:2008.10010).
+    """
+    padded = np.pad(heard, ((PUBLISHED_SHIFT_FRAMES, PUBLISHED_SHIFT_FRAMES), (0, 0)))
+    shifts = range(2 * PUBLISHED_SHIFT_FRAMES + 1)
+    apart = [seen - padded[shift : shift + len(seen)] + PAIRWISE_EPSILON for shift in shifts]
+    distances = np.array([np.linalg.norm(vectors, axis=1).mean() for vectors in apart])
+    best = int(distances.argmin())
+    least = float(distances[best])
+    return Lse(float(np.median(distances)) - least, least, PUBLISHED_SHIFT_FRAMES - best)
 
 
 def picture(crop: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ def write_video(
     audio_rate_hz: int = AUDIO_RATE_HZ,
     *,
     crf: int = 18,
+    comment: str | None = None,
 ) -> None:
     """Write an MP4 that every player reads: H.264 (yuv420p, BT.709) and AAC. It appears under its name when complete.
 
@@ -31,12 +32,15 @@ def write_video(
         frames: uint8 (H, W, 3) RGB, all of one size; an odd side is made even by repeating its last row or column.
         audio: float32 (N,) in [-1, 1], sample 0 at the first frame.
         crf: x264's quality, lower is better; 18 is visually lossless.
+        comment: for the container's own tag of that name, which players show.
     Raises:
         ValueError: there is no frame, or frames differ in size or type.
     """
     part = staging_name(path)
     try:
         with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            if comment is not None:
+                container.metadata["comment"] = comment
             _encode(container, frames, fps, audio, audio_rate_hz, crf)
         part.replace(path)
     finally:

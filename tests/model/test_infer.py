@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from model.compose import blend_mask
+from model.compose import Composer, blend_mask, colour_shift
 from model.config import TrainConfig
+from model.dubber import Dubber, sound_time_s
 from model.editor import Editor
-from model.infer import Dubber, InferConfig, dub, play, sound_time_s, to_and_fro
+from model.infer import InferConfig, dub
+from model.motion import FaceMotion
+from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
-from model.tasks import DataFacts, build_editor
-from model.track import follow_face, runs_of
-from pipeline.config import load_as
+from model.tasks import DataFacts
+from model.track import chunks_of, follow_face, runs_of
+from pipeline.config import ConfigError
+from pipeline.records import Dropped, DropReason
 from pipeline.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 from stages.media import decode_audio, decode_video, probe_media, write_video
+from tests.media_files import clicks
+from tests.talking import moving_photo, untrained_editor
+from tests.wild.timing import beeps_s
 
 FPS = Fraction(25)
 NUM_FRAMES = 24
@@ -30,11 +37,8 @@ NUM_BLANK = 6
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    from skimage.data import astronaut
-
-    photo = cv2.resize(astronaut()[:300, 70:370], (420, 420), interpolation=cv2.INTER_CUBIC)
-    moved = [np.roll(photo, (i // 4, i // 3), axis=(0, 1)) for i in range(NUM_FRAMES - NUM_BLANK)]
-    return moved + [np.full_like(photo, 90)] * NUM_BLANK
+    photo = moving_photo(NUM_FRAMES - NUM_BLANK)
+    return photo + [np.full_like(photo[0], 90)] * NUM_BLANK
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +48,7 @@ def encoder(weights: WeightStore) -> WhisperEncoder:
 
 @pytest.fixture(scope="module")
 def trained(encoder: WhisperEncoder, weights: WeightStore) -> tuple[Editor, TrainConfig, DataFacts]:
-    """An editor that paints: untrained, but for a last layer that is not zero."""
-    torch.manual_seed(0)
-    config = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
-    facts = DataFacts(encoder.name, encoder.dim, "cc0", 52)
-    editor = build_editor(config, facts, weights).eval().requires_grad_(False)
-    editor.vae.from_latent.weight.normal_(0, 0.5)
-    return editor, config, facts
+    return untrained_editor(weights, encoder)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +99,104 @@ def test_dubbed_video_has_the_sound_and_the_size(tmp_path, frames, trained, voic
     without = sum(to_and_fro(i, NUM_FRAMES) >= NUM_FRAMES - NUM_BLANK for i in range(done.num_frames))
     assert done.num_without_face == without
     assert len(decode_audio(tmp_path / "y.mp4")) == pytest.approx(num_samples, abs=1024)
+
+
+@pytest.mark.parametrize("fps", [FPS, Fraction(30_000, 1001)], ids=["25", "29.97"])
+def test_a_flash_and_its_beep_stay_together(tmp_path, frames, trained, weights, fps):
+    """The video's lamp flashes where the sound beeps; what is dubbed is decoded and compared."""
+    flashes = (6, 14)
+    lit = [rgb.copy() for rgb in frames[:18]]
+    for number, rgb in enumerate(lit):
+        rgb[:40, -40:] = 235 if any(0 <= number - flash < 3 for flash in flashes) else 20
+    onsets_s = np.array([float(flash / fps) for flash in flashes])
+    write_video(tmp_path / "v.mp4", lit, fps)
+    write_video(tmp_path / "a.mp4", lit, fps, clicks(onsets_s, float(18 / fps), 16_000))
+    config = InferConfig(loop="stop", visible_mark=False)
+    dub(tmp_path / "v.mp4", tmp_path / "a.mp4", tmp_path / "y.mp4", trained, None, weights, config)
+    shown = list(decode_video(tmp_path / "y.mp4"))
+    bright = np.array([frame.rgb[:36, -36:].mean() > 128 for frame in shown])
+    first = np.flatnonzero(bright[1:] & ~bright[:-1]) + 1
+    seen_s = np.array([shown[i].pts_s for i in first])
+    heard_s = beeps_s(decode_audio(tmp_path / "y.mp4"))
+    assert len(seen_s) == len(heard_s) == 2
+    assert np.abs(seen_s - heard_s).max() < 0.020
+
+
+def test_the_shorter_ends_it(tmp_path, frames, trained, voice, weights):
+    write_video(tmp_path / "v.mp4", frames[:10], FPS)
+    write_video(tmp_path / "a.mp4", frames[:1] * 25, FPS, voice)
+    config = InferConfig(loop="stop")
+    done = dub(tmp_path / "v.mp4", tmp_path / "a.mp4", tmp_path / "y.mp4", trained, None, weights, config)
+    assert done.num_frames == 10 and done.depth == "none"
+    assert len(decode_audio(tmp_path / "y.mp4")) == pytest.approx(6_400, abs=1_100)
+
+
+def test_a_video_without_a_face_is_refused(tmp_path, frames, trained, voice, weights):
+    write_video(tmp_path / "v.mp4", frames[-1:] * 10, FPS, voice)
+    with pytest.raises(Dropped) as fault:
+        dub(tmp_path / "v.mp4", tmp_path / "v.mp4", tmp_path / "y.mp4", trained, None, weights, InferConfig())
+    assert fault.value.reason == DropReason.NO_FACE and not (tmp_path / "y.mp4").exists()
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"depth": "a2m"}, "give --a2m"), ({"loop": "back"}, "loop is one")])
+def test_settings_that_cannot_be(tmp_path, trained, weights, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        dub(tmp_path, tmp_path, tmp_path, trained, None, weights, replace(InferConfig(), **setting))
+
+
+def test_depth_of_the_videos_own_mouth(frames, encoder, trained, voice, weights):
+    """The editor is given the depth that belongs to each frame, and what it paints differs from that without."""
+    track = follow_face(frames[:6], FPS, weights)
+    motion, sound = FaceMotion(track, "cc0"), Sound(voice, encoder)
+    own = motion.depth(2, motion.expression(2))
+    assert (own > 0).mean() > 0.005
+    with_depth = list(Dubber(trained[0], trained[1], sound, track, motion, predicted=False).run(frames[:6], FPS, 6))
+    without = list(Dubber(trained[0], trained[1], sound, track, None).run(frames[:6], FPS, 6))
+    assert any((a != b).any() for a, b in zip(with_depth, without, strict=True))
+
+
+def test_one_of_several_faces_is_followed(frames, weights):
+    """A small face on the left, a larger one on the right; each can be chosen, and neither is taken for the other."""
+    both = []
+    for rgb in frames[:8]:
+        small = cv2.resize(rgb, (280, 280), interpolation=cv2.INTER_AREA)
+        both.append(np.concatenate([cv2.copyMakeBorder(small, 70, 70, 0, 0, cv2.BORDER_REPLICATE), rgb], axis=1))
+    for place, middle in ((0, 280 + 210), (1, 140), (2, 280 + 210)):
+        track = follow_face(both, FPS, weights, place)
+        assert track.found.all() and track.max_faces == 2
+        assert np.abs(track.boxes[:, [0, 2]].mean(axis=1) - middle).max() < 60
+
+
+def test_long_videos_are_worked_on_in_chunks(frames, weights, monkeypatch):
+    """With the context that smoothing needs, chunks give the very same boxes; heads fade from one fit to the next."""
+    whole = follow_face(frames[:18], FPS, weights)
+    heads = [FaceMotion(whole, "cc0")]
+    monkeypatch.setattr("model.track.CHUNK_FRAMES", 7)
+    chunked = follow_face(frames[:18], FPS, weights)
+    np.testing.assert_array_equal(whole.boxes, chunked.boxes)
+    np.testing.assert_array_equal(whole.points, chunked.points)
+    assert [chunk for _, chunk, _ in chunks_of(slice(2, 18), 3)] == [slice(2, 9), slice(9, 16), slice(16, 18)]
+    heads.append(FaceMotion(chunked, "cc0"))
+    neutral = np.zeros(52, np.float32)
+    a, b = ([head.depth(i, neutral).astype(int) for i in range(18)] for head in heads)
+    assert max(np.abs(x - y)[(x > 0) & (y > 0)].mean() for x, y in zip(a, b, strict=True)) < 4  # half a mm is 1
+
+
+def test_colours_meet_at_the_rim_and_do_not_flicker(frames, weights):
+    """The painted crop is darker by 5, and by 2 more or less in turn: the first goes, the second is not followed."""
+    track = follow_face(frames[:6], FPS, weights)
+    crop, points = np.full((256, 256, 3), 120, np.uint8), track.points[0]
+    mask, composer, frame = blend_mask(points), Composer(), np.full_like(frames[0], 120)
+    shifts = []
+    for number in range(40):
+        edited = np.full_like(crop, 115 + 2 * (-1) ** number)
+        assert colour_shift(edited, crop, mask)[0] == pytest.approx(5 - 2 * (-1) ** number)
+        composer(frame, crop, edited, track.boxes[0], points)
+        assert composer.shift is not None
+        shifts.append(composer.shift[0])
+    assert np.mean(shifts[20:]) == pytest.approx(5, abs=0.3) and np.std(shifts[20:]) < 0.25
+    composer(frame, crop, np.full_like(crop, 130), track.boxes[0], points)
+    assert composer.shift is not None and composer.shift[0] == pytest.approx(-10)  # another scene
 
 
 def test_to_and_fro():

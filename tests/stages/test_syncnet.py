@@ -16,7 +16,15 @@ from pipeline.records import Row
 from pipeline.weight_files import WEIGHTS
 from pipeline.weights import MissingWeights, WeightStore, sha256_of
 from stages.sync import SyncConfig, SyncMeasurer
-from stages.syncnet import MAX_SHIFT_FRAMES, SyncNet, SyncNetExpert, mfcc, picture, shifted_distances
+from stages.syncnet import (
+    MAX_SHIFT_FRAMES,
+    SyncNet,
+    SyncNetExpert,
+    lip_sync_error,
+    mfcc,
+    picture,
+    shifted_distances,
+)
 
 NUM_FRAMES = 40
 SHAPES = {  # of the published file
@@ -97,6 +105,24 @@ def test_late_sound_is_nearest_at_its_delay() -> None:
     distances = shifted_distances(heard[3:40], heard)
     assert np.nanmean(distances, axis=0).argmin() - MAX_SHIFT_FRAMES == 3
     assert np.isnan(distances[0, :MAX_SHIFT_FRAMES]).all()
+
+
+def test_lip_sync_error_is_the_published_evaluations() -> None:
+    """Written out as syncnet_python does: each frame against 31 of the padded sound, then means, minimum, median."""
+    random = np.random.default_rng(0)
+    heard = random.normal(size=(40, 16))
+    seen = np.roll(heard, 4, axis=0) + 0.3 * random.normal(size=(40, 16))
+    padded = torch.nn.functional.pad(torch.from_numpy(heard), (0, 0, 15, 15))
+    apart = [
+        torch.nn.functional.pairwise_distance(torch.from_numpy(seen[[i]]).repeat(31, 1), padded[i : i + 31])
+        for i in range(len(seen))
+    ]
+    mean = torch.stack(apart, 1).mean(1)
+    least, place = mean.min(0)
+    found = lip_sync_error(seen, heard)
+    assert found.distance == pytest.approx(least.item())
+    assert found.confidence == pytest.approx(mean.median().item() - least.item())
+    assert found.offset_frames == 15 - place.item() == 4
 
 
 def test_the_picture_keeps_the_faces_shape() -> None:
