@@ -23,8 +23,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.config import AugmentConfig, LoaderConfig
-from model.views import STEPS_PER_FRAME, Views, audio_window, augment, depth_view, lip_mask, reference_frame
-from pipeline.records import NUM_LANDMARKS
+from model.views import (
+    STEPS_PER_FRAME,
+    Views,
+    apply_change,
+    audio_window,
+    depth_view,
+    draw_change,
+    lip_mask,
+    reference_frame,
+    widened,
+)
+from pipeline.records import CROP_PX, NUM_LANDMARKS
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.depth import decode_depth
 
@@ -98,13 +108,14 @@ class Clip:
             raise DataError(f"frame {frame} of {self._table['row_id'][0]} is not a JPEG picture")
         return rgb
 
-    def depth(self, frame: int) -> np.ndarray:
-        """The depth picture of the mouth, (256, 256) uint8."""
-        depth_mm = decode_depth(self._table["depth"][0].values[frame].as_py())
-        return depth_view(depth_mm, lip_mask(self.landmarks[frame]), float(self.pose[frame, 5]))
+    def lips(self, frame: int) -> np.ndarray:
+        """(256, 256) bool."""
+        return lip_mask(self.landmarks[frame])
 
-    def mouth(self, frame: int) -> np.ndarray:
-        return lip_mask(self.landmarks[frame], MOUTH_MARGIN_PX).astype(np.uint8)
+    def depth(self, frame: int, lips: np.ndarray | None = None) -> np.ndarray:
+        """The depth picture of the mouth, (256, 256) uint8; `lips` spares drawing them again."""
+        depth_mm = decode_depth(self._table["depth"][0].values[frame].as_py())
+        return depth_view(depth_mm, self.lips(frame) if lips is None else lips, float(self.pose[frame, 5]))
 
 
 class ClipTable:
@@ -242,17 +253,21 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
         clip = self.table.clip(clip_idx)
         target = int(random.integers(clip.num_frames))
         reference = int(reference_frame(clip.num_frames, target, self.config.min_reference_frames, random))
-        views = Views(clip.face(target), clip.face(reference), clip.depth(target), clip.mouth(target))
-        views = augment(views, self.augmentation, random)
+        change = draw_change(self.augmentation, random)
+        lips = clip.lips(target)
+        depth = None if change.without_depth else clip.depth(target, lips)
+        views = Views(clip.face(target), clip.face(reference), depth, widened(lips, MOUTH_MARGIN_PX))
+        views = apply_change(views, change)
         return {**self.tensors(views, clip, target), "clip": torch.tensor(clip_idx), "frame": torch.tensor(target)}
 
     def tensors(self, views: Views, clip: Clip, frame: int) -> dict[str, Tensor]:
         """A sample's tensors from its pictures."""
         audio = audio_window(clip.whisper, frame, self.config.audio_steps, self.config.audio_layers)
+        depth = np.zeros((CROP_PX, CROP_PX), np.uint8) if views.depth is None else views.depth
         return {
             "target": _chw(views.target),
             "reference": _chw(views.reference),
-            "depth": torch.from_numpy(views.depth)[None],
+            "depth": torch.from_numpy(depth)[None],
             "mouth": torch.from_numpy(views.mouth)[None],
             "audio": torch.from_numpy(audio),
         }

@@ -39,17 +39,19 @@ def audio_window(
     return features[chosen].reshape(steps * layers, -1).astype(np.float32)
 
 
-def lip_mask(points: Float[np.ndarray, "p xyz"], dilate_px: int = 0) -> Bool[np.ndarray, "h w"]:
-    """Pixels within the lips' outer ring, widened by `dilate_px`.
+def lip_mask(points: Float[np.ndarray, "p xyz"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels within the lips' rings; `points` are at least 468 landmarks in crop pixels."""
+    return mouth_mask(points, CROP_PX)
 
-    Args:
-        points: at least 468 landmarks in crop pixels.
-    """
-    mask = mouth_mask(points, CROP_PX)
-    if dilate_px == 0:
-        return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate_px + 1,) * 2)
-    return cv2.dilate(mask.astype(np.uint8), disc).astype(bool)
+
+def widened(mask: Bool[np.ndarray, "h w"], by_px: int) -> UInt8[np.ndarray, "h w"]:
+    """1 within `by_px` of the mask, 0 elsewhere."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = np.s_[max(0, y - by_px) : y + height + by_px, max(0, x - by_px) : x + width + by_px]
+    out = np.zeros(mask.shape, np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by_px + 1,) * 2)
+    out[box] = cv2.dilate(mask[box].astype(np.uint8), disc)
+    return out
 
 
 def depth_view(
@@ -63,18 +65,67 @@ def depth_view(
         centre_mm: distance of the head's centre in this frame, the pose's z. Not the clip's: the camera belongs to the
             crop, so that the head steps back by centimetres where the crop's box widens.
     """
-    brightness = 128 + (centre_mm - depth_mm) * (127 / DEPTH_HALF_RANGE_MM)
-    return np.where(mask & (depth_mm > 0), np.clip(brightness, 1, 255), 0).astype(np.uint8)
+    view = np.zeros(depth_mm.shape, np.uint8)
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = np.s_[y : y + height, x : x + width]
+    brightness = 128 + (centre_mm - depth_mm[box]) * (127 / DEPTH_HALF_RANGE_MM)
+    view[box] = np.where(mask[box] & (depth_mm[box] > 0), np.clip(brightness, 1, 255), 0)
+    return view
 
 
 @dataclass(frozen=True)
 class Views:
-    """One frame's pictures, 256x256."""
+    """One frame's pictures, 256x256; `depth` is None where a sample goes without."""
 
     target: UInt8[np.ndarray, "h w 3"]
     reference: UInt8[np.ndarray, "h w 3"]
-    depth: UInt8[np.ndarray, "h w"]
+    depth: UInt8[np.ndarray, "h w"] | None
     mouth: UInt8[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to the pictures of one sample.
+
+    Args:
+        colour: affine map of RGB.
+        left, top, side: the square in pixels that becomes the whole picture.
+        shift: of the depth alone, right and down, in pixels of the result.
+    """
+
+    colour: Float[np.ndarray, "3 4"]
+    left: int
+    top: int
+    side: int
+    shift: tuple[int, int]
+    without_depth: bool
+
+
+def draw_change(config: AugmentConfig, random: np.random.Generator) -> Change:
+    """A random change; drawn before the pictures are read, so that a depth nobody sees is not decoded."""
+    side = round(CROP_PX * np.sqrt(random.uniform(config.min_crop_scale, 1)))
+    left, top = (int(v) for v in random.integers(0, CROP_PX - side, 2, endpoint=True))
+    right, down = (round(v * CROP_PX) for v in random.uniform(-config.depth_shift, config.depth_shift, 2))
+    without_depth = bool(random.random() < config.depth_drop_prob)
+    return Change(_colour_matrix(config, random), left, top, side, (right, down), without_depth)
+
+
+def apply_change(views: Views, change: Change) -> Views:
+    """Colours and crop change alike in all pictures; depth is shifted by itself."""
+    box = np.s_[change.top : change.top + change.side, change.left : change.left + change.side]
+    size = (CROP_PX, CROP_PX)
+
+    def picture(rgb: np.ndarray) -> np.ndarray:
+        return cv2.transform(cv2.resize(rgb[box], size, interpolation=cv2.INTER_LINEAR), change.colour)
+
+    def marks(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture[box], size, interpolation=cv2.INTER_NEAREST)
+
+    depth = None
+    if views.depth is not None:
+        move = np.array([[1.0, 0.0, change.shift[0]], [0.0, 1.0, change.shift[1]]])
+        depth = cv2.warpAffine(marks(views.depth), move, size, flags=cv2.INTER_NEAREST)
+    return Views(picture(views.target), picture(views.reference), depth, marks(views.mouth))
 
 
 def _colour_matrix(config: AugmentConfig, random: np.random.Generator) -> Float[np.ndarray, "3 4"]:
@@ -86,31 +137,6 @@ def _colour_matrix(config: AugmentConfig, random: np.random.Generator) -> Float[
     luma = np.array([0.299, 0.587, 0.114])
     mix = saturation * np.eye(3) + (1 - saturation) * luma
     return np.column_stack([brightness * contrast * mix, np.full(3, 127.5 * (1 - contrast))])
-
-
-def _crop_matrix(config: AugmentConfig, random: np.random.Generator) -> Float[np.ndarray, "2 3"]:
-    side = CROP_PX * np.sqrt(random.uniform(config.min_crop_scale, 1))
-    x, y = random.uniform(0, CROP_PX - side, 2)
-    scale = CROP_PX / side
-    return np.array([[scale, 0, (0.5 - x) * scale - 0.5], [0, scale, (0.5 - y) * scale - 0.5]])
-
-
-def augment(views: Views, config: AugmentConfig, random: np.random.Generator) -> Views:
-    """Colours and crop change alike in all pictures; depth is shifted by itself, or dropped."""
-    colour, crop = _colour_matrix(config, random), _crop_matrix(config, random)
-    shift = random.uniform(-config.depth_shift, config.depth_shift, 2) * CROP_PX
-    dropped = random.random() < config.depth_drop_prob
-    size = (CROP_PX, CROP_PX)
-
-    def picture(rgb: np.ndarray) -> np.ndarray:
-        warped = cv2.warpAffine(rgb, crop, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return cv2.transform(warped, colour)
-
-    moved = crop.copy()
-    moved[:, 2] += shift
-    depth = np.zeros_like(views.depth) if dropped else cv2.warpAffine(views.depth, moved, size, flags=cv2.INTER_NEAREST)
-    mouth = cv2.warpAffine(views.mouth, crop, size, flags=cv2.INTER_NEAREST)
-    return Views(picture(views.target), picture(views.reference), depth, mouth)
 
 
 def reference_frame(

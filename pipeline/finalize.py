@@ -36,7 +36,16 @@ from pipeline.records import CLIP_FPS, TRANSIENT_REASONS, DropReason, Row, shard
 from pipeline.report import write_report
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.stats import compute_stats, print_funnel
-from pipeline.storage import UnknownStorage, as_path, is_file, list_files, remove, write_parquet, write_text
+from pipeline.storage import (
+    UnknownStorage,
+    as_path,
+    is_file,
+    list_files,
+    parquet_writer,
+    remove,
+    write_parquet,
+    write_text,
+)
 from pipeline.swap import swap_files
 from pipeline.tombstones import read_tombstones, scrub_parts
 
@@ -178,7 +187,7 @@ def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -
         if writer is None:
             described = {"config_hash": config_hash(config), "versions": row["versions"]}
             schema = schema.with_metadata({**(schema.metadata or {}), **described})
-            writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+            writer = parquet_writer(path, schema)
         batch.append({key: value for key, value in row.items() if key in schema.names})
         if len(batch) == size:
             writer.write_table(table_from_rows(batch, writer.schema), row_group_size=size)

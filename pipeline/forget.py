@@ -16,11 +16,9 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.console import make_console
@@ -36,6 +34,7 @@ from pipeline.storage import (
     is_remote,
     list_files,
     open_parquet,
+    parquet_writer,
     read_table,
     read_text,
     remove,
@@ -205,7 +204,7 @@ def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
     with open_parquet(file) as shard:
         marked = gone(shard.read(columns=["row_id", "source_id", "sha256"]), tombstones)
         if any(marked) and not all(marked):
-            with write_whole(file) as target, _writer(target, shard.schema_arrow) as writer:
+            with write_whole(file) as target, parquet_writer(target, shard.schema_arrow) as writer:
                 first = 0
                 for number in range(shard.num_row_groups):
                     group = shard.read_row_group(number)
@@ -216,10 +215,6 @@ def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
     if marked and all(marked):
         remove(file)
     return any(marked)
-
-
-def _writer(target: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(target, schema, compression="zstd", compression_level=3)
 
 
 def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:

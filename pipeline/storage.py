@@ -217,10 +217,20 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def parquet_writer(target: Path | IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of our Parquet files.
+
+    What lists hold (numbers, pictures) does not repeat: with dictionaries for it files were larger and read at a third
+    of the speed.
+    """
+    single: Any = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    return pq.ParquetWriter(target, schema, compression="zstd", compression_level=3, use_dictionary=single)
+
+
 def write_parquet(table: pa.Table, target: Path, row_group_size: int | None = None) -> None:
     """Replace a Parquet file as a whole, or leave it as it was."""
-    with write_whole(target) as file:
-        pq.write_table(table, file, compression="zstd", compression_level=3, row_group_size=row_group_size)
+    with write_whole(target) as file, parquet_writer(file, table.schema) as writer:
+        writer.write_table(table, row_group_size=row_group_size)
 
 
 def walk_files(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import math
@@ -38,6 +39,8 @@ from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
 REFRESH_S = 1.0
+STOP_S = 10.0
+"""How long a stream that is stopped may take to let its workers go."""
 _COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
 
 
@@ -114,8 +117,10 @@ class Stream:
 
     def __exit__(self, *exc: object) -> None:
         if self._own_ray:
-            with _undisturbed():
+            with _noted_interrupts() as heard:
                 ray.shutdown()
+            if heard:
+                raise KeyboardInterrupt
 
     def measure(self, sources: list[Row], known: Mapping[str, Row]) -> Iterator[State]:
         """Run all stages on sources, and on what listings among them lead to; yields about once a second.
@@ -149,21 +154,25 @@ class Stream:
     def _written(self, sources: list[Row]) -> Iterator[pa.Table | None]:
         """What `PartWriter` leaves of each block, and None about once a second."""
         written = queue.Queue[pa.Table | Exception | None]()
-        threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True).start()
+        driver = threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True)
         told_s = time.monotonic()
-        while True:
-            if time.monotonic() - told_s >= REFRESH_S:
-                told_s = time.monotonic()
-                yield None
-            try:
-                block = written.get(timeout=REFRESH_S)
-            except queue.Empty:
-                continue
-            if isinstance(block, Exception):
-                raise block if self._config.run.strict else _unwrapped(block)
-            if block is None:
-                return
-            yield block
+        with _noted_interrupts() as heard, _driven_by(driver):
+            while not heard:
+                if time.monotonic() - told_s >= REFRESH_S:
+                    told_s = time.monotonic()
+                    yield None
+                try:
+                    block = written.get(timeout=REFRESH_S)
+                except queue.Empty:
+                    continue
+                if not isinstance(block, pa.Table):
+                    driver.join()
+                if isinstance(block, Exception):
+                    raise block if self._config.run.strict else _unwrapped(block)
+                if block is None:
+                    return
+                yield block
+            raise KeyboardInterrupt
 
     def _dataset(self, sources: list[Row]) -> Dataset:
         context = DataContext.get_current()
@@ -223,10 +232,28 @@ def _consume(dataset: Dataset, written: queue.Queue[pa.Table | Exception | None]
     try:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             written.put(block)
+    except KeyboardInterrupt:
+        return  # from `_driven_by`
     except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
         written.put(error)
     else:
         written.put(None)
+
+
+@contextmanager
+def _driven_by(thread: threading.Thread) -> Iterator[None]:
+    """A thread that runs until the body ends, at the latest: Ray's shutdown under a running stream may crash.
+
+    `iter_batches` waits in Python, where an exception from outside reaches it, and stops its workers on the way out.
+    """
+    thread.start()
+    try:
+        yield
+    finally:
+        if thread.is_alive() and thread.ident is not None:
+            raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+            thread.join(STOP_S)
 
 
 class _Completion:
@@ -287,16 +314,22 @@ def _start_ray(config: Config) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: in the middle of Ray's shutdown it would end this process before it has said what to do."""
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C is noted, for the caller to raise: raised wherever it strikes, one of Ray's destructors may swallow it,
+    and in Ray's shutdown it would end the process before it has said what to do. A second one is raised at once.
+    """
     heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+
+    def note(number: int, _: object) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
     try:
-        yield
+        yield heard
     finally:
         signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt
 
 
 def _unwrapped(error: Exception) -> Exception:

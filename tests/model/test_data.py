@@ -8,7 +8,7 @@ import torch
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader
-from model.views import audio_window, depth_view, lip_mask, reference_frame
+from model.views import audio_window, depth_view, lip_mask, reference_frame, widened
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards
 
 STILL = AugmentConfig(colour_jitter=0.0, grayscale_prob=0.0, min_crop_scale=1.0, depth_drop_prob=0.0, depth_shift=0.0)
@@ -37,7 +37,7 @@ def test_audio_window_repeats_the_ends():
 def test_lip_mask_is_the_drawn_mouth():
     mask = lip_mask(landmarks(1.0))
     assert mask[190, 128] and mask[212, 128] and not mask[220, 128] and not mask[:160].any()
-    assert lip_mask(landmarks(0.0)).sum() < mask.sum() < lip_mask(landmarks(1.0), dilate_px=8).sum()
+    assert lip_mask(landmarks(0.0)).sum() < mask.sum() < widened(mask, 8).sum()
 
 
 def test_depth_view_is_metric():
