@@ -122,7 +122,7 @@ class A2m(nn.Module):
         for name, value in vars(start).items():
             cast(Tensor, getattr(self, name)).copy_(value)
 
-    def components(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b p steps"]:
+    def components(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b p whole"]:
         """Principal components of the features of whole frames."""
         whole = whisper[:, : whisper.shape[1] // STEPS_PER_FRAME * STEPS_PER_FRAME]
         return ((self.norm(whole) @ self.basis) - self.centre).transpose(1, 2)

@@ -36,10 +36,11 @@ from model.views import (
 )
 from pipeline.records import CROP_PX, NUM_LANDMARKS
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
+from stages import lip_sound
 from stages.depth import decode_depth
 
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
-MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper")
+MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper", "audio_pcm16")
 MOUTH_MARGIN_PX = 8
 """How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
 
@@ -95,6 +96,13 @@ class Clip:
     @cached_property
     def exp_coeff(self) -> np.ndarray:
         return _matrix(self._table["exp_coeff"])
+
+    @cached_property
+    def sound(self) -> np.ndarray:
+        """(T, F) float32 what the lip-sound expert hears in the middle of every frame."""
+        heard = lip_sound.sound_features(self.array("audio_pcm16").astype(np.float32) / 32768)
+        middle = np.arange(self.num_frames) * lip_sound.STEPS_PER_FRAME + lip_sound.STEPS_PER_FRAME // 2
+        return heard[np.minimum(middle, len(heard) - 1)].astype(np.float32)
 
     @cached_property
     def pose(self) -> np.ndarray:
@@ -278,7 +286,10 @@ def _chw(rgb: np.ndarray) -> Tensor:
 
 
 class MotionDataset(Dataset[dict[str, Tensor]]):
-    """Samples of audio-to-motion: `whisper` float32 (2 W, dim) and `exp` float32 (W, E) of W frames in a row."""
+    """Samples of audio-to-motion, of W frames in a row.
+
+    `whisper` float32 (2 W, dim), `exp` float32 (W, E), and `sound` float32 (W, F): what the lip-sound expert hears.
+    """
 
     def __init__(self, root: str, split: str, config: LoaderConfig, seed: int) -> None:
         self.config, self.seed = config, seed
@@ -296,7 +307,14 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         return {
             "whisper": torch.from_numpy(whisper),
             "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
+            "sound": torch.from_numpy(clip.sound[start : start + width].copy()),
         }
+
+    def whole(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features (2 T, dim) and coefficients (T, E) of clip `idx`."""
+        clip = self.table.clip(idx)
+        steps = np.arange(clip.num_frames * STEPS_PER_FRAME)
+        return clip.whisper[np.minimum(steps, len(clip.whisper) - 1)], clip.exp_coeff
 
 
 class _Numbers(Sampler[int]):

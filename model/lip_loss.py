@@ -1,4 +1,4 @@
-"""What audio-to-motion is trained on: where the lips' points are, how fast they move, and whether they go with the sound.
+"""What audio-to-motion is trained on: where the lips' points are, how they move, and whether that goes with the sound.
 
 All of it is seen on the mean face of the data set's face model: a face's own shape hardly changes how its lips move.
 """

@@ -31,18 +31,33 @@ def motion_start(clips: Callable[[], Iterable[Heard]], config: A2mConfig) -> Mot
     mean, deviation = motion.mean(axis=0), motion.std(axis=0) + 1e-6
     stride = max(1, len(motion) * STEPS_PER_FRAME // PCA_STEPS)
     basis, centre = _components(torch.cat([_normalized(w)[::stride] for w, _ in clips()]), config.components)
-    taps, number = 2 * config.linear_frames + 1, basis.shape[1]
-    left, right = np.zeros((taps * number,) * 2), np.zeros((taps * number, len(mean)))
+    left, right = 0, 0
     for whisper, expression in clips():
-        seen = (_normalized(whisper) @ basis - centre).numpy().astype(np.float64)
-        frames = seen[: 2 * len(expression)].reshape(-1, STEPS_PER_FRAME, number).mean(axis=1)[: len(expression)]
-        wide = np.pad(frames, ((config.linear_frames, config.linear_frames), (0, 0)))
-        around = np.concatenate([wide[tap : tap + len(frames)] for tap in range(taps)], axis=1)
-        left += around.T @ around
-        right += around.T @ (expression[: len(frames)] - mean)
-    left += config.ridge * len(motion) * np.eye(len(left))
-    linear = np.linalg.solve(left, right).reshape(taps, number, -1).transpose(2, 1, 0)
+        seen = (_normalized(whisper) @ basis - centre).numpy()
+        of_clip = moments(seen, expression - mean, config.linear_frames)
+        left, right = left + of_clip[0], right + of_clip[1]
+    linear = solve(left, right, config.ridge * len(motion))
+    linear = linear.reshape(-1, basis.shape[1], len(mean)).transpose(2, 1, 0)
     return MotionStart(basis, centre, *(torch.from_numpy(v.copy()).float() for v in (linear, mean, deviation)))
+
+
+def moments(
+    seen: Float[np.ndarray, "steps p"], motion: Float[np.ndarray, "t e"], reach: int
+) -> tuple[Float[np.ndarray, "kp kp"], Float[np.ndarray, "kp e"]]:
+    """What a regression needs of a clip: products of the features around each frame with themselves and the motion.
+
+    Args:
+        seen: components at 50 Hz, 2 t steps. reach: frames to either side.
+    """
+    frames = seen.reshape(-1, STEPS_PER_FRAME, seen.shape[1]).mean(axis=1).astype(np.float64)
+    wide = np.pad(frames, ((reach, reach), (0, 0)))
+    around = np.concatenate([wide[tap : tap + len(frames)] for tap in range(2 * reach + 1)], axis=1)
+    return around.T @ around, around.T @ motion
+
+
+def solve(left: Float[np.ndarray, "kp kp"], right: Float[np.ndarray, "kp e"], ridge: float) -> np.ndarray:
+    """Weights (kp, e) of the regression."""
+    return np.linalg.solve(left + ridge * np.eye(len(left)), right)
 
 
 def _normalized(whisper: np.ndarray) -> Tensor:
@@ -56,4 +71,5 @@ def _components(steps: Float[Tensor, "n d"], number: int) -> tuple[Float[Tensor,
     _, _, vectors = torch.pca_lowrank(steps - mean, q=min(number + 32, *steps.shape), center=False)
     vectors = vectors[:, :number]
     basis = vectors / ((steps - mean) @ vectors).square().mean().sqrt().clamp_min(1e-6)
+    basis = F.pad(basis, (0, number - basis.shape[1]))  # fewer steps than components
     return basis, mean @ basis

@@ -10,23 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.a2m import A2m, MotionStatistics
+from model.a2m import A2m
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
 from model.config import OptimConfig, TrainConfig, load_dict
 from model.data import ClipTable, EditorDataset, MotionDataset
 from model.editor import Editor, editor_loss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
+from model.lip_loss import A2mLoss, LipModes, needs_face
+from model.motion_start import motion_start
 from model.vae import TinyVae, build_vae
 from pipeline.config import ConfigError
 from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
+from stages.face_model import load_face_model
+from stages.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]]
+START_CLIPS = 256
+"""From which audio-to-motion's regression is found: half an hour of speech."""
 
 
 @dataclass(frozen=True)
@@ -157,20 +162,19 @@ class A2mTask:
         self.dataset = MotionDataset(config.data, "train", config.loader, config.seed)
         self.facts = DataFacts.of(self.dataset.table)
         self.module = A2m(config.a2m, self.facts.whisper_dim, self.facts.exp_dim)
-        self.phases = [Phase("motion", config.optim, self.module, self.module, self._loss)]
+        face = None
+        if needs_face(config.a2m):
+            face = LipModes.of(load_face_model(config.a2m.face_model or self.facts.geometry_model))
+        loss = A2mLoss(self.module, face, LipSound.load())
+        self.phases = [Phase("motion", config.optim, self.module, loss, lambda network, batch: network(batch))]
 
     def start(self) -> None:
-        table = self.dataset.table
-        motion = np.concatenate([table.clip(i).exp_coeff for i in range(min(len(table), 256))])
-        mean, deviation = motion.mean(0), motion.std(0) + 1e-6
-        self.module.set_statistics(MotionStatistics(torch.from_numpy(mean), torch.from_numpy(deviation)))
+        number = min(len(self.dataset.table), START_CLIPS)
+        clips = lambda: map(self.dataset.whole, range(number))  # noqa: E731 - read twice and more
+        self.module.start_from(motion_start(clips, self._config.a2m))
 
     def saved(self) -> dict[str, Tensor]:
         return self.module.state_dict()
-
-    def _loss(self, module: nn.Module, batch: Batch) -> Loss:
-        predicted = module(batch["whisper"])
-        return self.module.loss(predicted, batch["exp"])
 
     def preview(self, _phase: Phase, path: Path) -> None:
         """The liveliest coefficients of one sequence, predicted and true, as one PNG."""
