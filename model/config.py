@@ -31,16 +31,16 @@ class LoaderConfig:
     min_reference_frames: int = 5  # distance of the reference frame from the target
     audio_steps: int = 10  # of 20 ms, centred on the frame
     audio_layers: int = 5  # encoder layers side by side in the shards; one token each
-    draws_per_visit: int = 16  # samples drawn from a clip each time it is read
+    draws_per_visit: int = 32  # samples drawn from a clip each time it is read
     pool_clips: int = 64  # clips whose samples are shuffled together
-    cache_clips: int = 64  # clips that a worker keeps in memory, about 5-10 MB each
+    cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 5-10 MB each
     window_frames: int = 75  # a2m: frames of a training sequence
 
 
 @dataclass(frozen=True)
 class VaeConfig:
-    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; tiny: our own, trained by the same command
-    path: str | None = None  # sd: weights file; None looks up the registry's sd_vae
+    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; taef2; tiny: our own, trained by the same command
+    path: str | None = None  # sd: weights file, taef2: folder of the two; None looks up the registry's
     latent_channels: int = 4
     scale: float = 0.18215  # sd: latents to unit variance
     width: int = 32  # tiny: channels at 1/8 of the resolution

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from model.clip_cache import ClipCache
 from model.config import AugmentConfig, LoaderConfig
 from model.views import (
     STEPS_PER_FRAME,
@@ -41,6 +42,8 @@ from stages.depth import decode_depth
 
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
 MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper", "audio_pcm16")
+OPEN_CLIPS = 16
+"""Clips that a process has at hand itself; the others are mapped anew from the cache in a fraction of a millisecond."""
 MOUTH_MARGIN_PX = 8
 """How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
 
@@ -108,10 +111,15 @@ class Clip:
     def pose(self) -> np.ndarray:
         return _matrix(self._table["pose"])
 
+    def face_jpeg(self, frame: int) -> pa.Buffer:
+        return self._table["face_jpeg"][0].values[frame].as_buffer()
+
+    def depth_png(self, frame: int) -> pa.Buffer:
+        return self._table["depth"][0].values[frame].as_buffer()
+
     def face(self, frame: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
-        data = np.frombuffer(self._table["face_jpeg"][0].values[frame].as_buffer(), np.uint8)
-        rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        rgb = cv2.imdecode(np.frombuffer(self.face_jpeg(frame), np.uint8), cv2.IMREAD_COLOR_RGB)
         if rgb is None:
             raise DataError(f"frame {frame} of {self._table['row_id'][0]} is not a JPEG picture")
         return rgb
@@ -122,7 +130,7 @@ class Clip:
 
     def depth(self, frame: int, lips: np.ndarray | None = None) -> np.ndarray:
         """The depth picture of the mouth, (256, 256) uint8; `lips` spares drawing them again."""
-        depth_mm = decode_depth(self._table["depth"][0].values[frame].as_py())
+        depth_mm = decode_depth(self.depth_png(frame))
         return depth_view(depth_mm, self.lips(frame) if lips is None else lips, float(self.pose[frame, 5]))
 
 
@@ -132,18 +140,20 @@ class ClipTable:
     Args:
         root: folder of `{split}-*.parquet` files, local or in a bucket (`s3://bucket/shards`).
         min_frames: shorter clips are left out, and counted in `num_too_short`.
+        cache_clips: how many to keep decompressed for all processes that share this table.
     Raises:
         DataError: no such shards, or none of their clips is long enough.
     """
 
-    def __init__(self, root: str, split: str, columns: tuple[str, ...], min_frames: int, cache_clips: int = 8) -> None:
-        self.root, self.columns, self._cache_clips = root, list(columns), cache_clips
-        self._files = _list_shards(root, split)
+    def __init__(self, root: str, split: str, columns: tuple[str, ...], min_frames: int, cache_clips: int = 0) -> None:
+        self.root, self.columns = root, list(columns)
+        self._shared = ClipCache(cache_clips) if cache_clips else None
+        self.files = _list_shards(root, split)
         self._open: dict[int, pq.ParquetFile] = {}
         self._cache: OrderedDict[int, Clip] = OrderedDict()
-        if not self._files:
+        if not self.files:
             raise DataError(f"no {split}-*.parquet in {root}: give the shards folder of a finished pipeline run")
-        every = [ref for file_idx in range(len(self._files)) for ref in self._refs(file_idx)]
+        every = [ref for file_idx in range(len(self.files)) for ref in self._refs(file_idx)]
         self.clips = [ref for ref in every if ref.num_frames >= min_frames]
         self.num_too_short = len(every) - len(self.clips)
         if not self.clips:
@@ -164,15 +174,18 @@ class ClipTable:
         if idx in self._cache:
             self._cache.move_to_end(idx)
             return self._cache[idx]
-        ref = self.clips[idx]
+        read = partial(self._read, self.clips[idx])
+        clip = Clip(self._shared.get(idx, read) if self._shared else read())
+        self._cache[idx] = clip
+        while len(self._cache) > OPEN_CLIPS:
+            self._cache.popitem(last=False)
+        return clip
+
+    def _read(self, ref: ClipRef) -> pa.Table:
         table = self._file(ref.file_idx).read_row_group(ref.row_group, self.columns, use_threads=False)
         if table.num_rows > 1:  # a slice alone would keep the whole group in memory
             table = table.take([ref.row])
-        clip = Clip(table.combine_chunks())
-        self._cache[idx] = clip
-        while len(self._cache) > self._cache_clips:
-            self._cache.popitem(last=False)
-        return clip
+        return table.combine_chunks()
 
     def _refs(self, file_idx: int) -> Iterator[ClipRef]:
         file = self._file(file_idx)
@@ -184,7 +197,7 @@ class ClipTable:
 
     def _file(self, idx: int) -> pq.ParquetFile:
         if idx not in self._open:
-            self._open[idx] = open_parquet(self._files[idx])
+            self._open[idx] = open_parquet(self.files[idx])
         return self._open[idx]
 
     def _forget_handles(self) -> None:

@@ -87,10 +87,7 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
             f"({facts.whisper_model}) have {width}. Set unet.cross_attention_dim={width}, or make shards that fit: 384 "
             "is features.model=tiny features.max_abs=null, whose model file `python -m pipeline.weights --all` fetches"
         )
-    path = None
-    if config.vae.kind == "sd":
-        path = Path(config.vae.path) if config.vae.path else weights.path("sd_vae")
-    editor = Editor(config.unet, build_vae(config.vae, path), config.vae.latent_channels, width, tokens)
+    editor = Editor(config.unet, build_vae(config.vae, weights.path), config.vae.latent_channels, width, tokens)
     if published and config.unet.path is not None:
         editor.unet.load_state_dict(_read_state(Path(config.unet.path)))
     return editor

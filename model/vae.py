@@ -1,10 +1,11 @@
-"""Image auto-encoders at an eighth of the resolution: Stable Diffusion's, and a tiny one that trains in a minute.
+"""Image auto-encoders at an eighth of the resolution: Stable Diffusion's, TAEF2, and one that trains in a minute.
 
-Both map (b, 3, h, w) in [-1, 1] to (b, c, h/8, w/8) of about unit variance, and back.
+All map (b, 3, h, w) in [-1, 1] to (b, c, h/8, w/8) of about unit variance, and back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,7 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model import taef2
 from model.config import VaeConfig
+from model.taef2 import Taef2Vae
 from pipeline.config import ConfigError
 
 PATCH = 8
@@ -145,13 +148,24 @@ class TinyVae(nn.Module):
         return self.decode(latents + self.noise * torch.randn_like(latents))
 
 
-Vae = SdVae | TinyVae
+Vae = SdVae | TinyVae | Taef2Vae
 
 
-def build_vae(config: VaeConfig, path: Path | None) -> Vae:
-    """The auto-encoder a configuration asks for; `path` is the file of published weights, for `sd`."""
+def build_vae(config: VaeConfig, find: Callable[[str], Path]) -> Vae:
+    """The auto-encoder a configuration asks for.
+
+    Args:
+        find: where a published file of the registry lies; asked unless `vae.path` says it.
+    Raises:
+        ConfigError: there is no such kind, or `vae.path` is not what it should be.
+    """
+    path = Path(config.path) if config.path else None
     if config.kind == "sd":
-        return SdVae(config, path)
+        return SdVae(config, path or find("sd_vae"))
+    if config.kind == "taef2":
+        if config.latent_channels != taef2.CHANNELS:
+            raise ConfigError(f"vae.latent_channels is {config.latent_channels}, TAEF2 has {taef2.CHANNELS}")
+        return Taef2Vae([path / name if path else find(Path(name).stem) for name in taef2.FILES])
     if config.kind == "tiny":
         return TinyVae(config)
-    raise ConfigError(f"vae.kind is {config.kind!r}, want sd or tiny")
+    raise ConfigError(f"vae.kind is {config.kind!r}, want sd, taef2 or tiny")

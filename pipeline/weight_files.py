@@ -38,6 +38,7 @@ class Weight:
 
 _INSIGHTFACE = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 _DLIB = "https://github.com/davisking/dlib-models"
+_TAESD = "https://github.com/madebyollin/taesd"
 _WHISPER = "https://huggingface.co/Systran/faster-whisper-base"
 
 WEIGHTS: dict[str, Weight] = {
@@ -217,6 +218,28 @@ WEIGHTS: dict[str, Weight] = {
             334_643_276,
             "https://huggingface.co/stabilityai/sd-vae-ft-mse",
             "https://huggingface.co/stabilityai/sd-vae-ft-mse/resolve/main/diffusion_pytorch_model.safetensors",
+        ),
+        Weight(
+            "taef2_encoder",
+            "taef2_encoder.pth",
+            "small image auto-encoder of small.yaml, encoder",
+            "MIT",
+            True,
+            "10a4e1021e89d7551eaf161352da8dbd0b1aa83872ae28b150c1df1ce2f147b6",
+            2_704_692,
+            _TAESD,
+            f"{_TAESD}/raw/main/taef2_encoder.pth",
+        ),
+        Weight(
+            "taef2_decoder",
+            "taef2_decoder.pth",
+            "small image auto-encoder of small.yaml, decoder",
+            "MIT",
+            True,
+            "0a44a31e1ae59eb9dbf9359d24942fd3ef5928162c1800d97a28c61d51be0ab5",
+            2_704_756,
+            _TAESD,
+            f"{_TAESD}/raw/main/taef2_decoder.pth",
         ),
         Weight(
             "deep3d",

@@ -11,6 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from pipeline.records import CROP_PX, Row
 from stages.face_model import load_face_model
@@ -85,15 +86,15 @@ def encode_depth(depth_mm: np.ndarray, precision_mm: float = 1 / STEPS_PER_MM) -
     return png.tobytes()
 
 
-def decode_depth(png: bytes) -> np.ndarray:
+def decode_depth(png: bytes | pa.Buffer) -> np.ndarray:
     """16-bit PNG bytes to (H, W) float32 mm, 0 = none.
 
     Raises:
         DepthDecodeError: not a 16-bit one-channel PNG.
     """
-    steps = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
+    steps = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if len(png) else None
     if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
-        raise DepthDecodeError(f"not a 16-bit depth PNG: {len(png)} bytes starting {png[:8]!r}")
+        raise DepthDecodeError(f"not a 16-bit depth PNG: {len(png)} bytes starting {bytes(png[:8])!r}")
     return steps.astype(np.float32) / STEPS_PER_MM
 
 

@@ -8,7 +8,7 @@ import torch
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader
-from model.views import audio_window, depth_view, lip_mask, reference_frame, widened
+from model.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards
 
 STILL = AugmentConfig(colour_jitter=0.0, grayscale_prob=0.0, min_crop_scale=1.0, depth_drop_prob=0.0, depth_shift=0.0)
@@ -72,6 +72,30 @@ def test_sample_without_augmentation_is_the_clip(shards: Path):
         inside = lip_mask(clip.landmarks[frame])
         assert set(np.unique(sample["depth"][0].numpy()[inside])) == {128 + int(30 * 127 / 64)}
         assert not sample["depth"][0].numpy()[~inside].any()
+
+
+def test_a_change_moves_all_pictures_alike_and_the_depth_once_more():
+    marked = np.zeros((256, 256), np.uint8)
+    marked[120:140, 80:100] = 200
+    colour = np.column_stack([np.eye(3) / 2, np.zeros(3)])
+    change = Change(colour, left=40, top=60, side=128, shift=(6, -4), without_depth=False)
+    views = apply_change(Views(np.dstack([marked] * 3), np.dstack([marked] * 3), marked, marked), change)
+    box = np.s_[122:158, 82:118]  # twice the size, from (120 - 60, 80 - 40); without the soft rim
+    assert (views.target[box] == 100).all() and (views.reference == views.target).all()
+    assert (views.mouth[box] == 200).all() and views.mouth.sum() == 200 * 40 * 40
+    assert views.depth is not None and (np.roll(views.mouth, (-4, 6), (0, 1)) == views.depth).all()
+    assert apply_change(Views(views.target, views.target, None, views.mouth), change).depth is None
+
+
+@pytest.mark.parametrize("by_px", [1, 8])
+def test_a_mask_is_widened_by_so_many_pixels(by_px: int):
+    mask = np.zeros((256, 256), bool)
+    mask[0, 100] = mask[200, 30] = True
+    wide = widened(mask, by_px)
+    rows, columns = np.indices(mask.shape)
+    far = np.minimum(np.hypot(rows, columns - 100), np.hypot(rows - 200, columns - 30))
+    assert wide[far <= by_px - 0.5].all() and not wide[far > by_px + 0.5].any()
+    assert not widened(np.zeros((256, 256), bool), by_px).any()
 
 
 def test_depth_is_dropped_as_often_as_asked(shards: Path):

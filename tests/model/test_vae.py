@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from skimage.data import astronaut
 
 from model.config import VaeConfig
+from model.taef2 import FILES, Taef2Vae
 from model.vae import TinyVae, _modern_names, build_vae
 from pipeline.config import ConfigError
 
@@ -48,8 +51,33 @@ def test_lower_half_is_the_whole_images():
 
 
 def test_unknown_kind():
-    with pytest.raises(ConfigError, match="'vq', want sd or tiny"):
-        build_vae(VaeConfig(kind="vq"), None)
+    with pytest.raises(ConfigError, match="'vq', want sd, taef2 or tiny"):
+        build_vae(VaeConfig(kind="vq"), Path)
+
+
+def test_taef2_reads_files_of_the_published_layout(tmp_path: Path):
+    torch.manual_seed(0)
+    published = Taef2Vae([])
+    for name, file in zip(("encoder", "decoder"), FILES, strict=True):
+        torch.save({key: value.half() for key, value in published.net[name].state_dict().items()}, tmp_path / file)
+    config = VaeConfig(kind="taef2", latent_channels=32, path=str(tmp_path))
+    vae, image = build_vae(config, Path), photo()[:, :, 100:164, 200:296]
+    assert not any(weights.requires_grad for weights in vae.parameters())
+    latents = vae.encode(image)
+    assert latents.shape == (1, 32, 8, 12)
+    torch.testing.assert_close(latents, published.encode(image), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(vae.decode(latents)[:, :, 32:], vae.decode_lower_half(latents))
+
+
+def test_taef2_names_what_is_wrong(tmp_path: Path):
+    config = VaeConfig(kind="taef2", latent_channels=32, path=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"there is no .*taef2_encoder\.pth: vae\.path is the folder of"):
+        build_vae(config, Path)
+    torch.save({"0.weight": torch.zeros(2)}, tmp_path / FILES[0])
+    with pytest.raises(ConfigError, match=r"taef2_encoder\.pth is not TAEF2"):
+        build_vae(config, Path)
+    with pytest.raises(ConfigError, match="latent_channels is 4, TAEF2 has 32"):
+        build_vae(VaeConfig(kind="taef2", path=str(tmp_path)), Path)
 
 
 def test_published_names_become_todays():
