@@ -93,6 +93,16 @@ class A2mConfig:
 
 
 @dataclass(frozen=True)
+class Wav2lipConfig:
+    """Defaults: the published size."""
+
+    size_px: int = 96  # side of the faces it sees and makes, a multiple of 32
+    width: int = 16  # channels at full resolution, a multiple of 8
+    num_frames: int = 5  # in a row, that the expert sees
+    sync_weight: float = 0.03  # of the expert's opinion in the generator's loss
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """lambda of the reference's code; the paper's text has them the other way round."""
 
@@ -126,7 +136,7 @@ class TrainConfig:
 
     data: str = ""
     out: str = ""
-    task: str = "editor"  # editor | a2m
+    task: str = "editor"  # editor | a2m | wav2lip
     seed: int = 0
     device: str | None = None  # None: what accelerate finds
     precision: str = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
@@ -142,8 +152,10 @@ class TrainConfig:
     vae: VaeConfig = field(default_factory=VaeConfig)
     unet: UnetConfig = field(default_factory=UnetConfig)
     a2m: A2mConfig = field(default_factory=A2mConfig)
+    wav2lip: Wav2lipConfig = field(default_factory=Wav2lipConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     vae_optim: OptimConfig = field(default_factory=OptimConfig)
+    expert_optim: OptimConfig = field(default_factory=OptimConfig)  # of Wav2Lip's sync expert
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 

@@ -44,6 +44,8 @@ EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "po
 MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper", "audio_pcm16")
 OPEN_CLIPS = 16
 """Clips that a process has at hand itself; the others are mapped anew from the cache in a fraction of a millisecond."""
+HEARD_CLIPS = 1024
+"""Clips whose sound audio-to-motion keeps as the lip-sound expert hears it, about 50 kB each."""
 MOUTH_MARGIN_PX = 8
 """How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
 
@@ -307,12 +309,14 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, root: str, split: str, config: LoaderConfig, seed: int) -> None:
         self.config, self.seed = config, seed
         self.table = ClipTable(root, split, MOTION_COLUMNS, config.window_frames, config.cache_clips)
+        self._heard: dict[int, np.ndarray] = {}
         draws = max(1, config.draws_per_visit // 4)
         self.plan = Plan([c.num_frames for c in self.table.clips], draws, config.pool_clips, seed)
 
     def __getitem__(self, sample: int) -> dict[str, Tensor]:
         random = np.random.default_rng([self.seed, sample, 2])
-        clip = self.table.clip(self.plan.clip_of(sample))
+        idx = self.plan.clip_of(sample)
+        clip = self.table.clip(idx)
         width = self.config.window_frames
         start = int(random.integers(clip.num_frames - width + 1))
         steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
@@ -320,8 +324,16 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         return {
             "whisper": torch.from_numpy(whisper),
             "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
-            "sound": torch.from_numpy(clip.sound[start : start + width].copy()),
+            "sound": torch.from_numpy(self._sound(idx)[start : start + width].copy()),
         }
+
+    def _sound(self, idx: int) -> np.ndarray:
+        """`Clip.sound`, which takes longer than all else, of the clips heard lately."""
+        if idx not in self._heard:
+            if len(self._heard) == HEARD_CLIPS:
+                self._heard.clear()
+            self._heard[idx] = self.table.clip(idx).sound
+        return self._heard[idx]
 
     def whole(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
         """Features (2 T, dim) and coefficients (T, E) of clip `idx`."""
