@@ -34,7 +34,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error
 
-DATA ?= out/demo/data/shards
+DATA ?= out/demo/shards
 compare: $(VENV)/ready
 	$(RUN) -m benchmarks.compare --data $(DATA) --out out/compare
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -192,6 +192,7 @@ class A2mTask:
         motion_chart(path, predicted, sample["exp"].numpy())
 
 
+@runtime_checkable
 class Task(Protocol):
     """What the trainer needs."""
 

@@ -103,17 +103,22 @@ class Generator(nn.Module):
 
 
 class SyncExpert(nn.Module):
-    """Do five mouths go with their sound? The probability is the cosine of two vectors without negative numbers."""
+    """Do five mouths go with their sound? The logit is a scaled cosine of two vectors.
+
+    The published cosine is a probability itself and stays at chance for long.
+    """
 
     def __init__(self, config: Wav2lipConfig, num_tokens: int, audio_dim: int) -> None:
         super().__init__()
         self.mouth = PictureEncoder(3 * config.num_frames, config.width)
+        self.look = nn.Linear(LEVELS[-1] * config.width, LEVELS[-1] * config.width)
         self.sound = SoundEncoder(num_tokens, audio_dim, config.width)
+        self.scale, self.shift = nn.Parameter(torch.tensor(5.0)), nn.Parameter(torch.tensor(0.0))
 
     def forward(self, faces: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b m d"]) -> Float[Tensor, " b"]:
         mouths = faces[:, :, :, faces.shape[3] // 2 :].flatten(1, 2)
-        seen = self.mouth(mouths)[-1].mean(dim=(2, 3)).relu()
-        return F.cosine_similarity(seen, self.sound(audio).relu(), dim=1).clamp(1e-4, 1 - 1e-4)
+        seen = self.look(self.mouth(mouths)[-1].mean(dim=(2, 3)))
+        return self.scale * F.cosine_similarity(seen, self.sound(audio), dim=1) + self.shift
 
 
 class Wav2Lip(nn.Module):
@@ -154,7 +159,7 @@ class ExpertLoss(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         faces, middle = _signed(batch["target"]), batch["audio"].shape[1] // 2
         true, false = self.expert(faces, batch["audio"][:, middle]), self.expert(faces, batch["other_audio"])
-        loss = -(true.log() + (1 - false).log()).mean() / 2
+        loss = (F.softplus(-true) + F.softplus(false)).mean() / 2
         right = (true > false).float().mean()
         return loss, {"right": right}
 
@@ -172,7 +177,7 @@ class GeneratorLoss(nn.Module):
         pictures = torch.cat([hide_lower_half(flat), _signed(batch["reference"]).flatten(0, 1)], dim=1)
         made = self.module.generator(pictures, batch["audio"].flatten(0, 1))
         pixel = (made - flat).abs().mean()
-        sync = -self.module.expert(made.unflatten(0, faces.shape[:2]), batch["audio"][:, middle]).log().mean()
+        sync = F.softplus(-self.module.expert(made.unflatten(0, faces.shape[:2]), batch["audio"][:, middle])).mean()
         return (1 - weight) * pixel + weight * sync, {"pixel": pixel.detach(), "sync": sync.detach()}
 
 
