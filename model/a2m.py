@@ -164,7 +164,7 @@ class A2m(nn.Module):
 
     def infer(self, expression: Float[Tensor, "b t e"], heard: Float[Tensor, "b c t"]) -> Posterior:
         """Latents drawn after seeing the expression."""
-        scaled = ((expression - self.mean) / cast(Tensor, self.deviation)).transpose(1, 2)
+        scaled = ((expression - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).transpose(1, 2)
         middle, spread = self.posterior(self.judge(self.see(torch.cat([scaled, heard], dim=1)))).chunk(2, dim=1)
         spread = spread.clamp(-6, 2)
         noise = torch.randn_like(middle)

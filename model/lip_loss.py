@@ -71,7 +71,7 @@ class SyncLoss(nn.Module):
         reach, length = -LIP_TAPS[0], series.shape[2]
         wide = F.pad(series, (reach, reach), mode="replicate")
         taps = torch.cat([wide[:, :, reach + tap :][:, :, :length] for tap in LIP_TAPS], dim=1)
-        seen, heard = taps.transpose(1, 2) @ self.lips, sound @ self.sound
+        seen, heard = taps.transpose(1, 2) @ cast(Tensor, self.lips), sound @ cast(Tensor, self.sound)
         seen, heard = seen - seen.mean(dim=1, keepdim=True), heard - heard.mean(dim=1, keepdim=True)
         power = seen.square().sum(dim=(1, 2)) * heard.square().sum(dim=(1, 2))
         return (1 - (seen * heard).sum(dim=(1, 2)) / (power + 1e-8).sqrt()).mean()

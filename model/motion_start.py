@@ -31,11 +31,13 @@ def motion_start(clips: Callable[[], Iterable[Heard]], config: A2mConfig) -> Mot
     mean, deviation = motion.mean(axis=0), motion.std(axis=0) + 1e-6
     stride = max(1, len(motion) * STEPS_PER_FRAME // PCA_STEPS)
     basis, centre = _components(torch.cat([_normalized(w)[::stride] for w, _ in clips()]), config.components)
-    left, right = 0, 0
+    size = (2 * config.linear_frames + 1) * basis.shape[1]
+    left, right = np.zeros((size, size)), np.zeros((size, len(mean)))
     for whisper, expression in clips():
         seen = (_normalized(whisper) @ basis - centre).numpy()
         of_clip = moments(seen, expression - mean, config.linear_frames)
-        left, right = left + of_clip[0], right + of_clip[1]
+        left += of_clip[0]
+        right += of_clip[1]
     linear = solve(left, right, config.ridge * len(motion))
     linear = linear.reshape(-1, basis.shape[1], len(mean)).transpose(2, 1, 0)
     return MotionStart(basis, centre, *(torch.from_numpy(v.copy()).float() for v in (linear, mean, deviation)))

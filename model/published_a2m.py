@@ -104,12 +104,15 @@ class _Part(nn.Module):
         return self.out_proj(self.wn(self.pre_net(x), condition))
 
 
+def _shrink(inner: int, outer: int) -> nn.Conv1d:
+    return nn.Conv1d(inner, outer, 2 * STRIDE_FRAMES, STRIDE_FRAMES, STRIDE_FRAMES // 2)
+
+
 class _Vae(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        shrink = {"kernel_size": 2 * STRIDE_FRAMES, "stride": STRIDE_FRAMES, "padding": STRIDE_FRAMES // 2}
-        self.g_pre_net = nn.Sequential(nn.Conv1d(WIDTH, WIDTH, **shrink))
-        self.encoder = _Part(nn.Conv1d(EXP_DIM, HIDDEN, **shrink), 8, 2 * LATENT)
+        self.g_pre_net = nn.Sequential(_shrink(WIDTH, WIDTH))
+        self.encoder = _Part(_shrink(EXP_DIM, HIDDEN), 8, 2 * LATENT)
         self.prior_flow = _Flow()
         grow = nn.ConvTranspose1d(LATENT, HIDDEN, kernel_size=STRIDE_FRAMES, stride=STRIDE_FRAMES)
         self.decoder = _Part(grow, 4, EXP_DIM)
