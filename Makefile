@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo test test-cluster test-hostile fuzz doctor weights lint clean help
+.PHONY: demo compare test test-cluster test-hostile fuzz doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
 	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
+	@echo "make compare  JoyGen, MuseTalk and Wav2Lip trained alike on DATA=OUT/shards, and judged on clips left out"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch the model files that the defaults need"
 
@@ -32,6 +33,10 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error
+
+DATA ?= out/demo/shards
+compare: $(VENV)/ready
+	$(RUN) -m benchmarks.compare --data $(DATA) --out out/compare
 
 doctor: $(VENV)/ready
 	$(RUN) -m pipeline.doctor

@@ -1,41 +1,87 @@
 """Audio to motion: Whisper features at 50 Hz to expression coefficients at 25 fps, the identity left alone.
 
-A convolutional network over time. It sees about a second to either side, so any length can be run in windows.
+A variational auto-encoder over time whose prior is a normalising flow, both told what is heard. The answer is the mean
+of what it says and of what a ridge regression on the same features says: each errs in its own way on people it never
+saw. About a second to either side is heard and nothing depends on where a window begins, so that any length runs in
+windows without seams. Sources: PortaSpeech, arXiv:2109.15166; Real3DPortrait, arXiv:2401.08503.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.config import A2mConfig
+from model.flow import Flow
+from model.views import STEPS_PER_FRAME
+
+NOISE_CHUNK = 64
+"""Frames of noise that are drawn together."""
 
 
 @dataclass(frozen=True)
-class MotionStatistics:
-    """Mean and standard deviation of every expression coefficient in the training clips, (E,) each."""
+class MotionStart:
+    """What a model starts from, found in the training clips before the first step.
 
+    Args:
+        basis: (D, P) principal components of the normalised features, to unit variance on the average.
+        centre: (P,) mean of the features in that basis.
+        linear: (E, P, K) ridge regression from K frames of them, centred, to coefficients.
+        mean, deviation: (E,) of every coefficient.
+    """
+
+    basis: Float[Tensor, "d p"]
+    centre: Float[Tensor, " p"]
+    linear: Float[Tensor, "e p k"]
     mean: Float[Tensor, " e"]
     deviation: Float[Tensor, " e"]
 
 
+class FrameNorm(nn.Module):
+    """Layer normalisation of every frame by itself: a norm over time would depend on the window."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b c t"]:
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+
+
 class TimeBlock(nn.Module):
-    """A residual convolution over time."""
+    """A residual convolution over time; it starts as the identity."""
 
     def __init__(self, width: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = FrameNorm(width)
         self.spread = nn.Conv1d(width, 2 * width, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation)
         self.gather = nn.Conv1d(2 * width, width, 1)
         self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.gather.weight)
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b c t"]:
         return x + self.gather(self.dropout(F.gelu(self.spread(self.norm(x)))))
+
+
+def _blocks(config: A2mConfig, number: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(TimeBlock(config.width, config.kernel_frames, 2 ** (i % 3), config.dropout) for i in range(number))
+    )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A latent series drawn after seeing the expression, and the natural logarithm of its density, frame by frame."""
+
+    latents: Float[Tensor, "b c t"]
+    log_density: Float[Tensor, "b t"]
 
 
 class A2m(nn.Module):
@@ -49,39 +95,96 @@ class A2m(nn.Module):
     def __init__(self, config: A2mConfig, whisper_dim: int, exp_dim: int) -> None:
         super().__init__()
         self.config = config
+        width, seen = config.width, min(config.components, whisper_dim)
         self.norm = nn.LayerNorm(whisper_dim, elementwise_affine=False)
-        self.project = nn.Linear(whisper_dim, config.width)
-        self.to_frames = nn.Conv1d(config.width, config.width, 4, stride=2, padding=1)
-        dilations = [2 ** (i % 3) for i in range(config.num_layers)]
-        kernel, dropout = config.kernel_steps, config.dropout
-        self.blocks = nn.Sequential(*(TimeBlock(config.width, kernel, d, dropout) for d in dilations))
-        self.head = nn.Conv1d(config.width, exp_dim, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(cast(Tensor, self.head.bias))
+        self.register_buffer("basis", torch.zeros(whisper_dim, seen))
+        self.register_buffer("centre", torch.zeros(seen))
+        self.register_buffer("linear", torch.zeros(exp_dim, seen, 2 * config.linear_frames + 1))
         self.register_buffer("mean", torch.zeros(exp_dim))
         self.register_buffer("deviation", torch.ones(exp_dim))
+        self.to_frames = nn.Conv1d(seen, width, STEPS_PER_FRAME, stride=STEPS_PER_FRAME)
+        self.listen = _blocks(config, config.num_layers)
+        if config.latent:
+            self.prior = Flow(config.latent, width, config.width, 3, config.num_couplings)
+            self.see = nn.Conv1d(exp_dim + width, width, 1)
+            self.judge = _blocks(config, 3)
+            self.posterior = nn.Conv1d(width, 2 * config.latent, 1)
+            self.enter = nn.Conv1d(config.latent, width, 1, bias=False)
+            nn.init.zeros_(self.posterior.weight)
+            nn.init.zeros_(cast(Tensor, self.posterior.bias))
+        self.move = _blocks(config, 3)
+        self.head = nn.Conv1d(width, exp_dim, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def set_statistics(self, statistics: MotionStatistics) -> None:
-        cast(Tensor, self.mean).copy_(statistics.mean)
-        cast(Tensor, self.deviation).copy_(statistics.deviation)
+    @torch.no_grad()
+    def start_from(self, start: MotionStart) -> None:
+        for name, value in vars(start).items():
+            cast(Tensor, getattr(self, name)).copy_(value)
 
-    def normalized(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b frames e"]:
-        """Coefficients in standard deviations of the training set."""
-        x = self.project(self.norm(whisper)).transpose(1, 2)  # (b, c, steps)
-        return self.head(self.blocks(self.to_frames(x))).transpose(1, 2)
+    def components(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b p whole"]:
+        """Principal components of the features of whole frames."""
+        whole = whisper[:, : whisper.shape[1] // STEPS_PER_FRAME * STEPS_PER_FRAME]
+        return ((self.norm(whole) @ self.basis) - self.centre).transpose(1, 2)
 
-    def forward(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b frames e"]:
-        """Coefficients of `steps // 2` frames."""
-        return self.normalized(whisper) * cast(Tensor, self.deviation) + cast(Tensor, self.mean)
+    def regress(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b t e"]:
+        """The regression's coefficients."""
+        means = F.avg_pool1d(seen, STEPS_PER_FRAME)
+        moved = F.conv1d(means, cast(Tensor, self.linear), padding=self.config.linear_frames)
+        return moved.transpose(1, 2) + cast(Tensor, self.mean)
 
-    def loss(
-        self, predicted: Float[Tensor, "b frames e"], expression: Float[Tensor, "b frames e"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """L1 of the coefficients and of their change from frame to frame, in the mean standard deviation.
+    def hear(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b c t"]:
+        """What the sound says: the condition of all networks."""
+        return self.listen(self.to_frames(self._disturbed(seen) if self.training else seen))
 
-        One scale for all: a coefficient that hardly moves in the training set counts as little as it moves.
+    def decode(self, latents: Float[Tensor, "b z t"] | None, heard: Float[Tensor, "b c t"]) -> Float[Tensor, "b t e"]:
+        """The networks' coefficients."""
+        x = heard if latents is None else heard + self.enter(latents)
+        return self.head(self.move(x)).transpose(1, 2) * cast(Tensor, self.deviation) + cast(Tensor, self.mean)
+
+    def forward(
+        self, whisper: Float[Tensor, "b steps d"], noise: Float[Tensor, "b z t"] | None = None
+    ) -> Float[Tensor, "b t e"]:
+        """Coefficients of `steps // 2` frames.
+
+        Args:
+            noise: what the flow makes latents of; None is none at all, the prior's own middle.
         """
-        error = (predicted - expression) / cast(Tensor, self.deviation).mean()
-        position, velocity = error.abs().mean(), error.diff(dim=1).abs().mean()
-        total = position + self.config.velocity_weight * velocity
-        return total, {"position": position.detach(), "velocity": velocity.detach()}
+        seen = self.components(whisper)
+        heard, share = self.hear(seen), self.config.linear_share
+        return (1 - share) * self.decode(self.guess(heard, noise), heard) + share * self.regress(seen)
+
+    def guess(self, heard: Float[Tensor, "b c t"], noise: Float[Tensor, "b z t"] | None) -> Tensor | None:
+        """Latents for what is heard alone."""
+        if not self.config.latent:
+            return None
+        if noise is None:
+            noise = heard.new_zeros(len(heard), self.config.latent, heard.shape[2])
+        return self.prior.inverse(noise, heard)
+
+    def infer(self, expression: Float[Tensor, "b t e"], heard: Float[Tensor, "b c t"]) -> Posterior:
+        """Latents drawn after seeing the expression."""
+        scaled = ((expression - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).transpose(1, 2)
+        middle, spread = self.posterior(self.judge(self.see(torch.cat([scaled, heard], dim=1)))).chunk(2, dim=1)
+        spread = spread.clamp(-6, 2)
+        noise = torch.randn_like(middle)
+        density = -(0.5 * noise.square() + spread + 0.5 * math.log(2 * math.pi)).sum(dim=1)
+        return Posterior(middle + noise * spread.exp(), density)
+
+    def _disturbed(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b p steps"]:
+        """Noise, and a stretch of silence in some samples, so that no single moment is relied on."""
+        config = self.config
+        seen = seen + config.feature_noise * torch.randn_like(seen)
+        place = torch.arange(seen.shape[2], device=seen.device)
+        start = torch.rand(len(seen), 1, device=seen.device) * seen.shape[2]
+        hidden = (place >= start) & (place < start + config.mask_steps)
+        hidden &= torch.rand(len(seen), 1, device=seen.device) < config.mask_prob
+        return seen.masked_fill(hidden[:, None], 0.0)
+
+
+def latent_noise(first_frame: int, num_frames: int, channels: int, seed: int) -> Float[np.ndarray, "z t"]:
+    """Standard normal noise of frames [first, first + number), each frame's the same whatever the span."""
+    chunks = range(first_frame // NOISE_CHUNK, (first_frame + num_frames - 1) // NOISE_CHUNK + 1)
+    drawn = [np.random.default_rng([seed, chunk % 2**32]).standard_normal((channels, NOISE_CHUNK)) for chunk in chunks]
+    start = first_frame - chunks[0] * NOISE_CHUNK
+    return np.concatenate(drawn, axis=1)[:, start : start + num_frames].astype(np.float32)

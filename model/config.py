@@ -68,11 +68,38 @@ class UnetConfig:
 
 @dataclass(frozen=True)
 class A2mConfig:
-    width: int = 128
-    num_layers: int = 6
-    kernel_steps: int = 5
-    dropout: float = 0.1
+    """Audio to motion. The defaults are what did best on speakers left out (`benchmarks/motion.py`)."""
+
+    components: int = 128  # principal components of the audio features
+    linear_frames: int = 3  # of 40 ms to either side, that the regression looks at
+    ridge: float = 3.0  # of the regression, per frame, in variances of a component
+    linear_share: float = 0.5  # of the answer that is the regression's; the networks are trained without it
+    width: int = 32
+    num_layers: int = 2
+    kernel_frames: int = 5
+    latent: int = 4  # channels of the latent series; 0: a plain convolution
+    num_couplings: int = 4  # of the flow; 0: a standard normal prior
+    dropout: float = 0.5
+    feature_noise: float = 1.0  # of the components, in their mean standard deviation
+    mask_prob: float = 0.5  # samples with a stretch of silence
+    mask_steps: int = 12  # of 20 ms: its length
+    face_model: str | None = None  # whose lips the loss is about; None: the one that the shards name
+    lip_weight: float = 1.0  # loss on the lips' points, per mm; with this and sync_weight 0 no face model is needed
     velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
+    coefficient_weight: float = 0.3  # loss on all coefficients alike, in their mean standard deviation
+    sync_weight: float = 1.0  # loss on what the lip-sound expert says of lips and sound
+    kl_weight: float = 0.1  # per channel of the latents
+    prior_weight: float = 1.0  # reconstruction from the sound alone, beside that which has seen the expression
+
+
+@dataclass(frozen=True)
+class Wav2lipConfig:
+    """Defaults: the published size."""
+
+    size_px: int = 96  # side of the faces it sees and makes, a multiple of 32
+    width: int = 16  # channels at full resolution, a multiple of 8
+    num_frames: int = 5  # in a row, that the expert sees
+    sync_weight: float = 0.03  # of the expert's opinion in the generator's loss
 
 
 @dataclass(frozen=True)
@@ -109,7 +136,7 @@ class TrainConfig:
 
     data: str = ""
     out: str = ""
-    task: str = "editor"  # editor | a2m
+    task: str = "editor"  # editor | a2m | wav2lip
     seed: int = 0
     device: str | None = None  # None: what accelerate finds
     precision: str = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
@@ -125,8 +152,10 @@ class TrainConfig:
     vae: VaeConfig = field(default_factory=VaeConfig)
     unet: UnetConfig = field(default_factory=UnetConfig)
     a2m: A2mConfig = field(default_factory=A2mConfig)
+    wav2lip: Wav2lipConfig = field(default_factory=Wav2lipConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     vae_optim: OptimConfig = field(default_factory=OptimConfig)
+    expert_optim: OptimConfig = field(default_factory=OptimConfig)  # of Wav2Lip's sync expert
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 

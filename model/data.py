@@ -37,12 +37,15 @@ from model.views import (
 )
 from pipeline.records import CROP_PX, NUM_LANDMARKS
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
+from stages import lip_sound
 from stages.depth import decode_depth
 
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
-MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper")
+MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper", "audio_pcm16")
 OPEN_CLIPS = 128
 """Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
+HEARD_CLIPS = 1024
+"""Clips whose sound audio-to-motion keeps as the lip-sound expert hears it, about 50 kB each."""
 MOUTH_MARGIN_PX = 8
 """How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
 
@@ -98,6 +101,13 @@ class Clip:
     @cached_property
     def exp_coeff(self) -> np.ndarray:
         return _matrix(self._table["exp_coeff"])
+
+    @cached_property
+    def sound(self) -> np.ndarray:
+        """(T, F) float32 what the lip-sound expert hears in the middle of every frame."""
+        heard = lip_sound.sound_features(self.array("audio_pcm16").astype(np.float32) / 32768)
+        middle = np.arange(self.num_frames) * lip_sound.STEPS_PER_FRAME + lip_sound.STEPS_PER_FRAME // 2
+        return heard[np.minimum(middle, len(heard) - 1)].astype(np.float32)
 
     @cached_property
     def pose(self) -> np.ndarray:
@@ -299,17 +309,22 @@ def _chw(rgb: np.ndarray) -> Tensor:
 
 
 class MotionDataset(Dataset[dict[str, Tensor]]):
-    """Samples of audio-to-motion: `whisper` float32 (2 W, dim) and `exp` float32 (W, E) of W frames in a row."""
+    """Samples of audio-to-motion, of W frames in a row.
+
+    `whisper` float32 (2 W, dim), `exp` float32 (W, E), and `sound` float32 (W, F): what the lip-sound expert hears.
+    """
 
     def __init__(self, root: str, split: str, config: LoaderConfig, seed: int) -> None:
         self.config, self.seed = config, seed
         self.table = ClipTable(root, split, MOTION_COLUMNS, config.window_frames, config.cache_clips)
+        self._heard: dict[int, np.ndarray] = {}
         draws = max(1, config.draws_per_visit // 4)
         self.plan = Plan([c.num_frames for c in self.table.clips], draws, config.pool_clips, seed)
 
     def __getitem__(self, sample: int) -> dict[str, Tensor]:
         random = np.random.default_rng([self.seed, sample, 2])
-        clip = self.table.clip(self.plan.clip_of(sample))
+        idx = self.plan.clip_of(sample)
+        clip = self.table.clip(idx)
         width = self.config.window_frames
         start = int(random.integers(clip.num_frames - width + 1))
         steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
@@ -317,7 +332,22 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         return {
             "whisper": torch.from_numpy(whisper),
             "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
+            "sound": torch.from_numpy(self._sound(idx)[start : start + width].copy()),
         }
+
+    def _sound(self, idx: int) -> np.ndarray:
+        """`Clip.sound`, which takes longer than all else, of the clips heard lately."""
+        if idx not in self._heard:
+            if len(self._heard) == HEARD_CLIPS:
+                self._heard.clear()
+            self._heard[idx] = self.table.clip(idx).sound
+        return self._heard[idx]
+
+    def whole(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features (2 T, dim) and coefficients (T, E) of clip `idx`."""
+        clip = self.table.clip(idx)
+        steps = np.arange(clip.num_frames * STEPS_PER_FRAME)
+        return clip.whisper[np.minimum(steps, len(clip.whisper) - 1)], clip.exp_coeff
 
 
 class _Numbers(Sampler[int]):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 
-from model.a2m import A2m
+from model.a2m import A2m, latent_noise
 from model.views import STEPS_PER_FRAME
 from pipeline.config import ConfigError
 from pipeline.records import CLIP_FPS
@@ -51,10 +51,20 @@ class Sound:
     Args:
         audio: float32 (N,) mono 16 kHz.
         motion: the audio-to-motion model, or None.
+        temperature: of its latents: 0 always says the same thing in the likeliest way, 1 as variedly as people do.
+        seed: of their noise.
     """
 
-    def __init__(self, audio: Float[np.ndarray, " n"], encoder: Encoder, motion: A2m | None = None) -> None:
+    def __init__(
+        self,
+        audio: Float[np.ndarray, " n"],
+        encoder: Encoder,
+        motion: A2m | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         self.audio, self._encoder, self._motion = audio, encoder, motion
+        self._temperature, self._seed = temperature, seed
         self.num_steps = -(-len(audio) // SAMPLES_PER_STEP)
         self._block: Any = lru_cache(maxsize=3)(self._encode)
         self._motion_block: Any = lru_cache(maxsize=3)(self._move)
@@ -101,4 +111,9 @@ class Sound:
         device = next(self._motion.parameters()).device
         whisper = torch.from_numpy(self.features(steps).astype(np.float32))[None].to(device)
         context, frames = CONTEXT_STEPS // STEPS_PER_FRAME, BLOCK_STEPS // STEPS_PER_FRAME
-        return self._motion(whisper)[0, context : context + frames].float().cpu().numpy()
+        noise = None
+        if self._temperature > 0 and self._motion.config.latent:
+            first, number = start // STEPS_PER_FRAME - context, len(steps) // STEPS_PER_FRAME
+            drawn = latent_noise(first, number, self._motion.config.latent, self._seed)
+            noise = torch.from_numpy(self._temperature * drawn)[None].to(device)
+        return self._motion(whisper, noise)[0, context : context + frames].float().cpu().numpy()

@@ -8,25 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from model.a2m import A2m, MotionStatistics
+from model.a2m import A2m
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
-from model.config import OptimConfig, TrainConfig, load_dict
+from model.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
 from model.data import ClipTable, EditorDataset, MotionDataset
 from model.editor import Editor, editor_loss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
+from model.lip_loss import A2mLoss, LipModes, needs_face
+from model.motion_start import motion_start
 from model.vae import TinyVae, build_vae
 from pipeline.config import ConfigError
 from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
+from stages.face_model import load_face_model
+from stages.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]]
+START_CLIPS = 256
+"""From which audio-to-motion's regression is found: half an hour of speech."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,7 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
         ConfigError: the configuration does not fit the shards' features.
         MissingWeights: the published auto-encoder is nowhere to be had.
     """
-    layers = config.loader.audio_layers
-    if facts.whisper_dim % layers:
-        raise ConfigError(
-            f"{facts.whisper_model} gives {facts.whisper_dim} numbers a step, which loader.audio_layers={layers} "
-            "does not divide"
-        )
-    tokens, width = config.loader.audio_steps * layers, facts.whisper_dim // layers
+    tokens, width = audio_shape(config.loader, facts)
     if config.unet.cross_attention_dim not in (None, width):
         raise ConfigError(
             f"unet.cross_attention_dim is {config.unet.cross_attention_dim}, the audio tokens of these shards "
@@ -86,6 +86,21 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
     if published and config.unet.path is not None:
         editor.unet.load_state_dict(_read_state(Path(config.unet.path)))
     return editor
+
+
+def audio_shape(config: LoaderConfig, facts: DataFacts) -> tuple[int, int]:
+    """Audio tokens of a frame, and their width.
+
+    Raises:
+        ConfigError: the shards' features are not of as many layers.
+    """
+    layers = config.audio_layers
+    if facts.whisper_dim % layers:
+        raise ConfigError(
+            f"{facts.whisper_model} gives {facts.whisper_dim} numbers a step, which loader.audio_layers={layers} "
+            "does not divide"
+        )
+    return config.audio_steps * layers, facts.whisper_dim // layers
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -154,20 +169,19 @@ class A2mTask:
         self.dataset = MotionDataset(config.data, "train", config.loader, config.seed)
         self.facts = DataFacts.of(self.dataset.table)
         self.module = A2m(config.a2m, self.facts.whisper_dim, self.facts.exp_dim)
-        self.phases = [Phase("motion", config.optim, self.module, self.module, self._loss)]
+        face = None
+        if needs_face(config.a2m):
+            face = LipModes.of(load_face_model(config.a2m.face_model or self.facts.geometry_model))
+        loss = A2mLoss(self.module, face, LipSound.load())
+        self.phases = [Phase("motion", config.optim, self.module, loss, lambda network, batch: network(batch))]
 
     def start(self) -> None:
-        table = self.dataset.table
-        motion = np.concatenate([table.clip(i).exp_coeff for i in range(min(len(table), 256))])
-        mean, deviation = motion.mean(0), motion.std(0) + 1e-6
-        self.module.set_statistics(MotionStatistics(torch.from_numpy(mean), torch.from_numpy(deviation)))
+        number = min(len(self.dataset.table), START_CLIPS)
+        clips = lambda: map(self.dataset.whole, range(number))  # noqa: E731 - read twice and more
+        self.module.start_from(motion_start(clips, self._config.a2m))
 
     def saved(self) -> dict[str, Tensor]:
         return self.module.state_dict()
-
-    def _loss(self, module: nn.Module, batch: Batch) -> Loss:
-        predicted = module(batch["whisper"])
-        return self.module.loss(predicted, batch["exp"])
 
     def preview(self, _phase: Phase, path: Path) -> None:
         """The liveliest coefficients of one sequence, predicted and true, as one PNG."""
@@ -178,7 +192,21 @@ class A2mTask:
         motion_chart(path, predicted, sample["exp"].numpy())
 
 
-Task = EditorTask | A2mTask
+@runtime_checkable
+class Task(Protocol):
+    """What the trainer needs."""
+
+    @property
+    def dataset(self) -> Dataset[Batch]: ...
+    @property
+    def module(self) -> nn.Module: ...
+
+    facts: DataFacts
+    phases: list[Phase]
+
+    def start(self) -> None: ...
+    def saved(self) -> dict[str, Tensor]: ...
+    def preview(self, _phase: Phase, path: Path, /) -> None: ...
 
 
 def build_task(config: TrainConfig, weights: WeightStore) -> Task:
@@ -186,7 +214,11 @@ def build_task(config: TrainConfig, weights: WeightStore) -> Task:
         return EditorTask(config, weights)
     if config.task == "a2m":
         return A2mTask(config)
-    raise ConfigError(f"task is {config.task!r}, want editor or a2m")
+    if config.task == "wav2lip":
+        from model.wav2lip_task import Wav2lipTask
+
+        return Wav2lipTask(config)
+    raise ConfigError(f"task is {config.task!r}, want editor, a2m or wav2lip")
 
 
 def load_saved(module: nn.Module, state: dict[str, Tensor]) -> None:
@@ -200,19 +232,25 @@ def load_saved(module: nn.Module, state: dict[str, Tensor]) -> None:
 def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu") -> tuple[Any, TrainConfig, DataFacts]:
     """The newest model of a run, averaged weights, ready for inference.
 
+    Args:
+        task: a2m, or editor: whatever makes `model.editor.Edited` of the editor's batch, so that Wav2Lip is one, too.
     Raises:
         ConfigError: there is no such run, it trained something else, or its auto-encoder has not been trained yet.
     """
     checkpoint = _newest(run)
     config = load_dict(TrainConfig, checkpoint.config)
-    if config.task != task:
+    if config.task != task and (config.task, task) != ("wav2lip", "editor"):
         raise ConfigError(f"{run} trained {config.task}, not {task}")
     facts = DataFacts(**checkpoint.data)
     if task == "a2m":
         module = A2m(config.a2m, facts.whisper_dim, facts.exp_dim)
+    elif config.task == "wav2lip":
+        from model.wav2lip_task import build_wav2lip
+
+        module = build_wav2lip(config, facts)
     else:
         module = build_editor(config, facts, weights, published=False)
-    if not checkpoint.state.finished and all(name.startswith("vae.") for name in checkpoint.average):
+    if not checkpoint.state.finished and all(name.startswith(("vae.", "expert.")) for name in checkpoint.average):
         raise ConfigError(f"{run} has trained no more than its auto-encoder yet: let `python -m model.train` go on")
     load_saved(module, {**checkpoint.model, **checkpoint.average})
     return module.to(device).eval().requires_grad_(False), config, facts

@@ -300,7 +300,13 @@ def train(config: TrainConfig, weights: WeightStore) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train on Parquet shards.")
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run, or s3://bucket/folder/shards")
-    parser.add_argument("--config", type=Path, required=True, help="one of model/configs/*.yaml")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        action="append",
+        help="one of model/configs/*.yaml; of several, the last wins",
+    )
     parser.add_argument(
         "--out", type=local_path, required=True, help="the run's folder; an existing run is taken up again"
     )
@@ -308,7 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
-        run = train(load_as(TrainConfig, [given.config], settings), WeightStore.from_environment())
+        run = train(load_as(TrainConfig, given.config, settings), WeightStore.from_environment())
     except (ConfigError, DataError, MissingWeights) as error:
         print(f"model.train: {error}", file=sys.stderr)
         return 2
