@@ -57,6 +57,7 @@ class InferConfig:
         visible_mark: write on the pictures that they were made.
         signing: folder of the key and chain for C2PA; None leaves it out.
         names: of the editor's run and of the motion model's, for the record in the file.
+        temperature: how far a2m strays from its likeliest motion, in standard deviations; the seed says where to.
     """
 
     batch_size: int = 8
@@ -66,6 +67,8 @@ class InferConfig:
     visible_mark: bool = True
     signing: Path | None = None
     names: tuple[str, str | None] = ("", None)
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def dub(
         num_frames = length
         samples = samples[: round(num_frames / fps * AUDIO_RATE_HZ)]
     device = str(next(network.parameters()).device)
-    sound = Sound(samples, encoder_named(facts.whisper_model, weights, device), motion[0] if motion else None)
+    encoder = encoder_named(facts.whisper_model, weights, device)
+    sound = Sound(samples, encoder, motion[0] if motion else None, config.temperature, config.seed)
     face_motion = None if depth == "none" else FaceMotion(track, (motion[2] if motion else facts).geometry_model)
     dubber = Dubber(network, settings, sound, track, face_motion, predicted=depth == "a2m")
     frames = dubber.run(play(video, fps, length, num_frames), fps, config.batch_size)
@@ -173,6 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=local_path, required=True, help="the .mp4 to write")
     parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
     parser.add_argument("--depth", choices=DEPTHS, help="default: a2m with --a2m, none without")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: a2m's likeliest motion; 1: as it varies")
+    parser.add_argument("--seed", type=int, default=0, help="of what the temperature draws")
     parser.add_argument("--loop", choices=LOOPS, default=InferConfig.loop, help="where the sound is the longer one")
     parser.add_argument("--face", type=int, default=0, metavar="N", help="0: the largest; n: the n-th from the left")
     parser.add_argument("--device", default=default_device())
@@ -193,6 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
         not given.no_visible_mark,
         None if given.no_c2pa else weights.cache.parent / "signing",
         (given.run.name, given.a2m.name if given.a2m else None),
+        given.temperature,
+        given.seed,
     )
     try:
         editor: Any = load_trained(given.run, "editor", weights, given.device)

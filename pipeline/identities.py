@@ -55,15 +55,16 @@ def _join(rows: list[Row], min_sim: float, told: np.ndarray) -> list[int]:
         stop = min(start + BLOCK, len(faces))
         end = len(faces) if told[start] < 0 else np.searchsorted(told, told[stop - 1], side="right")
         a, b = np.nonzero(faces[start:stop] @ faces[start:end].T > min_sim)
-        labels = _merge(labels, order[start + a], order[start + b])
+        labels = merge(labels, order[start + a], order[start + b])
     speakers: dict[str, int] = {}
     pairs = [(speakers.setdefault(row["speaker_id"], i), i) for i, row in enumerate(rows) if "speaker_id" in row]
     if pairs:
-        labels = _merge(labels, *np.array(pairs).T)
+        labels = merge(labels, *np.array(pairs).T)
     return labels.tolist()
 
 
-def _merge(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def merge(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Labels (N,) where what is linked, a[k] with b[k], has one number."""
     a, b = labels[a], labels[b]
     a, b = a[a != b], b[a != b]
     links = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(labels), len(labels)))

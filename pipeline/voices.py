@@ -8,12 +8,12 @@ this belongs to `finalize`; a face or a source of few clips says nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import FinalizeConfig
+from pipeline.identities import merge
 from pipeline.records import CLIP_FPS, Row
 
 MIN_CLIPS = 3
@@ -55,26 +55,35 @@ def voices_elsewhere(rows: Sequence[Row], people: Sequence[str], config: Finaliz
     Faces that might be one person's, told apart by a look or a light, are not held against each other.
     """
     found: dict[int, str] = {}
-    for clips in _grouped([row["source_id"] for row in rows], rows):
-        names = np.array([people[idx] for idx in clips])
-        if len(set(names)) < 2:
+    for voice in _shared_voices(rows, people, config.same_voice_sim):
+        names = np.array([people[idx] for idx in voice])
+        seconds = _seconds(rows, voice)
+        heard = {name: float(seconds[names == name].sum()) for name in sorted(set(names))}
+        owner = max(heard, key=lambda name: heard[name])
+        faces = np.stack([np.asarray(rows[idx]["face_embedding"], np.float32) for idx in voice])
+        alike = (faces @ faces[names == owner].T).max(axis=1) >= config.other_face_sim
+        strange = (names != owner) & ~alike
+        if not strange.any():
             continue
-        voices, seconds = _voices(rows, clips), _seconds(rows, clips)
-        faces = np.stack([np.asarray(rows[idx]["face_embedding"], np.float32) for idx in clips])
-        same_voice = voices @ voices.T >= config.same_voice_sim
-        _, labels = connected_components(same_voice, directed=False)
-        for label in np.unique(labels):
-            own = labels == label
-            heard = {name: float(seconds[own & (names == name)].sum()) for name in sorted(set(names[own]))}
-            owner = max(heard, key=lambda name: heard[name])
-            others = own & (names != owner)
-            strange = (faces @ faces[own & (names == owner)].T).max(axis=1) < config.other_face_sim
-            if not (others & strange).any():
-                continue
-            is_clear = heard[owner] > sum(heard.values()) / 2
-            for k in np.flatnonzero(others & strange if is_clear else own):
-                found[clips[k]] = owner if is_clear else ""
+        is_clear = heard[owner] > sum(heard.values()) / 2
+        for k in np.flatnonzero(strange) if is_clear else range(len(voice)):
+            found[voice[k]] = owner if is_clear else ""
     return found
+
+
+def _shared_voices(rows: Sequence[Row], people: Sequence[str], min_sim: float) -> Iterator[list[int]]:
+    """Clips of one source and one voice, where these show several people."""
+    labels, pairs = np.arange(len(rows)), []
+    for clips in _grouped([row["source_id"] for row in rows], rows):
+        if len({people[idx] for idx in clips}) > 1:
+            voices = _voices(rows, clips)
+            pairs.append(np.array(clips)[np.argwhere(voices @ voices.T >= min_sim)])
+    if pairs:
+        labels = merge(labels, *np.concatenate(pairs).T)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for idx, label in enumerate(labels.tolist()):
+        groups[label].append(idx)
+    yield from (group for group in groups.values() if len({people[idx] for idx in group}) > 1)
 
 
 def _grouped(keys: Sequence[str], rows: Sequence[Row]) -> list[list[int]]:
