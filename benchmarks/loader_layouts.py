@@ -89,16 +89,16 @@ class _LooseFiles(Dataset[Any]):
         path, size = self._folder / self._names[idx], (CROP_PX, CROP_PX)
         number, stem = int(path.name[:8]), str(path).removesuffix("_face.jpg")
         face = cv2.resize(_read(path), size)
-        whisper = torch.tensor(np.load(f"{stem}_whisper.npy"))
+        whisper = torch.tensor(np.load(f"{stem}_whisper.npy", allow_pickle=False))
         depth = np.zeros((*size, 3), np.uint8)
         if random.random() >= AUGMENT.depth_drop_prob:
-            depth, marks = _read(Path(f"{stem}_depth.jpg")), np.load(f"{stem}_lm.npy")
+            depth, marks = _read(Path(f"{stem}_depth.jpg")), np.load(f"{stem}_lm.npy", allow_pickle=False)
             mask = np.zeros_like(depth)
             cv2.fillPoly(mask, [marks[list(LIPS_OUTER)].astype(np.int32)], (1, 1, 1))
             shift = random.uniform(-AUGMENT.depth_shift, AUGMENT.depth_shift, 2) * CROP_PX
             move = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
             depth = cv2.warpAffine(cv2.resize(depth * mask, size), move, size)
-        valid = np.load(path.parent / "valid_indices.npy")
+        valid = np.load(path.parent / "valid_indices.npy", allow_pickle=False)
         other = random.choice(valid)
         while abs(other - number) < LOADER.min_reference_frames:
             other = random.choice(valid)

@@ -222,9 +222,7 @@ def hear_hubert(audio: Float[np.ndarray, " n"], folder: Path) -> Float[np.ndarra
     """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: {WHERE}")
-    from transformers import HubertModel
-
-    model = HubertModel.from_pretrained(folder, local_files_only=True).eval()  # pyright: ignore[reportArgumentType]
+    model = _load_hubert(folder)
     samples = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)).float()[None]
     hop, rest = 20 * AUDIO_RATE_HZ, 80  # a step sees 400 samples, 80 more than it moves on
     with torch.no_grad():
@@ -237,6 +235,27 @@ def hear_hubert(audio: Float[np.ndarray, " n"], folder: Path) -> Float[np.ndarra
     if states.shape[1] != HUBERT_DIM:
         raise ConfigError(f"{folder} gives {states.shape[1]} numbers a step, not {HUBERT_DIM}: {WHERE}")
     return states
+
+
+def _load_hubert(folder: Path) -> nn.Module:
+    """The model of a folder as transformers keeps it: safetensors, or a torch file of plain tensors."""
+    from safetensors.torch import load_file
+    from transformers import HubertConfig, HubertModel
+
+    model = HubertModel(HubertConfig.from_json_file(folder / "config.json"))
+    plain = folder / "model.safetensors"
+    state = load_file(plain) if plain.is_file() else read_tensors(folder / "pytorch_model.bin")
+    # Published as the body of a speech recogniser, by a torch that called weight normalisation otherwise.
+    renamed = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+    body: dict[str, Tensor] = {}
+    for name, value in state.items():
+        end = next((old for old in renamed if name.endswith(old)), "")
+        body[name.removeprefix("hubert.").removesuffix(end) + renamed.get(end, "")] = value
+    missing = set(model.state_dict()) - set(body) - {"masked_spec_embed"}
+    if missing:
+        raise ConfigError(f"{folder} is not HuBERT: it lacks {', '.join(sorted(missing)[:3])}: {WHERE}")
+    model.load_state_dict({name: value for name, value in body.items() if name in model.state_dict()}, strict=False)
+    return model.eval()
 
 
 def pitch_of(audio: Float[np.ndarray, " n"], num_steps: int) -> Float[np.ndarray, " steps"]:

@@ -10,7 +10,8 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel
 
-from model.published_a2m import PublishedA2m, coarse_pitch, express, load_published, main, pitch_of
+from model.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, main, pitch_of
+from pipeline.config import ConfigError
 from pipeline.weights import MissingWeights
 
 
@@ -95,6 +96,32 @@ def command(tmp_path: Path) -> list[str]:
 def test_without_hubert_it_says_where_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(command(tmp_path)) == 2
     assert "facebook/hubert-large-ls960-ft" in capsys.readouterr().err
+
+
+def test_hubert_is_read_as_it_is_published_and_as_it_is_saved_today(tmp_path: Path):
+    torch.manual_seed(0)
+    small = HubertConfig(
+        hidden_size=1024, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(16,) * 7
+    )
+    model = HubertModel(small).eval()
+    model.save_pretrained(tmp_path / "today")
+    small.save_pretrained(tmp_path / "published")
+    names = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
+    state = {"lm_head.weight": torch.zeros(32, 1024)}
+    for name, value in model.state_dict().items():
+        new = next((end for end in names if name.endswith(end)), "")
+        state["hubert." + name.removesuffix(new) + names.get(new, "")] = value
+    torch.save(state, tmp_path / "published" / "pytorch_model.bin")
+    audio = np.sin(np.arange(16000) / 20).astype(np.float32)
+    with torch.no_grad():
+        normal = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)).float()[None]
+        expected = model(normal).last_hidden_state[0].numpy()
+    for folder in ("today", "published"):
+        np.testing.assert_allclose(hear_hubert(audio, tmp_path / folder), expected, atol=1e-4)
+    del state["hubert.encoder.layers.0.attention.k_proj.weight"]
+    torch.save(state, tmp_path / "published" / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"is not HuBERT: it lacks encoder\.layers\.0\.attention\.k_proj"):
+        hear_hubert(audio, tmp_path / "published")
 
 
 def test_the_command_writes_25_coefficients_a_second(tmp_path: Path):
