@@ -56,11 +56,11 @@ def sinusoidal_positions(num_tokens: int, width: int) -> Float[Tensor, "1 m d"]:
 
 
 def mouth_window(size: int) -> Float[Tensor, "1 1 hl wl"]:
-    """1 where mouth and chin lie in a crop, 0 elsewhere, with a ramp of two cells between."""
+    """1 where mouth and chin lie in a crop, 0 elsewhere, with a ramp of four cells between: a shorter one shows."""
     place = (torch.arange(size) + 0.5) / size
     x, y = (place - 0.5).abs(), place
-    ramp = size / 2
-    across, down = ((0.28 - x) * ramp).clamp(0, 1), ((y - 0.6) * ramp).clamp(0, 1)
+    ramp = size / 4
+    across, down = ((0.34 - x) * ramp).clamp(0, 1), ((y - 0.54) * ramp).clamp(0, 1)
     return (down[:, None] * across[None, :])[None, None]
 
 
