@@ -113,7 +113,9 @@ def _read_mat(file: Path) -> dict[str, Any]:
 
     try:
         return loadmat(file)
-    except (MatReadError, ValueError, TypeError, NotImplementedError) as error:
+    except NotImplementedError as error:  # what SciPy raises for MATLAB's newer container, HDF5
+        raise FaceModelError(f"{file} is of MATLAB 7.3, which SciPy does not read: save it again with -v7") from error
+    except (MatReadError, ValueError, TypeError) as error:
         raise FaceModelError(f"{file} is no MATLAB file that SciPy reads: {error}") from error
 
 

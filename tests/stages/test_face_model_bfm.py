@@ -147,6 +147,10 @@ def test_what_is_wrong_with_the_files_is_named(tmp_path):
         load_face_model(tmp_path / FRONT)
     with pytest.raises(FaceModelError, match=r"no face model .*other\.mat"):
         load_face_model(tmp_path / "other.mat")
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"  # version 2 in the machine's order: HDF5 follows
+    (tmp_path / FRONT).write_bytes(header.ljust(512, b"\0"))
+    with pytest.raises(FaceModelError, match=r"BFM_model_front\.mat is of MATLAB 7\.3, .* save it again with -v7"):
+        load_face_model(tmp_path)
     (tmp_path / FRONT).write_bytes(b"not MATLAB's" * 20)
     with pytest.raises(FaceModelError, match=r"BFM_model_front\.mat is no MATLAB file"):
         load_face_model(tmp_path)
