@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, weights: WeightStore) -> Iter
 
 def _answers(address: str) -> bool:
     try:
-        return requests.get(address, timeout=5).ok
+        return requests.get(address, timeout=60).ok
     except requests.ConnectionError:
         return False
 
@@ -64,17 +64,17 @@ def finished(site: str, **fields) -> dict:
     reply = requests.post(site + "api/jobs", **fields, timeout=60)
     assert reply.status_code == 202, reply.text
     job = f"{site}api/jobs/{reply.json()['id']}"
-    _until(lambda: requests.get(job, timeout=5).json()["state"] in ("done", "failed"))
-    return {**requests.get(job, timeout=5).json(), "job": job}
+    _until(lambda: requests.get(job, timeout=60).json()["state"] in ("done", "failed"))
+    return {**requests.get(job, timeout=60).json(), "job": job}
 
 
 def test_a_video_is_dubbed_over_http(site: str, video: Path, tmp_path: Path):
-    page = requests.get(site, timeout=5)
+    page = requests.get(site, timeout=60)
     assert 'name="video"' in page.text and '<option value="a2m" disabled>' in page.text
     content = video.read_bytes()
     facts = finished(site, files={"video": content, "audio": content}, data={"loop": "stop", "depth": "original"})
     assert facts["state"] == "done" and facts["notes"] == ["8 frames at 25.000 fps, depth: original"]
-    (tmp_path / "y.mp4").write_bytes(requests.get(facts["job"] + "/video", timeout=5).content)
+    (tmp_path / "y.mp4").write_bytes(requests.get(facts["job"] + "/video", timeout=60).content)
     assert probe_media(tmp_path / "y.mp4").width_px == 420
     made = read_comment(tmp_path / "y.mp4")
     assert made is not None and made["run"] == "tiny"
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_in_words(site: str, video: Path):
     content = video.read_bytes()
     failed = finished(site, files={"video": b"no video at all", "audio": content})
     assert failed["state"] == "failed" and "not_video" in failed["notes"][0]
-    assert requests.get(failed["job"] + "/video", timeout=5).json() == {"error": "this job has no result yet"}
+    assert requests.get(failed["job"] + "/video", timeout=60).json() == {"error": "this job has no result yet"}
     for fields, message in [
         ({"files": {"video": content}}, "choose a file first: audio"),
         ({"files": {"video": content, "audio": content}, "data": {"loop": "x"}}, "none of those on the page"),
@@ -92,4 +92,4 @@ def test_what_is_wrong_is_said_in_words(site: str, video: Path):
     ]:
         reply = requests.post(site + "api/jobs", **fields, timeout=60)
         assert reply.status_code == 400 and message in reply.json()["error"]
-    assert requests.get(site + "api/jobs/none", timeout=5).json() == {"error": "there is no such job"}
+    assert requests.get(site + "api/jobs/none", timeout=60).json() == {"error": "there is no such job"}

@@ -48,7 +48,7 @@ def _metrics(cluster: Cluster) -> str:
     addresses = [f"http://{node.node_ip_address}:{node.metrics_export_port}" for node in cluster.list_all_nodes()]
     pages = []
     for address in addresses:
-        with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310 - a raylet of our own
+        with urllib.request.urlopen(address, timeout=60) as page:  # noqa: S310 - a raylet of our own
             pages.append(page.read().decode())
     return "\n".join(pages)
 

@@ -24,7 +24,7 @@ def out(weights, tmp_path_factory) -> Path:
     for name in names:
         (folder / f"{name}.mp4").write_text(f"{name}: no video at all")
     sources: list[Row] = [{"source_id": n, "uri": str(folder / f"{n}.mp4"), "tags": []} for n in names]
-    config = Config(run=RunConfig(record_limit_s=3.0, max_tries=2, wave_sources=4))
+    config = Config(run=RunConfig(record_limit_s=8.0, max_tries=2, wave_sources=4))
     with Stream(folder / "out", config, weights, 1, FAULTY_STAGES) as stream:
         (folder / "out").mkdir()
         *_, state = stream.measure(sources, {source["source_id"]: source for source in sources})

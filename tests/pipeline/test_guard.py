@@ -23,7 +23,7 @@ def test_a_body_that_never_ends_is_stopped_where_it_is():
 
 
 def test_a_long_video_has_more_time():
-    with Guard(RunConfig(record_limit_s=0.1, record_limit_ratio=0.1))("scan", ROW | {"duration_s": 20.0}):
+    with Guard(RunConfig(record_limit_s=0.1, record_limit_ratio=1.0))("scan", ROW | {"duration_s": 20.0}):
         time.sleep(0.5)
 
 

@@ -16,7 +16,7 @@ Route = Callable[[Handler, int], None]
 
 
 def quick(**changes: object) -> CrawlConfig:
-    fast = {"retries": 2, "retry_wait_s": 0.01, "timeout_s": 3.0, "host_interval_s": 0.0, "backoff_s": 0.05}
+    fast = {"retries": 2, "retry_wait_s": 0.01, "timeout_s": 20.0, "host_interval_s": 0.0, "backoff_s": 0.05}
     return CrawlConfig(**fast | {"allow_private_addresses": True} | changes)  # pyright: ignore
 
 

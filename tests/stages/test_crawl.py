@@ -36,7 +36,7 @@ def quick(**changes: object) -> CrawlConfig:
         **{
             "retries": 1,
             "retry_wait_s": 0.01,
-            "timeout_s": 5.0,
+            "timeout_s": 20.0,
             "host_interval_s": 0.0,
             "backoff_s": 0.01,
             "allow_private_addresses": True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import threading
 import time
@@ -85,9 +84,8 @@ def test_retry_after_is_obeyed_by_all_workers(tmp_path: Path, site: Site) -> Non
         crawler = Crawler(config, tmp_path / name, gate)
         threads.append(threading.Thread(target=crawler, args=({"uri": f"{site.address}/{name}.mp4"},)))
         threads[-1].start()
-        while not site.asked:
+        while threads[0].is_alive() and gate.request("127.0.0.1", "") == 0.0:  # until the refusal has come back
             time.sleep(0.005)
-        time.sleep(0.1)
     for thread in threads:
         thread.join(timeout=20)
     refused_s = site.asked[0].at_s
@@ -113,13 +111,15 @@ def test_requests_keep_their_distance_whoever_sends_them(tmp_path: Path, site: S
     threads = [
         threading.Thread(target=crawler, args=({"uri": uri},)) for crawler, uri in zip(crawlers, uris, strict=True)
     ]
+    began_s = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
-    times_s = [asked.at_s for asked in site.asked]
-    assert len(times_s) >= 6
-    assert min(later - earlier for earlier, later in itertools.pairwise(times_s)) >= 0.15
+    arrived_s = [asked.at_s - began_s for asked in site.asked]
+    assert len(arrived_s) >= 6
+    # A busy machine may hold a request up on its way, but none can arrive before its turn.
+    assert all(at_s >= 0.2 * turn - 0.001 for turn, at_s in enumerate(arrived_s))
     assert len(list((tmp_path / "media").glob("*.mp4"))) == 1
 
 
