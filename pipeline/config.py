@@ -82,7 +82,7 @@ class RunConfig:
     block_bytes: int = 16_000_000  # rows handed on together: two or three clips
     mode: str = "full"  # metadata: list what would be fetched, with totals, and fetch nothing
     list_again: bool = False  # ask playlists, pages and searches anew what they list
-    wave_sources: int | None = None  # handed to Ray at once; None: 40 a CPU, 2000 at least. Bounds the driver's memory
+    wave_sources: int | None = None  # handed to Ray at once; None: 40 a CPU, 500 at least. Bounds the driver's memory
     record_limit_s: float = 1800.0  # wall time of one record in one stage ...
     record_limit_ratio: float = 10.0  # ... plus this much of its video's length; scanning takes a tenth of it
     max_tries: int = 3  # workers that may die of one record before it is set aside

@@ -294,7 +294,7 @@ def _cpu_share(num_pools: int, own_ray: bool) -> tuple[float, int | None]:
 
 def _wave_size() -> int:
     """Enough that a wave's end, when the last sources keep few workers busy, is a small part of it."""
-    return max(2000, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
+    return max(500, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
 
 
 def _start_ray(config: Config) -> None:
@@ -308,6 +308,7 @@ def _start_ray(config: Config) -> None:
         address="local",
         include_dashboard=False,
         object_store_memory=config.run.object_store_bytes,
+        _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which nobody would ask for
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
         **quiet,
     )
