@@ -60,7 +60,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 CHOICES: dict[str, tuple[str, ...]] = {
     "hear.device": ("auto", "cpu", "cuda"),
     "sync.device": ("auto", "cpu", "cuda"),
-    "sync.expert": ("lips", "syncnet"),
+    "sync.expert": ("lips", "syncnet", "latentsync"),
     "speech.device": ("auto", "cpu", "cuda"),
     "features.device": ("auto", "cpu", "cuda"),
     "depth.device": ("cpu", "cuda"),

@@ -137,7 +137,7 @@ def _regressor(config: Config) -> tuple[str, ...]:
 
 
 def _sync_weights(config: Config) -> tuple[str, ...]:
-    return ("syncnet",) if config.sync.expert == "syncnet" else ()
+    return {"syncnet": ("syncnet",), "latentsync": ("stable_syncnet",)}.get(config.sync.expert, ())
 
 
 STAGES: tuple[Stage, ...] = (

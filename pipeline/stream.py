@@ -183,7 +183,7 @@ class Stream:
         context.raise_original_map_exception = True
         context.execution_options.preserve_order = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
-        blocks = [table_from_rows([source]) for source in sources]
+        blocks = [table_from_rows([source], SOURCE) for source in sources]  # of the whole schema it would be 130 kB
         dataset = ray.data.from_arrow(blocks)
         pools = [pool for pool in self._config.run.pools.values() if pool.stages]
         share, most = _cpu_share(len(pools) + 1, self._own_ray)

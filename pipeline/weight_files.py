@@ -263,6 +263,16 @@ WEIGHTS: dict[str, Weight] = {
             "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
         ),
         Weight(
+            "stable_syncnet",
+            "stable_syncnet.pt",
+            "lips against sound, LatentSync's (sync.expert=latentsync)",
+            "Apache-2.0 (code); the weights under the terms on their page",
+            False,
+            None,
+            None,
+            "https://huggingface.co/ByteDance/LatentSync-1.6",
+        ),
+        Weight(
             "inception",
             "pt_inception-2015-12-05-6726825d.pth",
             "FID, which is defined with this network alone (model.evaluate)",

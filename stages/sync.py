@@ -1,7 +1,8 @@
 """Do the lips move with the sound, and if not, how far apart are they? Small constant delays are taken out.
 
-An expert (`stages/lip_sound.py`, or SyncNet where its weights are supplied) says for each delay of the sound how well
-it goes with the lips. The best delay is the clip's offset; how far it stands out says whether it is their sound at all.
+An expert (`stages/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each delay of
+the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says whether it is
+their sound at all.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ import numpy as np
 from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
 from pipeline.weights import WeightStore
 
-EXPERTS = ("lips", "syncnet")
+EXPERTS = ("lips", "syncnet", "latentsync")
 
 
 @dataclass(frozen=True)
 class SyncConfig:
     """How delays are searched, and which are taken out."""
 
-    expert: str = "lips"  # the embedded one, or syncnet, which needs the user's weights and other thresholds
+    expert: str = "lips"  # the embedded one; syncnet and latentsync need the user's weights and other thresholds
     max_offset_ms: int = 600  # searched on both sides
     min_correct_ms: int = 60  # what is found is right to 40 ms: moving the sound by less would add as much as it takes
     max_correct_ms: int = 240  # six frames, as LatentSync; what is further apart was put together by someone else
     min_correct_conf: float = 3.5  # the embedded expert's; under 1 % of 3 s windows with wrong sound reach it
     max_drift_ms: int = 80  # between a clip's halves: two frames; a delay that moves is not taken out
     min_half_ms: int = 3000  # of a half: in 3 s one in nine delays is found in a wrong place, in 2 s one in five
-    device: str = "auto"  # of SyncNet: cpu, cuda or auto
+    device: str = "auto"  # of the user's experts: cpu, cuda or auto
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
         from stages.syncnet import SyncNetExpert
 
         return SyncNetExpert(weights, config.device)
+    if config.expert == "latentsync":
+        from stages.stable_syncnet import StableSyncNetExpert
+
+        return StableSyncNetExpert(weights, config.device)
     raise ValueError(f"sync.expert is {config.expert!r}, want one of {', '.join(EXPERTS)}")
 
 

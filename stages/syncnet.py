@@ -103,17 +103,7 @@ class SyncNetExpert:
         """Reads `face_jpeg`, `crop_box_xyxy_px`, `audio_pcm16`; the curves are distances, negative, every 40 ms."""
         boxes = np.asarray(row["crop_box_xyxy_px"], np.float64)
         pictures = [picture(decode_jpeg(data), box) for data, box in zip(row["face_jpeg"], boxes, strict=True)]
-        seen, heard = self.embed(np.stack(pictures), np.asarray(row["audio_pcm16"]))
-        distances = shifted_distances(seen, heard)
-
-        def curve(frames: slice) -> np.ndarray:
-            some = distances[frames]
-            known = (~np.isnan(some)).sum(axis=0)
-            mean = np.nansum(some, axis=0) / np.maximum(known, 1)
-            return np.where(known >= len(some) / 2, -mean, -np.inf)
-
-        delays_ms = np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1) * (1000 / CLIP_FPS)
-        return curves_of(curve, delays_ms, len(seen))
+        return curves_by_distance(*self.embed(np.stack(pictures), np.asarray(row["audio_pcm16"])))
 
     @torch.inference_mode()
     def embed(self, pictures: np.ndarray, pcm16: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,17 +137,37 @@ class SyncNetExpert:
         return -peak
 
 
-def shifted_distances(seen: np.ndarray, heard: np.ndarray) -> np.ndarray:
+def curves_by_distance(seen: np.ndarray, heard: np.ndarray, stride: int = 1) -> Curves:
+    """Mean distances, negative, for delays of up to MAX_SHIFT_FRAMES; -inf where less than half of the windows count.
+
+    Args:
+        seen: (S, D), every `stride` frames.
+        heard: (R, D), every frame.
+    """
+    distances = shifted_distances(seen, heard, stride)
+
+    def curve(windows: slice) -> np.ndarray:
+        some = distances[windows]
+        known = (~np.isnan(some)).sum(axis=0)
+        mean = np.nansum(some, axis=0) / np.maximum(known, 1)
+        return np.where(known >= len(some) / 2, -mean, -np.inf)
+
+    delays_ms = np.arange(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1) * (1000 / CLIP_FPS)
+    return curves_of(curve, delays_ms, len(seen))
+
+
+def shifted_distances(seen: np.ndarray, heard: np.ndarray, stride: int = 1) -> np.ndarray:
     """Distance of the lips at t from the sound at t + k, for k of -MAX_SHIFT_FRAMES .. MAX_SHIFT_FRAMES.
 
     Args:
-        seen, heard: (T, D) and (S, D), every 40 ms.
+        seen: (S, D), every `stride` frames of 40 ms.
+        heard: (R, D), every frame.
     Returns:
-        (T, 2 MAX_SHIFT_FRAMES + 1), NaN where there is no sound.
+        (S, 2 MAX_SHIFT_FRAMES + 1), NaN where there is no sound.
     """
     distances = np.full((len(seen), 2 * MAX_SHIFT_FRAMES + 1), np.nan)
     for column, shift in enumerate(range(-MAX_SHIFT_FRAMES, MAX_SHIFT_FRAMES + 1)):
-        at = np.arange(len(seen)) + shift
+        at = np.arange(len(seen)) * stride + shift
         shared = (at >= 0) & (at < len(heard))
         distances[shared, column] = np.linalg.norm(seen[shared] - heard[at[shared]], axis=1)
     return distances
