@@ -198,6 +198,7 @@ TRACK = pa.schema(
         _column("pitch_deg", _f32, "95th percentile of |pitch|, 0 is frontal", "deg"),
         _column("roll_deg", _f32, "95th percentile of |roll|, 0 is upright", "deg"),
         _column("crop_bytes", _f32, "mean size of the crops as JPEG: how much detail they show", "bytes"),
+        _column("detail_px", _f32, "pixels across a crop from which it could be drawn as sharp as it is", "px"),
         _column("jitter", _f32, "landmark acceleration that no head makes: 95th percentile, in face widths a frame^2"),
         _column("thumb_jpeg", pa.binary(), "128 px preview: middle frame of the clip, or of the shot that gave none"),
     ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
 from stages.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.detail import looks, measure_detail
 from stages.landmarks import RIGID, FaceLandmarks, head_angles
 
 REGION_MARGIN = 0.2
@@ -79,7 +80,7 @@ def measure_clip(frames: Sequence[SeenFrame], jpeg_quality: int) -> Row:
 
 
 def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: int) -> Row:
-    """Payload of the pictures, and `crop_bytes`.
+    """Payload of the pictures, `crop_bytes` and `detail_px`.
 
     Raises:
         Dropped: NO_FACE, or FACE_LOST over too long a gap.
@@ -93,12 +94,17 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
     scores = fill_gaps(np.stack([face.blendshapes for face in faces]), found, max_gap_frames)
     boxes = crop_boxes(points)
     regions = [frame.region for frame in frames if frame.region is not None]
-    crops = (region.crop(box) for region, box in zip(regions, boxes, strict=True))
-    jpegs = [encode_jpeg(crop, jpeg_quality) for crop in crops]
+    looked, jpegs, crops = set(looks(len(regions)).tolist()), [], []
+    for idx, (region, box) in enumerate(zip(regions, boxes, strict=True)):
+        crop = region.crop(box)
+        jpegs.append(encode_jpeg(crop, jpeg_quality))
+        if idx in looked:
+            crops.append(crop)
     return {
         "pts_s": np.array([frame.pts_s for frame in frames]),
         "face_jpeg": jpegs,
         "crop_bytes": float(np.mean([len(jpeg) for jpeg in jpegs])),
+        "detail_px": measure_detail(crops),
         "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
         "blendshapes": scores.astype(np.float16),
         "crop_box_xyxy_px": boxes,
