@@ -100,6 +100,7 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
         "face_jpeg": jpegs,
         "crop_bytes": float(np.mean([len(jpeg) for jpeg in jpegs])),
         "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
+        "face_found": found,
         "blendshapes": scores.astype(np.float16),
         "crop_box_xyxy_px": boxes,
         "bbox_xyxy_px": bounds(points),
