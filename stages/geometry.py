@@ -55,8 +55,7 @@ class GeometryConfig:
     rotation_accel_sigma_rad: float = 0.02  # per frame^2
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
-    noise_margin: float = 0.5  # of the noise's power, in doubt: two deviations of what 40 frames tell of it
-    burst: float = 3.0  # how far above its rms a head may accelerate: it moves by fits and starts
+    burst: float = 2.0  # how far above its rms a head may accelerate: it moves by fits and starts
     num_patches: int = 120  # of the 352 landmarks beside lips and outline
     num_identity_frames: int = 10  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients

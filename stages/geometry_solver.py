@@ -174,7 +174,7 @@ def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
         return ((pose[2 * step :] - 2 * pose[step:-step] + pose[: -2 * step]) ** 2).mean(axis=0)
 
     noise = power(1)
-    in_doubt = config.noise_margin * noise
+    in_doubt = 4 / np.sqrt(len(pose)) * noise  # two deviations of the power that so many frames of noise have
     motion = [np.sqrt(np.maximum(power(step) - noise - in_doubt, 0)) / step**2 for step in MOTION_STEPS_FRAMES]
     hidden = np.sqrt(in_doubt) / max(MOTION_STEPS_FRAMES) ** 2
     return np.clip(config.burst * np.max([*motion, hidden], axis=0), 1e-6 * most, most)
