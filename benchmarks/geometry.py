@@ -45,7 +45,7 @@ def main() -> None:
     clip = known_clip(model, count, seed=0)
     focal = crop_focal_px(clip.boxes)
     renderer = DepthRenderer(DepthConfig())
-    fit_s, fit = cpu_s(lambda: fit_landmarks(model, clip.landmarks, focal, config))
+    fit_s, fit = cpu_s(lambda: fit_landmarks(model, clip.landmarks, clip.boxes, config))
     shape_s, vertices = cpu_s(lambda: synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose))
     projected = project(vertices, focal)
     raster_s, (depth, _) = cpu_s(lambda: rasterize(projected, renderer.triangles, front_only=True))
@@ -63,7 +63,7 @@ def main() -> None:
             seen = truth.landmarks.copy()
             seen[..., :2] += np.random.default_rng(seed).normal(0, noise_px, seen[..., :2].shape)
             focal = crop_focal_px(truth.boxes)
-            fit = fit_landmarks(model, seen, focal, config)
+            fit = fit_landmarks(model, seen, truth.boxes, config)
             found = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)
             offset = (found - synthesize(model, truth.id_coeff, truth.exp_coeff, truth.pose))[:, face]
             points = project(model.at_landmarks(found), focal) - truth.landmarks[:, :468]

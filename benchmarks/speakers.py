@@ -1,11 +1,13 @@
 """Depth of fitted faces against truth, with the detector in the loop, on drawn speakers.
 
-`python -m benchmarks.speakers MODEL.npz... [--clips 8] [--frames 50] [--keep FOLDER]` draws people of each face model
-(`cc0`, or a file in our layout; another model than the fitted one tests what the basis cannot express): textured, lit
-in several ways, talking and turning, seen by cameras of several focal lengths, with noise and JPEG. MediaPipe marks
-the frames as in the pipeline, `cc0` is fitted to the marks, and depth is compared in the 256 px crop.
+`python -m benchmarks.speakers MODEL.npz... [--clips 8] [--still 3] [--frames 50] [--keep FOLDER]` draws people of each
+face model (`cc0`, or a file in our layout; another model than the fitted one tests what the basis cannot express):
+textured, lit in several ways, talking and turning, seen by cameras of several focal lengths, with noise and JPEG.
+MediaPipe marks the frames as in the pipeline, `cc0` is fitted to the marks, and depth is compared in the 256 px crop.
 
 Two baselines hold the mean shape: laid on the truth's own points ("right pose"), and with its pose fitted to the marks.
+A fit to the true landmarks tells what is the detector's share and what the model's. Depth is distance along the ray
+through the crop's middle, as the fit's camera has it: a face beside the frame's middle is seen from the side.
 """
 
 from __future__ import annotations
@@ -146,7 +148,8 @@ def depth_errors(
     lips. What lies behind the lips has no known depth: it counts nothing where truth and fit both see the opening, and
     `OPENING_MM` where only one does.
     """
-    true_depth, true_triangle = rasterize(clip.points[::every], truth.face_triangles, CROP_PX, front_only=True)
+    points = in_crop_camera(clip, clip.points)[::every]
+    true_depth, true_triangle = rasterize(points, truth.face_triangles, CROP_PX, front_only=True)
     depth, triangle = rasterize(projected[::every], model.face_triangles, CROP_PX, front_only=True)
     true_inside, inside = _inside(truth, true_triangle), _inside(model, triangle)
     marks = clip.marks[::every]
@@ -178,8 +181,26 @@ def _inside(model: FaceModel, triangle_id: np.ndarray) -> np.ndarray:
     return (triangle_id > 0) & np.isin(part[triangle_id - 1], (Part.TEETH, Part.MOUTH_BAG))
 
 
+def in_crop_camera(clip: SeenClip, points: np.ndarray) -> np.ndarray:
+    """Points (T, V, 3) of the true camera, x and y in crop pixels, with z along the ray through the crop's middle."""
+    rays, axis = np.ones((2, *points.shape), np.float32)
+    rays[..., :2] = (points[..., :2] - clip.middle_px[:, None]) / clip.focal_px[:, None]
+    axis[..., :2] = ((CROP_PX / 2 - clip.middle_px) / clip.focal_px)[:, None]
+    turned = points.copy()
+    turned[..., 2] *= (rays * axis).sum(-1) / np.linalg.norm(axis, axis=-1)
+    return turned
+
+
+def with_true_marks(clip: SeenClip) -> SeenClip:
+    """The clip as a perfect detector sees it."""
+    seen = project(clip.landmarks, clip.focal_px, 0.0)
+    marks = clip.marks.copy()
+    marks[:, : seen.shape[1], :2] = seen[..., :2] + clip.middle_px[:, None]
+    return replace(clip, marks=marks)
+
+
 def right_pose(model: FaceModel, clip: SeenClip) -> np.ndarray:
-    """The mean shape laid rigidly on the truth's points beside mouth and outline, as the true camera sees it."""
+    """The mean shape laid rigidly on the truth's points beside mouth and outline."""
     mean = model.mean.astype(np.float64)
     source = model.at_landmarks(mean)[RIGID_POINTS]
     centre = source.mean(0)
@@ -190,15 +211,15 @@ def right_pose(model: FaceModel, clip: SeenClip) -> np.ndarray:
         vertices[t] = (mean - centre) @ turn + target.mean(0)
     projected = project(vertices, clip.focal_px, 0.0)
     projected[..., :2] += clip.middle_px[:, None]
-    return projected
+    return in_crop_camera(clip, projected)
 
 
 def fitted(model: FaceModel, clip: SeenClip, config: GeometryConfig) -> tuple[np.ndarray, np.ndarray, FaceFit]:
     """Projected vertices, vertices in mm, and the fit."""
-    focal_px = crop_focal_px(clip.boxes.astype(np.float64))
-    fit = fit_landmarks(model, clip.marks, focal_px, config)
+    boxes = clip.boxes.astype(np.float64)
+    fit = fit_landmarks(model, clip.marks, boxes, config)
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)
-    return project(vertices, focal_px), vertices, fit
+    return project(vertices, crop_focal_px(boxes)), vertices, fit
 
 
 def swaying(clip: SeenClip, projected: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
@@ -214,10 +235,10 @@ def swaying(clip: SeenClip, projected: np.ndarray, depth: np.ndarray) -> tuple[f
 
 
 def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceModel, SeenClip, bool]]:
-    """Clips of one model, from the folder of kept ones where they are; the last one is still."""
+    """Clips of one model, from the folder of kept ones where they are; the last ones are still."""
     model = load_face_model(name)
-    for seed in range(options.clips + 1):
-        still = seed == options.clips
+    for seed in range(options.clips + options.still):
+        still = seed >= options.clips
         kept = options.keep / f"{model.name}-{options.frames}-{seed}{'-still' * still}.npz" if options.keep else None
         if kept and kept.exists():
             with np.load(kept, allow_pickle=False) as arrays:
@@ -233,33 +254,35 @@ def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceMo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="cc0, or files of face models in our layout")
-    parser.add_argument(
-        "--clips", type=int, default=8, help="talking speakers of each model; one who is still is added"
-    )
+    parser.add_argument("--clips", type=int, default=8, help="talking speakers of each model")
+    parser.add_argument("--still", type=int, default=3, help="speakers of each model who keep still")
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--keep", type=Path, help="folder in which drawn clips are kept for the next run")
     options = parser.parse_args()
     model, config = load_face_model(), GeometryConfig()
-    rigid = replace(config, identity_frames=1e-6, expression_min=0.0, expression_max=0.0)
+    rigid = replace(model, identity=np.zeros_like(model.identity), expression=np.zeros_like(model.expression))
     for name in options.models:
-        errors: dict[str, list[np.ndarray]] = {"mean shape, right pose": [], "mean shape, fitted pose": [], "fit": []}
-        reprojection, expected, sway = [], [], (0.0, 0.0)
+        kinds = ("mean shape, right pose", "mean shape, fitted pose", "fit", "fit, true landmarks")
+        errors: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+        reprojection, expected, sway = [], [], []
         for truth, clip, still in drawn_clips(name, options):
             projected, vertices, fit = fitted(model, clip, config)
             if still:
-                sway = swaying(clip, projected, vertices[:, np.unique(model.face_triangles), 2])
+                sway.append(swaying(clip, projected, vertices[:, np.unique(model.face_triangles), 2]))
                 continue
             reprojection.append(np.median(fit.error_px))
             expected.append(fit.lip_sigma_mm)
-            stand_ins = (right_pose(model, clip), fitted(model, clip, rigid)[0], projected)
-            for key, points in zip(errors, stand_ins, strict=True):
-                errors[key].append(depth_errors(model, clip, truth, points))
+            ideal = fitted(model, with_true_marks(clip), config)[0]
+            stand_ins = (right_pose(model, clip), fitted(rigid, clip, config)[0], projected, ideal)
+            for kind, points in zip(kinds, stand_ins, strict=True):
+                errors[kind].append(depth_errors(model, clip, truth, points))
         print(f"speakers of {name}: mean absolute depth error, mm (mouth | lips | lips by themselves | face)")
-        for key, of_clips in errors.items():
-            print(f"  {key:26}" + " |".join(f"{value:6.2f}" for value in np.mean(of_clips, axis=0)))
+        for kind, of_clips in errors.items():
+            print(f"  {kind:26}" + " |".join(f"{value:6.2f}" for value in np.mean(of_clips, axis=0)))
         print(f"  reprojection {np.mean(reprojection):.2f} px, worst clip {np.max(reprojection):.2f}")
         print(f"  the fit expects {np.mean(expected):.2f} mm of error in the lips' depth (standard deviation)")
-        print(f"  a still head moves {sway[0]:.3f} mm rms across the picture, {sway[1]:.3f} mm in depth")
+        for across, in_depth in sway:
+            print(f"  a still head moves {across:.3f} mm rms across the picture, {in_depth:.3f} mm in depth")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ class FaceMotion:
         self._expression = np.zeros((len(track.boxes), len(self._model.expression)), np.float32)
         config = GeometryConfig(model=geometry_model)
         for first, chunk, _ in (chunk for run in track.runs() for chunk in chunks_of(run, FADE_FRAMES)):
-            self._focal_px[chunk] = crop_focal_px(track.boxes[chunk].astype(np.float64))
             both = slice(first, chunk.stop)
-            fit = fit_landmarks(self._model, track.points[both], self._focal_px[both], config)
+            boxes = track.boxes[both].astype(np.float64)
+            self._focal_px[both] = crop_focal_px(boxes)
+            fit = fit_landmarks(self._model, track.points[both], boxes, config)
             new = np.minimum(1, np.arange(1, chunk.stop - first + 1) / (chunk.start - first + 1))[:, None]
             for kept, found in (
                 (self._pose, fit.pose),

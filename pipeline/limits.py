@@ -23,11 +23,10 @@ _AT_LEAST_ONE = """
 _ABOVE_ZERO = """
     crawl.max_duration_s crawl.timeout_s crawl.lease_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red
     speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma*
-    geometry.identity_frames geometry.min_accel features.window_s features.max_abs run.record_limit_s
+    geometry.identity_frames geometry.guessed_trust features.window_s features.max_abs run.record_limit_s
 """
 """What is divided by, stepped by, or holds nothing at zero."""
 RANGES: tuple[tuple[str, float, float], ...] = (
-    ("geometry.expression_m??", -math.inf, math.inf),
     ("mouth.teeth_red", -128, 127),  # CIELAB
     ("scan.cuts.ratio", 1, math.inf),
     ("scan.cuts.min_change", 0, 255),
@@ -76,7 +75,6 @@ ORDERED: tuple[tuple[str, str], ...] = (
     ("scan.min_look_side_px", "scan.max_look_side_px"),
     ("sync.min_correct_ms", "sync.max_correct_ms"),
     ("sync.max_correct_ms", "sync.max_offset_ms"),
-    ("geometry.expression_min", "geometry.expression_max"),
     ("features.overlap_s", "features.window_s"),
     ("policy.min_clip_s", "track.max_clip_s"),
     ("track.min_clip_s", "track.max_clip_s"),

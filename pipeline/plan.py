@@ -161,6 +161,7 @@ STAGES: tuple[Stage, ...] = (
             "pts_s",
             "face_jpeg",
             "landmarks",
+            "face_found",
             "blendshapes",
             "crop_box_xyxy_px",
             "bbox_xyxy_px",
@@ -195,7 +196,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "geometry",
         _geometry,
-        reads=("face_jpeg", "landmarks", "crop_box_xyxy_px", "mouth_visible_ratio"),
+        reads=("face_jpeg", "landmarks", "face_found", "crop_box_xyxy_px", "mouth_visible_ratio"),
         payload=("pose", "id_coeff", "exp_coeff"),
         weights_of=_regressor,
     ),

@@ -277,6 +277,7 @@ PAYLOAD = pa.schema(
         _column("pts_s", pa.list_(_f64), "presentation time of each frame's source frame", "s"),
         _column("face_jpeg", pa.list_(pa.binary()), "256x256 RGB crop per frame, JPEG"),
         _column("landmarks", matrix(pa.float16(), NUM_LANDMARKS * 3), "MediaPipe x, y, z per point, crop pixels", "px"),
+        _column("face_found", pa.list_(pa.bool_()), "whether it has landmarks of its own; else they are interpolated"),
         _column("blendshapes", matrix(pa.float16(), 52), "MediaPipe's 52 blendshape scores per frame", "0-1"),
         _column("crop_box_xyxy_px", matrix(_f32, 4), "the crop's box in the source frame", "px"),
         _column("bbox_xyxy_px", matrix(_f32, 4), "box around the landmarks in the source frame", "px"),

@@ -106,6 +106,7 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
         "crop_bytes": float(np.mean([len(jpeg) for jpeg in jpegs])),
         "detail_px": measure_detail(crops),
         "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
+        "face_found": found,
         "blendshapes": scores.astype(np.float16),
         "crop_box_xyxy_px": boxes,
         "bbox_xyxy_px": bounds(points),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +44,29 @@ class Part(IntEnum):
     """Skin outside the face: skull, ears, neck. Not part of the depth maps."""
 
 
+@dataclass(frozen=True)
+class ExpressionPrior:
+    """What a model's expression coefficients may be, in its own unit.
+
+    Args:
+        sigma: standard deviation, about 0.
+        low: least value. high: most.
+        accel_sigma: standard deviation of the second difference from frame to frame, at 25 fps.
+    """
+
+    sigma: float
+    low: float
+    high: float
+    accel_sigma: float
+
+
+ACTIVATIONS = ExpressionPrior(sigma=0.25, low=-0.3, high=1.3, accel_sigma=0.3)
+"""Face units are made for 0 to 1; beyond this they stop looking like faces. A looser sigma follows the detector's
+errors: lips of drawn speakers were 0.1 mm worse at 0.3. So five syllables a second keep their size."""
+DEVIATIONS = ExpressionPrior(sigma=1.0, low=-3.0, high=3.0, accel_sigma=0.5)
+"""Of principal components: three standard deviations either way."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaceModel:
     """One morphable model; two are equal only if they are the same object.
@@ -51,7 +74,7 @@ class FaceModel:
     Args:
         mean: (V, 3) float32, mm.
         identity: (K, V, 3) float32, mm at one standard deviation.
-        expression: (E, V, 3) float32, mm at full activation.
+        expression: (E, V, 3) float32, mm at full activation or at one standard deviation: see `expression_prior`.
         triangles: (F, 3) int32.
         triangle_part: (F,) uint8, members of `Part`.
         landmark_triangles: (468,) int32, the triangle on which each MediaPipe landmark lies.
@@ -70,6 +93,7 @@ class FaceModel:
     landmark_triangles: np.ndarray
     landmark_barycentric: np.ndarray
     albedo: np.ndarray
+    expression_prior: ExpressionPrior = ACTIVATIONS
 
     @property
     def face_triangles(self) -> np.ndarray:
@@ -132,7 +156,7 @@ def read_face_model(path: Path) -> FaceModel:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         return _from_arrays(arrays, json.loads(str(arrays["about"])))
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise FaceModelError(f"{path} is no face model: {error}") from error
 
 
@@ -178,6 +202,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FaceMo
         landmark_triangles=arrays.get("landmark_triangles", np.zeros(0)).astype(np.int32),
         landmark_barycentric=arrays.get("landmark_barycentric", np.zeros((0, 3))).astype(np.float32),
         albedo=arrays["albedo"].astype(np.uint8),
+        expression_prior=ExpressionPrior(**about.get("expression_prior", asdict(ACTIVATIONS))),
     )
 
 

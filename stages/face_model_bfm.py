@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.face_model import NUM_FIT_LANDMARKS, FaceModel, FaceModelError, Part
+from stages.face_model import DEVIATIONS, NUM_FIT_LANDMARKS, FaceModel, FaceModelError, Part
 from stages.geometry import TO_CAMERA, rotation_matrices
 
 FRONT = "BFM_model_front.mat"
@@ -83,6 +83,7 @@ def _model(arrays: dict[str, Any], folder: Path) -> FaceModel:
         landmark_triangles=landmark_triangles,
         landmark_barycentric=landmark_barycentric,
         albedo=np.clip(np.rint(np.asarray(arrays["meantex"]).reshape(-1, 3)), 0, 255).astype(np.uint8),
+        expression_prior=DEVIATIONS,
     )
 
 

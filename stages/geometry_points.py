@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.records import CROP_PX
-from stages.face_model import NUM_FIT_LANDMARKS, FaceModel
+from stages.face_model import NUM_FIT_LANDMARKS, ExpressionPrior, FaceModel
 from stages.geometry import FACE_OVAL, LIPS, TO_CAMERA, GeometryConfig, rotation_matrices
 
 
@@ -24,6 +24,7 @@ class FitPoints:
         share: (P, 468) float32, how a point is made of landmarks; rows sum to 1.
         weight: (P,) float32, that of its landmarks together. is_lip: (P,) bool.
         mean: (3, P); identity: (K, 3, P); expression: (E, 3, P): float32, mm.
+        expression_prior: the model's.
         landmarks: (1 + K + E, 3, 468) float32, mean, identity and expression of all landmarks.
     """
 
@@ -33,6 +34,7 @@ class FitPoints:
     mean: np.ndarray
     identity: np.ndarray
     expression: np.ndarray
+    expression_prior: ExpressionPrior
     landmarks: np.ndarray
 
     @staticmethod
@@ -58,6 +60,7 @@ class FitPoints:
             mean=points[0],
             identity=points[1 : 1 + len(model.identity)],
             expression=points[1 + len(model.identity) :],
+            expression_prior=model.expression_prior,
             landmarks=np.ascontiguousarray(landmarks.transpose(0, 2, 1)),
         )
 

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.fft import dct, idct
-from scipy.ndimage import gaussian_filter1d
 
 from stages.geometry import rotation_matrices
 from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slopes
 
 if TYPE_CHECKING:
+    from stages.face_model import ExpressionPrior
     from stages.geometry import GeometryConfig
     from stages.geometry_points import FitPoints
 
 Step = tuple[np.ndarray, np.ndarray]
 """Change of the identity (K,) and of the frames (T, E + 6)."""
+
+
+MOTION_STEPS_FRAMES = (4, 6)
+"""Over which motion is told from noise; shaking at four a second, the same again after six frames, shows over four."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class ClipProblem:
     Args:
         mean: (3, L); identity: (K, 3L); expression: (E, 3L): float32, mm, all x before all y before all z.
         target: (T, 2, L) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
+        carried: (T, 6) the pose's share that the moving crop makes: the rest of it is smooth.
         prior: (E + 6,) weight of the square of each of a frame's numbers; smooth: (E + 6,) of its second difference.
         identity_prior: the same for the identity.
     """
@@ -43,10 +48,12 @@ class ClipProblem:
     target: np.ndarray
     focal_px: np.ndarray
     weight: np.ndarray
+    carried: np.ndarray
     prior: np.ndarray
     smooth: np.ndarray
     identity_prior: float
     basis: np.ndarray
+    expression_prior: ExpressionPrior
     config: GeometryConfig
 
     @staticmethod
@@ -56,14 +63,15 @@ class ClipProblem:
         focal_px: np.ndarray,
         weight: np.ndarray,
         pose: np.ndarray,
+        carried: np.ndarray,
         config: GeometryConfig,
     ) -> ClipProblem:
         # Curvatures are counted in units of one landmark's 1/px^2, so priors carry the landmarks' variance.
         variance = config.landmark_sigma_px**2
-        num_expression = len(points.expression)
-        accel = np.concatenate([np.full(num_expression, config.expression_accel_sigma), pose_accel_sigma(pose, config)])
+        num_expression, may_be = len(points.expression), points.expression_prior
+        accel = np.concatenate([np.full(num_expression, may_be.accel_sigma), pose_accel_sigma(pose - carried, config)])
         prior = np.zeros(num_expression + 6)
-        prior[:num_expression] = variance / config.expression_sigma**2
+        prior[:num_expression] = variance / may_be.sigma**2
         return ClipProblem(
             basis=np.ascontiguousarray(np.concatenate([points.identity, points.expression]).transpose(1, 0, 2)),
             mean=points.mean,
@@ -72,9 +80,11 @@ class ClipProblem:
             target=np.ascontiguousarray(target, np.float32),
             focal_px=focal_px.astype(np.float32),
             weight=weight.astype(np.float32),
+            carried=carried,
             prior=prior,
             smooth=variance / accel**2,
             identity_prior=variance * len(target) / config.identity_frames,
+            expression_prior=may_be,
             config=config,
         )
 
@@ -82,10 +92,8 @@ class ClipProblem:
         """Lowest and highest value of each of a frame's numbers."""
         high = np.full(len(self.prior), np.inf)
         low = -high
-        low[: len(self.expression)], high[: len(self.expression)] = (
-            self.config.expression_min,
-            self.config.expression_max,
-        )
+        low[: len(self.expression)] = self.expression_prior.low
+        high[: len(self.expression)] = self.expression_prior.high
         return low, high
 
     def free(self, at: Estimate) -> np.ndarray:
@@ -101,6 +109,7 @@ class ClipProblem:
             target=self.target[chosen],
             focal_px=self.focal_px[chosen],
             weight=self.weight[chosen],
+            carried=self.carried[chosen],
             smooth=np.zeros_like(self.smooth),
             identity_prior=self.identity_prior * len(chosen) / len(self.target),
         )
@@ -133,7 +142,7 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
     """Minimise from a first pose (T, 6), mean identity and no expression; `is_lip`: (L,) bool."""
     config, num_frames, num_expression = problem.config, len(pose), len(problem.expression)
     frames = np.concatenate([np.zeros((num_frames, num_expression)), pose], axis=1)
-    few = spread(num_frames, config.num_identity_frames)
+    few = spread(known_frames(problem.weight), config.num_identity_frames)
     part = problem.at(few)
     start = evaluate(part, np.zeros(len(problem.identity)), frames[few])
     fitted = _descend(part, start, lambda at: IdentityCurvature(part, at).step(at))
@@ -148,23 +157,38 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
 
 
 def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
-    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, smoothed, at most.
+    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, at most.
 
-    A still head is so held still, and a lively one is not slowed.
+    The detector's noise is white: its second differences are as large over several frames as over one. What is larger
+    over several is motion, or as much as noise may hide. A still head is so held still, and a lively one is not slowed.
     """
     most = np.array(
         [config.rotation_accel_sigma_rad] * 3
         + [config.translation_accel_sigma_mm] * 2
         + [config.distance_accel_sigma_mm]
     )
-    smoothed = gaussian_filter1d(pose, config.still_sigma_frames, axis=0, mode="nearest")
-    seen = np.percentile(np.abs(np.diff(smoothed, n=2, axis=0)), 95, axis=0) if len(pose) > 2 else most
-    return np.clip(seen, config.min_accel * most, most)
+    if len(pose) <= 2 * max(MOTION_STEPS_FRAMES):
+        return most
+
+    def power(step: int) -> np.ndarray:
+        return ((pose[2 * step :] - 2 * pose[step:-step] + pose[: -2 * step]) ** 2).mean(axis=0)
+
+    noise = power(1)
+    in_doubt = 4 / np.sqrt(len(pose)) * noise  # two deviations of the power that so many frames of noise have
+    motion = [np.sqrt(np.maximum(power(step) - noise - in_doubt, 0)) / step**2 for step in MOTION_STEPS_FRAMES]
+    hidden = np.sqrt(in_doubt) / max(MOTION_STEPS_FRAMES) ** 2
+    return np.clip(config.burst * np.max([*motion, hidden], axis=0), 1e-6 * most, most)
 
 
-def spread(num_frames: int, count: int) -> np.ndarray:
-    """At most `count` indices over the whole clip."""
-    return np.unique(np.linspace(0, num_frames - 1, count).round().astype(int))
+def known_frames(weight: np.ndarray) -> np.ndarray:
+    """Indices of the frames whose landmarks (T, L) weigh at least half of what those of the best frame do."""
+    of_frame = weight.sum(axis=1)
+    return np.flatnonzero(of_frame >= of_frame.max() / 2)
+
+
+def spread(among: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of some indices, from the first to the last."""
+    return among[np.unique(np.linspace(0, len(among) - 1, count).round().astype(int))]
 
 
 def _descend(problem: ClipProblem, here: Estimate, step_at: Callable[[Estimate], Step]) -> Estimate:
@@ -214,7 +238,9 @@ def evaluate(problem: ClipProblem, identity: np.ndarray, frames: np.ndarray) -> 
         error_px,
     )
     pull = pull.reshape(num_frames, -1)
-    roughness = _second_difference(frames)
+    own = frames.copy()
+    own[:, num_expression:] -= problem.carried
+    roughness = _second_difference(own)
     smooth_gradient = _second_difference(roughness) * problem.smooth
     gradient = frames * problem.prior + smooth_gradient
     gradient[:, :num_expression] += pull @ problem.expression.T
@@ -241,9 +267,15 @@ class IdentityCurvature:
     def __init__(self, problem: ClipProblem, at: Estimate) -> None:
         num_identity = len(at.identity)
         data = np.stack([_frame_curvature(problem, at, t) for t in range(len(at.frames))])
-        self.free = problem.free(at)
         self.coupling = data[:, :num_identity, num_identity:]
-        self.own_inverse = np.linalg.inv(data[:, num_identity:, num_identity:] + np.diag(problem.prior))
+        # A number that is held at a bound explains nothing.
+        self.free = problem.free(at)
+        both = self.free[:, :, None] & self.free[:, None]
+        own = (
+            np.where(both, data[:, num_identity:, num_identity:], 0)
+            + np.eye(len(problem.prior)) * np.where(self.free, problem.prior, 1)[:, None]
+        )
+        self.own_inverse = np.linalg.inv(own) * both
         # What the frames tell of the identity after each has explained what it can by itself (Schur complement).
         told = data[:, :num_identity, :num_identity] - self.coupling @ self.own_inverse @ self.coupling.transpose(
             0, 2, 1
@@ -288,7 +320,7 @@ class FramesGuide:
 
     def __init__(self, problem: ClipProblem, at: Estimate) -> None:
         num_frames = len(at.frames)
-        some = spread(num_frames, problem.config.num_guide_frames)
+        some = spread(known_frames(problem.weight), problem.config.num_guide_frames)
         mean = np.mean([_frame_curvature(problem, at, t, skip=len(at.identity)) for t in some], axis=0)
         # (mean + f * smooth)^-1 = modes diag(1 / (values + f)) modes^T, for every frequency's f at once.
         whiten = 1 / np.sqrt(problem.smooth)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.records import Dropped, DropReason
-from stages.clip_frames import fill_gaps, measure_jitter
-from stages.landmarks import RIGID
+from stages.clip_frames import Region, SeenFrame, crop_clip, fill_gaps, measure_jitter
+from stages.landmarks import RIGID, FaceLandmarks
 
 
 def test_gaps_are_filled_linearly_and_ends_stand_still() -> None:
@@ -22,6 +22,14 @@ def test_a_long_gap_loses_the_face(found: list[int], begins: int) -> None:
         fill_gaps(np.zeros((5, 1)), np.array(found, bool), 2)
     assert dropped.value.reason is DropReason.FACE_LOST
     assert dropped.value.detail == f"no face in 3 frames in a row, from frame {begins} of the clip"
+
+
+def test_frames_with_landmarks_of_their_own_are_told_from_the_others() -> None:
+    points = np.random.default_rng(0).uniform(10, 90, (478, 3)).astype(np.float32)
+    face = FaceLandmarks(points, np.zeros(52, np.float32), np.eye(4, dtype=np.float32))
+    region = Region(np.zeros((100, 100, 3), np.uint8), np.zeros(2, int), np.ones(2, int))
+    frames = [SeenFrame(i / 25, seen, region, False, None) for i, seen in enumerate((face, None, face))]
+    assert crop_clip(frames, 2, 90)["face_found"].tolist() == [True, False, True]
 
 
 def _head(x: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from stages.face_model import FaceModelError, Part, load_face_model
+from stages.face_model import ACTIVATIONS, ExpressionPrior, FaceModelError, Part, load_face_model
 from stages.face_model_build import save_face_model
 
 INNER_EYE_CORNERS, OUTER_EYE_CORNERS, MOUTH_CORNERS = (133, 362), (33, 263), (61, 291)
@@ -97,6 +98,20 @@ def test_saved_models_load_again(model, tmp_path):
     np.testing.assert_allclose(again.expression, model.expression, atol=0.01)
     np.testing.assert_array_equal(again.landmark_triangles, model.landmark_triangles)
     assert again.expression_names == model.expression_names
+    assert again.expression_prior == model.expression_prior == ACTIVATIONS
+
+
+def test_a_model_says_what_its_expressions_may_be(model, tmp_path):
+    prior = ExpressionPrior(sigma=2.0, low=-5.0, high=6.0, accel_sigma=0.7)
+    save_face_model(tmp_path / "own.npz", replace(model, expression_prior=prior))
+    assert load_face_model(tmp_path / "own.npz").expression_prior == prior
+    with np.load(tmp_path / "own.npz") as file:
+        arrays: dict[str, Any] = dict(file)
+    about = json.loads(str(arrays["about"]))
+    del about["expression_prior"]["low"]
+    np.savez(tmp_path / "part.npz", **arrays | {"about": np.array(json.dumps(about))})
+    with pytest.raises(FaceModelError, match=r"part\.npz is no face model: .*'low'"):
+        load_face_model(tmp_path / "part.npz")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 from scipy.spatial import Delaunay
 
-from stages.face_model import FaceModelError, load_face_model
+from stages.face_model import DEVIATIONS, FaceModelError, load_face_model
 from stages.face_model_bfm import FRONT, LANDMARKS, Coefficients, transfer_bfm09
 from stages.geometry import project, synthesize
 
@@ -88,6 +88,7 @@ def random_values(count: int, seed: int = 1) -> np.ndarray:
 def test_the_front_model_is_read_in_millimetres_about_its_middle(folder):
     model = load_face_model(folder)
     assert load_face_model(folder / FRONT).name == model.name == "bfm"
+    assert model.expression_prior == DEVIATIONS
     assert model.mean.shape == (NUM_VERTICES, 3)
     assert model.identity.shape == (80, NUM_VERTICES, 3)
     assert model.expression.shape == (64, NUM_VERTICES, 3)

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from pipeline.records import Dropped, DropReason
+from pipeline.records import CROP_PX, Dropped, DropReason
+from stages.crop import to_crop, to_source
 from stages.face_model import load_face_model
 from stages.geometry import (
     FACE_OVAL,
@@ -57,12 +59,12 @@ def problem_of(model, clip, config: GeometryConfig) -> ClipProblem:
     points = FitPoints.of(model, config)
     target = clip.landmarks[:, :468, :2].transpose(0, 2, 1) @ points.share.T
     weight = np.random.default_rng(1).uniform(0.1, 1, (len(target), len(points.weight)))
-    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, clip.pose, config)
+    carried = np.zeros_like(clip.pose)
+    return ClipProblem.of(points, target, crop_focal_px(clip.boxes), weight, clip.pose, carried, config)
 
 
 def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
-    focal = crop_focal_px(clip.boxes)
-    fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), focal, GeometryConfig())
+    fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), clip.boxes, GeometryConfig())
     seen = see(model, fit.id_coeff, fit.exp_coeff, fit.pose, clip.boxes)
     turn = Rotation.from_rotvec(fit.pose[:, :3]) * Rotation.from_rotvec(clip.pose[:, :3]).inv()
     assert np.linalg.norm((seen - clip.landmarks)[..., :2], axis=-1).mean() < 0.5
@@ -75,7 +77,7 @@ def test_a_known_clip_is_recovered_through_one_pixel_of_noise(model, clip):
 
 
 def test_depth_is_several_times_better_than_the_mean_face_in_the_right_pose(model, clip):
-    fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), crop_focal_px(clip.boxes), GeometryConfig())
+    fit = fit_landmarks(model, noisy(clip.landmarks, 1.0), clip.boxes, GeometryConfig())
     mean_face = np.zeros_like(clip.exp_coeff)
     rigid = replace(fit, id_coeff=np.zeros_like(clip.id_coeff), exp_coeff=mean_face, pose=clip.pose)
     assert relative_depth_error_mm(model, clip, fit) < relative_depth_error_mm(model, clip, rigid) / 3
@@ -83,7 +85,7 @@ def test_depth_is_several_times_better_than_the_mean_face_in_the_right_pose(mode
 
 def test_the_stretch_of_the_crop_does_not_reach_the_face(model):
     square, tall = (known_clip(model, 40, seed=5, aspect=aspect) for aspect in (1.0, 1.3))
-    fits = [fit_landmarks(model, c.landmarks, crop_focal_px(c.boxes), GeometryConfig()) for c in (square, tall)]
+    fits = [fit_landmarks(model, c.landmarks, c.boxes, GeometryConfig()) for c in (square, tall)]
     assert np.abs(fits[0].exp_coeff - fits[1].exp_coeff).mean() < 0.02
     assert np.degrees(np.abs(fits[0].pose[:, :3] - fits[1].pose[:, :3])).mean() < 0.5
     assert np.abs(fits[0].pose[:, 5] - fits[1].pose[:, 5]).mean() < 8
@@ -94,7 +96,7 @@ def test_outliers_hardly_matter(model, clip):
     rng = np.random.default_rng(1)
     wrong = rng.random(points.shape[:2]) < 0.05
     points[wrong, :2] += rng.uniform(-60, 60, (wrong.sum(), 2))
-    fit = fit_landmarks(model, points, crop_focal_px(clip.boxes), GeometryConfig())
+    fit = fit_landmarks(model, points, clip.boxes, GeometryConfig())
     assert relative_depth_error_mm(model, clip, fit) < 1.5
     assert np.median(fit.error_px) < 1.5
 
@@ -108,7 +110,7 @@ def test_lips_that_are_not_trusted_are_taken_from_the_frames_around(model, clip)
     truth = synthesize(model, clip.id_coeff, clip.exp_coeff, clip.pose)
 
     def lip_error_mm(trust: np.ndarray | None) -> float:
-        fit = fit_landmarks(model, points, crop_focal_px(clip.boxes), GeometryConfig(), trust)
+        fit = fit_landmarks(model, points, clip.boxes, GeometryConfig(), trust)
         offset = model.at_landmarks(synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose) - truth)[hidden, lips, :2]
         return float(np.linalg.norm(offset, axis=-1).mean())
 
@@ -120,9 +122,11 @@ def test_the_expected_error_is_that_of_the_lips(model):
     for seed in range(6):
         clip = known_clip(model, 20, seed=20 + seed)
         config = GeometryConfig(landmark_sigma_px=3.0, identity_frames=20.0, num_identity_frames=20)
-        clip.exp_coeff[:] = np.random.default_rng(seed).normal(0, config.expression_sigma, clip.exp_coeff.shape)
+        may_be = model.expression_prior
+        drawn = np.random.default_rng(seed).normal(0, may_be.sigma, clip.exp_coeff.shape)
+        clip.exp_coeff[:] = drawn.clip(may_be.low, may_be.high)
         points = see(model, clip.id_coeff, clip.exp_coeff, clip.pose, clip.boxes)
-        fit = fit_landmarks(model, noisy(points, 3.0, seed), crop_focal_px(clip.boxes), config)
+        fit = fit_landmarks(model, noisy(points, 3.0, seed), clip.boxes, config)
         vertices = (synthesize(model, c.id_coeff, c.exp_coeff, c.pose) for c in (fit, clip))
         depth, truth = (model.at_landmarks(v)[..., 2] for v in vertices)
         others = np.setdiff1d(np.arange(468), LIPS)
@@ -135,10 +139,24 @@ def test_the_expected_error_is_that_of_the_lips(model):
 def test_a_still_head_stays_still(model):
     clip = known_clip(model, 50, seed=7)
     still = see(model, clip.id_coeff, np.repeat(clip.exp_coeff[:1], 50, 0), np.repeat(clip.pose[:1], 50, 0), clip.boxes)
-    fit = fit_landmarks(model, noisy(still, 0.5), crop_focal_px(clip.boxes), GeometryConfig())
+    fit = fit_landmarks(model, noisy(still, 0.5), clip.boxes, GeometryConfig())
     vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)[:, np.unique(model.face_triangles)]
     across = (vertices - vertices.mean(0))[..., :2]
     assert np.sqrt((across**2).mean()) < 0.1
+
+
+def test_a_still_head_stays_still_in_the_source_though_its_crop_moves(model):
+    clip = known_clip(model, 60, seed=7)
+    rng = np.random.default_rng(2)
+    sway_px = gaussian_filter1d(rng.normal(0, 4, (60, 4)), 2.0, axis=0)  # as much as boxes follow noisy landmarks
+    still = see(model, clip.id_coeff, np.repeat(clip.exp_coeff[:1], 60, 0), np.repeat(clip.pose[:1], 60, 0), clip.boxes)
+    boxes = clip.boxes + sway_px
+    points = noisy(to_crop(to_source(still, clip.boxes), boxes), 0.5)
+    fit = fit_landmarks(model, points, boxes, GeometryConfig())
+    vertices = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)[:, np.unique(model.face_triangles)]
+    source_px = to_source(project(vertices, crop_focal_px(boxes)), boxes)[..., :2]
+    mm_per_px = clip.pose[0, 5] * CROP_PX / FOCAL_PX / np.sqrt(np.prod(clip.boxes[0, 2:] - clip.boxes[0, :2]))
+    assert np.sqrt(((source_px - source_px.mean(0)) ** 2).mean()) * mm_per_px < 0.1
 
 
 def test_a_head_may_move_as_much_as_it_does():
@@ -157,15 +175,24 @@ def test_a_quick_mouth_is_not_smoothed_away(model):
     clip.exp_coeff[:] = 0
     clip.exp_coeff[:, jaw] = 0.3 - 0.3 * np.cos(2 * np.pi * 5 * np.arange(75) / 25)  # 5 syllables a second
     points = see(model, clip.id_coeff, clip.exp_coeff, clip.pose, clip.boxes)
-    fit = fit_landmarks(model, noisy(points, 0.5), crop_focal_px(clip.boxes), GeometryConfig())
+    fit = fit_landmarks(model, noisy(points, 0.5), clip.boxes, GeometryConfig())
     found = fit.exp_coeff[:, jaw]
     assert np.corrcoef(found, clip.exp_coeff[:, jaw])[0, 1] > 0.98
     assert found.std() > 0.8 * clip.exp_coeff[:, jaw].std()
 
 
+def test_held_expressions_leave_the_identity_to_be_found(model):
+    clip = known_clip(model, 30, seed=17)
+    calm = see(model, clip.id_coeff, np.zeros_like(clip.exp_coeff), clip.pose, clip.boxes)
+    held = replace(model, expression_prior=replace(model.expression_prior, low=0.0, high=0.0))
+    fit = fit_landmarks(held, calm, clip.boxes, GeometryConfig())
+    assert np.median(fit.error_px) < 0.3
+    assert np.sqrt(((fit.id_coeff - clip.id_coeff) ** 2).mean()) < 0.8
+
+
 def test_expressions_keep_to_their_range(model, clip):
-    config = GeometryConfig(expression_min=-0.05, expression_max=0.4)
-    fit = fit_landmarks(model, clip.landmarks, crop_focal_px(clip.boxes), config)
+    narrow = replace(model, expression_prior=replace(model.expression_prior, low=-0.05, high=0.4))
+    fit = fit_landmarks(narrow, clip.landmarks, clip.boxes, GeometryConfig())
     assert fit.exp_coeff.min() >= np.float32(-0.05)
     assert fit.exp_coeff.max() <= np.float32(0.4)
     assert (fit.exp_coeff == np.float32(0.4)).any()
@@ -174,7 +201,7 @@ def test_expressions_keep_to_their_range(model, clip):
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 def test_short_clips_fit_too(model, num_frames):
     clip = known_clip(model, num_frames, seed=11)
-    fit = fit_landmarks(model, clip.landmarks, crop_focal_px(clip.boxes), GeometryConfig())
+    fit = fit_landmarks(model, clip.landmarks, clip.boxes, GeometryConfig())
     assert fit.pose.shape == (num_frames, 6)
     assert np.median(fit.error_px) < 1.0
 
@@ -237,6 +264,7 @@ def test_the_stage_adds_its_columns_and_keeps_the_row(model, clip):
         "source_id": "known",
         "landmarks": clip.landmarks.reshape(len(clip.landmarks), -1).astype(np.float16),
         "crop_box_xyxy_px": clip.boxes.astype(np.float32),
+        "face_found": np.ones(len(clip.landmarks), bool),
         "face_jpeg": [b""] * len(clip.landmarks),
         "mouth_visible_ratio": 1.0,
     }
@@ -250,10 +278,35 @@ def test_the_stage_adds_its_columns_and_keeps_the_row(model, clip):
     assert out["exp_coeff"].shape == (120, 52)
 
 
+def test_frames_without_landmarks_of_their_own_are_taken_from_the_frames_around(model, clip):
+    points = noisy(clip.landmarks, 0.5)
+    lost = slice(50, 54)
+    points[lost, :, :2] += [9.0, -12.0]
+    row = {
+        "landmarks": points.reshape(len(points), -1),
+        "crop_box_xyxy_px": clip.boxes,
+        "face_found": np.ones(len(points), bool),
+        "face_jpeg": [b""] * len(points),
+        "mouth_visible_ratio": 1.0,
+    }
+    truth = model.at_landmarks(synthesize(model, clip.id_coeff, clip.exp_coeff, clip.pose))
+
+    def error_px(row) -> float:
+        fit = FaceFitter(GeometryConfig(), MouthConfig())(row)
+        found = model.at_landmarks(synthesize(model, fit["id_coeff"], fit["exp_coeff"], fit["pose"]))
+        seen, true = (project(v, crop_focal_px(clip.boxes))[lost, :, :2] for v in (found, truth))
+        return float(np.linalg.norm(seen - true, axis=-1).mean())
+
+    known = row["face_found"].copy()
+    known[lost] = False
+    assert error_px(row) > 10
+    assert error_px({**row, "face_found": known}) < 3
+
+
 @pytest.mark.parametrize(
     ("landmarks", "detail"), [(np.zeros((0, 478, 3)), "no frame"), (np.full((3, 478, 3), np.nan), "not finite")]
 )
 def test_landmarks_that_cannot_be_used_are_a_fault(model, landmarks, detail):
     with pytest.raises(Dropped, match=detail) as caught:
-        fit_landmarks(model, landmarks, np.full((len(landmarks), 2), FOCAL_PX), GeometryConfig())
+        fit_landmarks(model, landmarks, np.tile([0.0, 0, 256, 256], (len(landmarks), 1)), GeometryConfig())
     assert caught.value.reason == DropReason.FIT_ERROR

@@ -15,7 +15,10 @@ from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 from tests.stages.footage import blank, film, photo, place
 
-PICTURES = {"pts_s", "face_jpeg", "landmarks", "blendshapes", "crop_box_xyxy_px", "bbox_xyxy_px", "audio_pcm16"}
+PICTURES = {
+    *("pts_s", "face_jpeg", "landmarks", "face_found", "blendshapes", "crop_box_xyxy_px", "bbox_xyxy_px"),
+    "audio_pcm16",
+}
 
 
 @pytest.fixture(scope="module")
