@@ -221,7 +221,7 @@ class _Watch:
     def _is_mouth_hidden(self, face: FaceLandmarks, region: Region) -> bool:
         box = crop_boxes(face.points[None])[0]
         look = look_at_mouth(region.crop(box), to_crop(face.points[None], box[None])[0], self._mouth)
-        return look.evidence < self._mouth.min_evidence
+        return look.is_hidden(self._mouth)
 
     def _finds_second_face(self, rgb: np.ndarray) -> bool:
         """Whether anyone but the followed face is as large as `min_second_face` of it."""
