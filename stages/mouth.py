@@ -2,7 +2,8 @@
 
 MediaPipe draws lips wherever it believes a mouth to be, also on a hand or a mask. What is really there is read from the
 picture along lines across the mouth: between lips there is a line much darker than the skin, and lips are redder than
-the skin around them. A hand, a mask, a box or a microphone shows neither, or not along the whole mouth.
+the skin around them. A hand, a mask, a box or a microphone shows neither, or not along the whole mouth. Letters leave
+the lips between their strokes, but strokes as thin and as bright are nowhere on a face but between lips.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from pipeline.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.crop import decode_jpeg, to_source
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
+from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LIPS_INNER, MOUTH_CORNERS
 
 OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
@@ -30,6 +31,13 @@ PARTS = 3
 SKIN, OVERLAP = 0.15, 0.04
 """Skin looked at above and below the lips, and the reach over the inner edges for the dark line; in mouth widths."""
 
+AROUND_MOUTH = (97, 326, 426, 436, 432, 430, 394, 369, 175, 140, 169, 210, 212, 216, 206)
+"""A ring from the base of the nose along the cheeks to the chin, over skin alone."""
+OPENING = 0.1
+"""Around the inner edges of the lips, in mouth widths: teeth and wet lips are bright and thin, too."""
+STROKE_PX = 7
+"""Of a crop's 256, about 4 mm: letters as large as lips have strokes of 2 to 5."""
+
 DARKEST_SKIN = 15.0
 """CIELAB lightness below which nothing can be told: a black box has no dark line."""
 
@@ -43,6 +51,8 @@ class MouthConfig:
         dark: share of the skin's lightness by which the line between lips is darker, worth 1.
         red: CIELAB a* by which lips are redder than the skin, worth 1.
         min_evidence: of both together, in each part of the mouth.
+        stroke_light: CIELAB lightness by which letters are brighter than what is on both sides of a stroke.
+        max_strokes: share of the skin around the mouth that such strokes cover.
         teeth_lightness: share of the skin's lightness that teeth have at least.
         teeth_red: CIELAB a* by which teeth may be redder than the skin.
         min_open: opening in mouth widths below which no teeth are looked for.
@@ -53,6 +63,8 @@ class MouthConfig:
     dark: float = 0.2  # 99 % of 199 frames of 22 real clips have more, 99 % of hands, masks and boxes under .11
     red: float = 3.0  # real lips had 1.1 to 30, what hides them under 1.2
     min_evidence: float = 0.8  # real mouths had .9 and more (99 %: 1.1), hands, masks, boxes and microphones under .6
+    stroke_light: float = 20.0  # glare, wrinkles and stubble of 13 people had it in .004 of the skin at most
+    max_strokes: float = 0.01  # a letter or two; lines of letters had .02 and more
     teeth_lightness: float = 0.7  # by eye, on the same clips
     teeth_red: float = 0.0  # tongue and gums are redder than skin
     min_open: float = 0.05  # a pixel or two in the smallest mouths
@@ -65,13 +77,18 @@ class MouthLook:
 
     Args:
         evidence: how much speaks for lips in that part of the mouth where least does.
+        strokes: share of the skin around the mouth under thin bright strokes.
         teeth: share of the opening that is teeth; 0 for a closed mouth.
         light: CIELAB lightness of the skin around it, 0-100.
     """
 
     evidence: float
+    strokes: float
     teeth: float
     light: float
+
+    def is_hidden(self, config: MouthConfig) -> bool:
+        return self.evidence < config.min_evidence or self.strokes > config.max_strokes
 
 
 def look_at_mouth(crop: np.ndarray, points: np.ndarray, config: MouthConfig) -> MouthLook:
@@ -102,7 +119,8 @@ def look_at_mouth(crop: np.ndarray, points: np.ndarray, config: MouthConfig) -> 
     white = inside[..., 0] > config.teeth_lightness * np.median(skin_light)
     white &= inside[..., 1] < np.median(skin_red) + config.teeth_red
     teeth = float(white[opened].mean()) if opened.any() else 0.0
-    return MouthLook(float(min(evidence)), teeth, float(np.median(skin_light)))
+    strokes = _strokes(crop, points[:, :2], config.stroke_light)
+    return MouthLook(float(min(evidence)), strokes, teeth, float(np.median(skin_light)))
 
 
 def measure_mouth(row: Row, config: MouthConfig) -> Row:
@@ -123,7 +141,7 @@ def measure_mouth(row: Row, config: MouthConfig) -> Row:
         "mouth_px": float(np.median(width)),
         "mouth_motion": float((gap / height).std()),
         "mouth_light": float(np.median([look.light for look in looks])),
-        "mouth_visible_ratio": float(np.mean([look.evidence >= config.min_evidence for look in looks])),
+        "mouth_visible_ratio": float(np.mean([not look.is_hidden(config) for look in looks])),
         "teeth_ratio": float(np.mean([look.teeth >= config.min_teeth for look in looks])),
     }
 
@@ -135,7 +153,7 @@ def hidden_frames(row: Row, config: MouthConfig) -> np.ndarray:
     if row["mouth_visible_ratio"] < 1:
         points = np.asarray(row["landmarks"], np.float32).reshape(num_frames, NUM_LANDMARKS, 3)
         for idx, look in _looks(row, points, config):
-            if look.evidence < config.min_evidence:
+            if look.is_hidden(config):
                 hidden[max(0, idx - config.every_frames + 1) : idx + config.every_frames] = True
     return hidden
 
@@ -144,6 +162,18 @@ def _looks(row: Row, points: np.ndarray, config: MouthConfig) -> Iterator[tuple[
     num_frames = len(points)
     for idx in range(config.every_frames // 2 % num_frames, num_frames, config.every_frames):
         yield idx, look_at_mouth(decode_jpeg(row["face_jpeg"][idx]), points[idx], config)
+
+
+def _strokes(crop: np.ndarray, points: np.ndarray, stroke_light: float) -> float:
+    rings = [np.rint(points[list(ring)]).astype(np.int32) for ring in (AROUND_MOUTH, LIPS_INNER)]
+    reach_px = round(OPENING * float(np.linalg.norm(np.subtract(*points[list(MOUTH_CORNERS)]))))
+    skin = np.zeros(crop.shape[:2], np.uint8)
+    cv2.fillPoly(skin, rings[:1], 1)
+    cv2.fillPoly(skin, rings[1:], 0)
+    cv2.polylines(skin, rings[1:], True, 0, 2 * reach_px + 1)
+    light = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)[..., 0]
+    thin = cv2.morphologyEx(light, cv2.MORPH_TOPHAT, np.ones((STROKE_PX, STROKE_PX), np.uint8))
+    return float((thin[skin > 0] > stroke_light * 255 / 100).mean()) if skin.any() else 0.0
 
 
 def _edge(ring: np.ndarray, origin: np.ndarray, along: np.ndarray, down: np.ndarray) -> np.ndarray:

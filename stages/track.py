@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pipeline.weights import WeightStore
 from stages.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
 from stages.crop import crop_boxes, to_crop
 from stages.faces import FaceFinder, shorter_sides, shrink
+from stages.jumps import JumpConfig, JumpFinder
 from stages.landmarks import FaceLandmarks, LandmarkDetector, head_angles
 from stages.media import VideoFrame, decode_audio, decode_video
 from stages.mouth import MouthConfig, look_at_mouth
@@ -45,6 +46,7 @@ class TrackConfig:
         max_gap_frames: landmarks are interpolated over at most this many frames; a longer gap ends the clip.
         max_jump: a face that moves further in a frame is another: the move of its centre over its side.
         jpeg_quality: of the crops.
+        jumps: where a piece of the scene is missing, one clip ends and the next begins.
     """
 
     max_clip_s: float = 8.0  # keeps a row with crops, depth and features under 10 MB
@@ -60,6 +62,7 @@ class TrackConfig:
     max_gap_frames: int = 5  # 0.2 s, a blink or a flash
     max_jump: float = 0.5  # twelve face widths a second
     jpeg_quality: int = 90  # about 12 KB a crop
+    jumps: JumpConfig = field(default_factory=JumpConfig)
 
 
 class FaceTracker:
@@ -115,11 +118,11 @@ class FaceTracker:
             return clip | _as_fault(fault)
 
     def _clips(self, frames: Iterable[VideoFrame]) -> Iterator[_Stretch]:
-        """Stretches of the shot, usable and unusable in turn, cut to length."""
+        """Stretches of the shot, usable and unusable in turn, cut at jumps and to length."""
         most, least = (int(length_s * CLIP_FPS) for length_s in (self.config.max_clip_s, self.config.min_clip_s))
         gathered: list[tuple[DropReason | None, SeenFrame]] = []
-        for reason, frame in self._judged(frames):
-            if gathered and (gathered[-1][0] is None) != (reason is None):
+        for jumped, reason, frame in self._judged(frames):
+            if gathered and (jumped or (gathered[-1][0] is None) != (reason is None)):
                 yield from _cut(gathered, most)
                 gathered = []
             elif len(gathered) == most + least:
@@ -128,17 +131,20 @@ class FaceTracker:
             gathered.append((reason, frame))
         yield from _cut(gathered, most, is_end=True)
 
-    def _judged(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[DropReason | None, SeenFrame]]:
-        """Every frame, with what keeps it out of a clip."""
+    def _judged(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[bool, DropReason | None, SeenFrame]]:
+        """Every frame, with whether something is missing before it, and what keeps it out of a clip."""
         watch = _Watch(self.config, self._mouth, self._finder, self._landmarks)
         judge = StretchFinder(self.config.look_every_frames, self.config.max_gap_frames)
-        waiting: deque[SeenFrame] = deque()
+        jumps = JumpFinder(self.config.jumps)
+        jumped, reasons, seen = deque[bool](), deque[DropReason | None](), deque[SeenFrame]()
         for frame in frames:
-            seen = watch.see(frame, judge.is_look)
-            waiting.append(seen)
-            certain = judge.push(seen.face is not None, jumped=watch.jumped, troubles=watch.troubles)
-            yield from ((reason, waiting.popleft()) for reason in certain)
-        yield from ((reason, waiting.popleft()) for reason in judge.finish())
+            seen.append(watch.see(frame, judge.is_look))
+            face = seen[-1].face
+            reasons.extend(judge.push(face is not None, jumped=watch.jumped, troubles=watch.troubles))
+            jumped.extend(jumps.push(frame.pts_s, frame.rgb, None if face is None else face.points))
+            while jumped and reasons:
+                yield jumped.popleft(), reasons.popleft(), seen.popleft()
+        yield from zip([*jumped, *jumps.finish()], [*reasons, *judge.finish()], seen, strict=True)
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ class _Watch:
     def _is_mouth_hidden(self, face: FaceLandmarks, region: Region) -> bool:
         box = crop_boxes(face.points[None])[0]
         look = look_at_mouth(region.crop(box), to_crop(face.points[None], box[None])[0], self._mouth)
-        return look.evidence < self._mouth.min_evidence
+        return look.is_hidden(self._mouth)
 
     def _finds_second_face(self, rgb: np.ndarray) -> bool:
         """Whether anyone but the followed face is as large as `min_second_face` of it."""

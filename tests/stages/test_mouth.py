@@ -9,7 +9,7 @@ import pytest
 from pipeline.records import MOUTH, Row
 from pipeline.weights import WeightStore
 from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
-from stages.landmarks import LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
+from stages.landmarks import CHIN, LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
 from stages.mouth import MouthConfig, hidden_frames, look_at_mouth, measure_mouth
 from tests.stages.footage import photo
 
@@ -114,6 +114,38 @@ def test_what_hides_the_mouth_is_noticed(face: tuple[np.ndarray, np.ndarray, np.
     crop, points, _ = face
     look = look_at_mouth(hide(crop, points), points, CONFIG)
     assert look.evidence < CONFIG.min_evidence
+
+
+def _lettered(
+    crop: np.ndarray, height_px: float, colour: tuple[int, int, int], edge: tuple[int, int, int] | None
+) -> np.ndarray:
+    """A line of letters, as subtitles have them, whose middle is at a height of the crop."""
+    out, at = crop.copy(), (60, round(height_px) + 8)
+    if edge is not None:
+        cv2.putText(out, "YI QI SAN", at, cv2.FONT_HERSHEY_SIMPLEX, 0.8, edge, 6, cv2.LINE_AA)
+    return cv2.putText(out, "YI QI SAN", at, cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, 2, cv2.LINE_AA)
+
+
+@pytest.mark.parametrize(("colour", "edge"), [((250, 250, 250), (10, 10, 10)), ((255, 255, 255), None)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_letters_between_lips_and_chin_hide_a_mouth(
+    face: tuple[np.ndarray, np.ndarray, np.ndarray],
+    share: float,
+    colour: tuple[int, int, int],
+    edge: tuple[int, int, int] | None,
+) -> None:
+    crop, points, _ = face
+    lip, chin = points[[17, CHIN], 1]
+    look = look_at_mouth(_lettered(crop, lip + share * (chin - lip), colour, edge), points, CONFIG)
+    assert look.is_hidden(CONFIG)
+
+
+def test_teeth_and_letters_under_the_chin_hide_nothing(face: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    crop, points, _ = face
+    assert look_at_mouth(crop, points, CONFIG).strokes < 0.5 * CONFIG.max_strokes
+    raised = points - [0, 40, 0]  # room for a line below
+    below = _lettered(np.roll(crop, -40, axis=0), raised[CHIN, 1] + 14, (255, 255, 255), (0, 0, 0))
+    assert not look_at_mouth(below, raised, CONFIG).is_hidden(CONFIG)
 
 
 def test_a_mouth_hidden_for_half_the_clip(face: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

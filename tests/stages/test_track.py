@@ -151,6 +151,16 @@ def test_a_face_that_is_suddenly_elsewhere_is_another(weights: WeightStore, tmp_
     ]
 
 
+def test_a_clip_ends_where_a_piece_of_the_scene_is_missing(weights: WeightStore, tmp_path: Path) -> None:
+    swaying = [round(10 * np.sin(k / 6)) + 14 * (k >= 25) for k in range(50)]
+    frames = [place(blank(400, 520), photo(), (60 + x, 20), 0.7) for x in swaying]
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 2.0)))
+    tracker.close()
+    assert [(clip.get("unusable"), clip["num_frames"]) for clip in clips] == [(None, 25), (None, 25)]
+    assert [clip.get("num_clips") for clip in clips] == [None, 2]
+
+
 def test_no_face_at_all(tracker: FaceTracker, tmp_path: Path) -> None:
     clip = next(iter(tracker(_shot(film(tmp_path / "a.mp4", [blank(120, 160)] * 10), 0.0, 0.4))))
     assert clip["fault_reason"] == DropReason.NO_FACE

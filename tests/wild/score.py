@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from stages.track import TrackConfig
 from tests.wild.film import Film, Span
 
 TOLERANCE_S = 0.12
 """Three frames at 25 fps: an edge this near is right."""
 NEAR_S = 0.5
 """A cut found further off is another one."""
+LONGEST_CLIP_S = TrackConfig().max_clip_s
 KEPT, SHORT = "kept", "too_short"
 
 
@@ -222,12 +224,16 @@ class CutScore:
 
 
 def score_cuts(results: Iterable[Result]) -> CutScore:
-    """The first boundary of a film is its beginning and not counted; within a dissolve every place is right."""
+    """The first boundary of a film is its beginning and not counted; within a dissolve every place is right.
+
+    Boundaries are those of shots, and those between two clips of a shot that can both be used and would fit into one.
+    """
     num_true = num_found = num_false = 0
     errors: list[float] = []
     for result in results:
         fps = _rate(result.truth.fps)
-        found = sorted({piece.shot_start_s for piece in result.pieces if piece.shot_start_s})
+        shots = {piece.shot_start_s for piece in result.pieces if piece.shot_start_s}
+        found = sorted(shots | {b.start_s for a, b in pairwise(result.pieces) if _is_one_cut(a, b)})
         used: set[float] = set()
         for start_s, end_s in result.truth.cuts_s:
             num_true += 1
@@ -238,6 +244,12 @@ def score_cuts(results: Iterable[Result]) -> CutScore:
                 errors.append(off_s * fps)
         num_false += len(set(found) - used)
     return CutScore(num_true, num_found, num_false, tuple(errors))
+
+
+def _is_one_cut(piece: Piece, following: Piece) -> bool:
+    usable = "unusable" not in piece.measured and "unusable" not in following.measured
+    joined = usable and piece.shot_start_s == following.shot_start_s and piece.end_s == following.start_s
+    return joined and following.end_s - piece.start_s <= LONGEST_CLIP_S
 
 
 def clip_edge_errors(results: Iterable[Result], min_clip_s: float) -> list[float]:

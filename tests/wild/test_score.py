@@ -118,6 +118,10 @@ def test_cuts_are_matched_with_their_error_and_false_ones_counted():
     assert (within.num_found, within.num_false, within.errors_frames) == (1, 0, (0.0,))
     far = score_cuts([result(spans, kept(0.0, 6.0), kept(6.0, 10.0, 6.0), cuts_s=((4.0, 4.0),))])
     assert (far.num_found, far.num_false) == (0, 1)
+    one_shot = result((Span(0.0, 7.0),), kept(0.0, 4.0), kept(4.0, 7.0), cuts_s=((4.0, 4.0),))
+    assert score_cuts([one_shot]).num_found == 1
+    by_length = result((Span(0.0, 10.0),), kept(0.0, 5.0), kept(5.0, 10.0))
+    assert score_cuts([by_length]).num_false == 0
 
 
 def test_wilson_agrees_with_the_published_example():
