@@ -211,6 +211,7 @@ CUTTING = (
     DropReason.IDENTITY_CHANGE,
     DropReason.POSE,
     DropReason.MOUTH_HIDDEN,
+    DropReason.MOUTH_STATIC,
 )
 """What cuts a stretch out of a shot. One that is long enough for a clip is judged by its measurements all the same."""
 

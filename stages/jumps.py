@@ -76,7 +76,10 @@ class JumpFinder:
     def __init__(self, config: JumpConfig) -> None:
         self._config = config
         self._steps: deque[_Step] = deque(maxlen=2 * REACH + 1)
+        self._last: _Step | None = None
         self._num_seen = self._num_told = 0
+        self.still_s = 0.0
+        """How long the picture has been standing still."""
 
     def push(self, pts_s: float, rgb: np.ndarray, points: np.ndarray | None) -> list[bool]:
         """The frames that are certain with this one, in order.
@@ -87,7 +90,7 @@ class JumpFinder:
             points: (478, 3) landmarks in its pixels; None where no face is found.
         """
         self._num_seen += 1
-        last = self._steps[-1] if self._steps else None
+        last = self._last
         if last is not None and pts_s <= last.pts_s:
             return []
         picture, block_px = thinned(rgb)
@@ -95,8 +98,10 @@ class JumpFinder:
         if last is not None:
             change = _blocks(np.abs(picture - last.picture))
             if float(change.max(initial=0.0)) < self._config.min_change:
-                return self._give_up() if pts_s - last.pts_s > PATIENCE_S else []
+                self.still_s = pts_s - last.pts_s
+                return self._give_up() if self.still_s > PATIENCE_S else []
             step = _after(last, step, change)
+        self._last, self.still_s = step, 0.0
         self._steps.append(step)
         if len(self._steps) <= 2 * REACH:
             return []

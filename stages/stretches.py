@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pipeline.records import DropReason
 
-TROUBLES = (DropReason.MULTI_FACE, DropReason.MOUTH_HIDDEN, DropReason.POSE)
+TROUBLES = (DropReason.MULTI_FACE, DropReason.MOUTH_HIDDEN, DropReason.POSE, DropReason.MOUTH_STATIC)
 """What a look at a frame can find, the gravest first."""
 
 

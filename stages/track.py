@@ -45,6 +45,7 @@ class TrackConfig:
         min_second_face: a smaller face is background: its side over the main face's.
         max_gap_frames: landmarks are interpolated over at most this many frames; a longer gap ends the clip.
         max_jump: a face that moves further in a frame is another: the move of its centre over its side.
+        max_still_s: a picture that stands still for longer at a look is held, or a photo.
         jpeg_quality: of the crops.
         jumps: where a piece of the scene is missing, one clip ends and the next begins.
     """
@@ -61,6 +62,7 @@ class TrackConfig:
     min_second_face: float = 0.25  # people in the background are about a tenth
     max_gap_frames: int = 5  # 0.2 s, a blink or a flash
     max_jump: float = 0.5  # twelve face widths a second
+    max_still_s: float = 0.15  # of one picture; two looks in a row, so that 0.4 s of a held one are left out
     jpeg_quality: int = 90  # about 12 KB a crop
     jumps: JumpConfig = field(default_factory=JumpConfig)
 
@@ -140,8 +142,9 @@ class FaceTracker:
         for frame in frames:
             seen.append(watch.see(frame, judge.is_look))
             face = seen[-1].face
-            reasons.extend(judge.push(face is not None, jumped=watch.jumped, troubles=watch.troubles))
             jumped.extend(jumps.push(frame.pts_s, frame.rgb, None if face is None else face.points))
+            still = {DropReason.MOUTH_STATIC} if jumps.still_s > self.config.max_still_s else set()
+            reasons.extend(judge.push(face is not None, jumped=watch.jumped, troubles=watch.troubles | still))
             while jumped and reasons:
                 yield jumped.popleft(), reasons.popleft(), seen.popleft()
         yield from zip([*jumped, *jumps.finish()], [*reasons, *judge.finish()], seen, strict=True)

@@ -13,7 +13,12 @@ from stages.stretches import TROUBLES, StretchFinder, cut_evenly
 
 EVERY, MAX_GAP = 5, 5
 LETTERS = {None: ".", DropReason.FACE_LOST: "l", DropReason.IDENTITY_CHANGE: "j"}
-LETTERS |= {DropReason.MULTI_FACE: "2", DropReason.MOUTH_HIDDEN: "h", DropReason.POSE: "t"}
+LETTERS |= {
+    DropReason.MULTI_FACE: "2",
+    DropReason.MOUTH_HIDDEN: "h",
+    DropReason.POSE: "t",
+    DropReason.MOUTH_STATIC: "s",
+}
 
 
 def _judged(found: Sequence[bool], looks: Sequence[Iterable[DropReason]], jumps: Iterable[int] = ()) -> str:
@@ -40,11 +45,11 @@ def _looks(text: str) -> list[set[DropReason]]:
         ("hh.hhh", "h" * 30),
         ("..hh..", "......" + "h" * 14 + "." * 10),
         (".h2t..", "." * 30),
-        ("22hhtt", "2" * 10 + "h" * 10 + "t" * 10),
+        ("22hhttss", "2" * 10 + "h" * 10 + "t" * 10 + "s" * 10),
     ],
 )
 def test_two_looks_of_three_decide_and_the_frames_between_share_their_fate(looks: str, judged: str) -> None:
-    assert _judged([True] * 30, _looks(looks)) == judged
+    assert _judged([True] * len(judged), _looks(looks)) == judged
 
 
 def test_the_gravest_trouble_is_told() -> None:

@@ -34,7 +34,7 @@ def _shot(path: Path, start_s: float, end_s: float) -> Row:
 
 
 def _nodding(num_frames: int) -> list[np.ndarray]:
-    return [place(blank(400, 520), photo(), (40 + 2 * k, 20), 0.7) for k in range(num_frames)]
+    return [place(blank(400, 520), photo(), (40 + 2 * min(k % 60, 60 - k % 60), 20), 0.7) for k in range(num_frames)]
 
 
 def test_clips_of_a_shot(tracker: FaceTracker, tmp_path: Path) -> None:
@@ -117,8 +117,7 @@ def _covered(frame: np.ndarray) -> np.ndarray:
 
 
 def test_a_hand_over_the_mouth_for_a_second_splits_a_clip(weights: WeightStore, tmp_path: Path) -> None:
-    frame = place(blank(400, 520), photo(), (40, 20), 0.7)
-    frames = [_covered(frame) if 30 <= k < 60 else frame for k in range(90)]
+    frames = [_covered(frame) if 30 <= k < 60 else frame for k, frame in enumerate(_nodding(90))]
     tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
     clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 3.6)))
     tracker.close()
@@ -128,9 +127,8 @@ def test_a_hand_over_the_mouth_for_a_second_splits_a_clip(weights: WeightStore, 
 
 
 def test_a_second_face_that_comes_and_goes_splits_a_clip(weights: WeightStore, tmp_path: Path) -> None:
-    alone = place(blank(400, 720), photo(), (20, 20), 0.7)
-    both = place(alone, photo(), (420, 60), 0.5)
-    frames = [both if 40 <= k < 70 else alone for k in range(100)]
+    alone = [place(blank(400, 720), photo(), (20 + k // 2, 20), 0.7) for k in range(100)]
+    frames = [place(frame, photo(), (420, 60), 0.5) if 40 <= k < 70 else frame for k, frame in enumerate(alone)]
     tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
     clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 4.0)))
     tracker.close()
@@ -139,7 +137,7 @@ def test_a_second_face_that_comes_and_goes_splits_a_clip(weights: WeightStore, t
 
 
 def test_a_face_that_is_suddenly_elsewhere_is_another(weights: WeightStore, tmp_path: Path) -> None:
-    places = [(20, 20)] * 20 + [(420, 60)] * 20
+    places = [(20 + 2 * k, 20) for k in range(20)] + [(420 - 2 * k, 60) for k in range(20)]
     frames = [place(blank(400, 720), photo(), xy, 0.5) for xy in places]
     tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
     clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 1.6)))
@@ -159,6 +157,17 @@ def test_a_clip_ends_where_a_piece_of_the_scene_is_missing(weights: WeightStore,
     tracker.close()
     assert [(clip.get("unusable"), clip["num_frames"]) for clip in clips] == [(None, 25), (None, 25)]
     assert [clip.get("num_clips") for clip in clips] == [None, 2]
+
+
+def test_a_picture_that_is_held_is_cut_out(weights: WeightStore, tmp_path: Path) -> None:
+    frames = _nodding(90)
+    frames[30:60] = [frames[30]] * 30
+    tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
+    clips = list(tracker(_shot(film(tmp_path / "a.mp4", frames), 0.0, 3.6)))
+    tracker.close()
+    assert [clip.get("unusable") for clip in clips] == [None, DropReason.MOUTH_STATIC, None]
+    held = clips[1]
+    assert held["start_s"] == pytest.approx(1.2, abs=0.21) and held["end_s"] == pytest.approx(2.4, abs=0.21)
 
 
 def test_no_face_at_all(tracker: FaceTracker, tmp_path: Path) -> None:
