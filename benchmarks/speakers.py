@@ -183,11 +183,10 @@ def _inside(model: FaceModel, triangle_id: np.ndarray) -> np.ndarray:
 
 def in_crop_camera(clip: SeenClip, points: np.ndarray) -> np.ndarray:
     """Points (T, V, 3) of the true camera, x and y in crop pixels, with z along the ray through the crop's middle."""
-    rays, axis = np.ones((2, *points.shape), np.float32)
-    rays[..., :2] = (points[..., :2] - clip.middle_px[:, None]) / clip.focal_px[:, None]
-    axis[..., :2] = ((CROP_PX / 2 - clip.middle_px) / clip.focal_px)[:, None]
+    rays = (points[..., :2] - clip.middle_px[:, None]) / clip.focal_px[:, None]
+    axis = ((CROP_PX / 2 - clip.middle_px) / clip.focal_px)[:, None]
     turned = points.copy()
-    turned[..., 2] *= (rays * axis).sum(-1) / np.linalg.norm(axis, axis=-1)
+    turned[..., 2] *= (1 + (rays * axis).sum(-1)) / np.sqrt(1 + (axis**2).sum(-1))
     return turned
 
 
