@@ -23,7 +23,7 @@ _AT_LEAST_ONE = """
 _ABOVE_ZERO = """
     crawl.max_duration_s crawl.timeout_s crawl.lease_s hear.piece_s hear.look_s scan.look_fps mouth.dark mouth.red
     speech.quality_hop_s speech.diarize.*_s depth.precision_mm geometry.*_px geometry.*sigma*
-    geometry.identity_frames geometry.guessed_trust features.window_s features.max_abs run.record_limit_s
+    geometry.identity_frames geometry.guessed_trust features.window_s features.max_abs run.record_limit_s track.jumps.*
 """
 """What is divided by, stepped by, or holds nothing at zero."""
 RANGES: tuple[tuple[str, float, float], ...] = (
