@@ -163,6 +163,7 @@ def fit_landmarks(
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
+    from stages.geometry_motion import carried_pose
     from stages.geometry_points import FitPoints, over_points
     from stages.geometry_solver import ClipProblem, known_frames, solve
 
@@ -187,17 +188,6 @@ def fit_landmarks(
     seen = points.landmarks_px(identity, expression, fit_pose, focal_px)
     error_px = np.linalg.norm(seen - marks[..., :2].transpose(0, 2, 1), axis=1)
     return FaceFit(identity, expression, fit_pose, error_px, found.lip_sigma_mm)
-
-
-def carried_pose(boxes: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """How a head that stands still in the source moves in the crops' cameras (T, 6), because the boxes (T, 4) move.
-
-    Only differences between frames mean anything. `pose` (T, 6), about right, tells how large the head is.
-    """
-    side = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    place = np.column_stack([-centre * CROP_PX / FOCAL_PX, side]) * np.median(pose[:, 5] / side)
-    return np.concatenate([np.zeros_like(place), place], axis=1)
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from scipy.fft import dct, idct
 
 from stages.geometry import rotation_matrices
 from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slopes
+from stages.geometry_motion import pose_accel_sigma
 
 if TYPE_CHECKING:
     from stages.face_model import ExpressionPrior
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 Step = tuple[np.ndarray, np.ndarray]
 """Change of the identity (K,) and of the frames (T, E + 6)."""
-
-
-MOTION_STEPS_FRAMES = (4, 6)
-"""Over which motion is told from noise; shaking at four a second, the same again after six frames, shows over four."""
 
 
 @dataclass(frozen=True)
@@ -154,30 +151,6 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
     guide = FramesGuide(problem, start)
     fit = _descend(problem, start, lambda at: FramesCurvature(problem, at).step(guide))
     return Solution(fit.identity, fit.frames, lip_sigma_mm)
-
-
-def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
-    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, at most.
-
-    The detector's noise is white: its second differences are as large over several frames as over one. What is larger
-    over several is motion, or as much as noise may hide. A still head is so held still, and a lively one is not slowed.
-    """
-    most = np.array(
-        [config.rotation_accel_sigma_rad] * 3
-        + [config.translation_accel_sigma_mm] * 2
-        + [config.distance_accel_sigma_mm]
-    )
-    if len(pose) <= 2 * max(MOTION_STEPS_FRAMES):
-        return most
-
-    def power(step: int) -> np.ndarray:
-        return ((pose[2 * step :] - 2 * pose[step:-step] + pose[: -2 * step]) ** 2).mean(axis=0)
-
-    noise = power(1)
-    in_doubt = 4 / np.sqrt(len(pose)) * noise  # two deviations of the power that so many frames of noise have
-    motion = [np.sqrt(np.maximum(power(step) - noise - in_doubt, 0)) / step**2 for step in MOTION_STEPS_FRAMES]
-    hidden = np.sqrt(in_doubt) / max(MOTION_STEPS_FRAMES) ** 2
-    return np.clip(config.burst * np.max([*motion, hidden], axis=0), 1e-6 * most, most)
 
 
 def known_frames(weight: np.ndarray) -> np.ndarray:
