@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
@@ -169,6 +169,11 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
             raise ConfigError(f"no such config file: {file}")
         try:
             tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
+        except ConfigKeyError as error:
+            raise ConfigError(
+                f"{file}: {_first_lines(error)}: this version has no such setting. Take it out; if another version "
+                "wrote the file, what it measured stays as it is"
+            ) from error
         except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
             raise ConfigError(f"{file}: {_first_lines(error)}") from error
     for override in overrides:

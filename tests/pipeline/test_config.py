@@ -23,7 +23,7 @@ def test_later_settings_win(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"policy: {min_fase_px: 1}", "min_fase_px"),
+        (b"policy: {min_fase_px: 1}", "min_fase_px.*no such setting. Take it out"),
         (b"policy: {min_face_px: wide}", "min_face_px"),
         (b"- a list", "a.yaml"),
         (b"\x00\xff\xfe", "a.yaml"),
