@@ -21,7 +21,7 @@ from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 from stages.crop import decode_jpeg, to_crop, to_source
 from stages.sync import Curves
-from stages.syncnet import curves_by_distance
+from stages.syncnet import DistanceExpert, curves_by_distance
 
 WINDOW_FRAMES = 16
 WINDOW_STEPS = 52
@@ -136,7 +136,7 @@ class StableSyncNet(nn.Module):
         return self.visual_encoder(pictures)
 
 
-class StableSyncNetExpert:
+class StableSyncNetExpert(DistanceExpert):
     """Raises, when made: MissingWeights where the file is not there, UnsafeWeights where it is no plain tensors.
 
     Args:
@@ -181,13 +181,6 @@ class StableSyncNetExpert:
         windows = [mel[None, :, at : at + WINDOW_STEPS] for at in starts if at + WINDOW_STEPS <= mel.shape[1]]
         heard = [self._net.hear(part.to(self._device)) for part in torch.stack(windows).split(_BATCH)]
         return torch.cat(seen).cpu().numpy(), torch.cat(heard).cpu().numpy()
-
-    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:  # noqa: ARG002
-        """How far the best distance is under the median."""
-        return float(curve[best] - np.median(curve[np.isfinite(curve)]))
-
-    def distance(self, peak: float) -> float:
-        return -peak
 
 
 def picture(crop: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:

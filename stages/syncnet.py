@@ -86,7 +86,18 @@ class SyncNet(nn.Module):
         return self.netfclip(self.netcnnlip(pictures)[0, :, :, 0, 0].T)
 
 
-class SyncNetExpert:
+class DistanceExpert:
+    """What experts have in common that lay lips and sound into one space: the nearer, the better."""
+
+    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:  # noqa: ARG002
+        """How far the best distance is under the median: SyncNet's LSE-C."""
+        return float(curve[best] - np.median(curve[np.isfinite(curve)]))
+
+    def distance(self, peak: float) -> float:
+        return -peak
+
+
+class SyncNetExpert(DistanceExpert):
     """Raises, when made: MissingWeights where the file is not there, UnsafeWeights where it is no plain tensors."""
 
     name = "syncnet_v2"
@@ -128,13 +139,6 @@ class SyncNetExpert:
             given = torch.from_numpy(some).float().permute(3, 0, 1, 2)[None]
             parts.append(self._net.see(given.to(self._device)).cpu().numpy())
         return np.concatenate(parts)
-
-    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:  # noqa: ARG002
-        """LSE-C: how far the best distance is under the median."""
-        return float(curve[best] - np.median(curve[np.isfinite(curve)]))
-
-    def distance(self, peak: float) -> float:
-        return -peak
 
 
 def curves_by_distance(seen: np.ndarray, heard: np.ndarray, stride: int = 1) -> Curves:

@@ -25,6 +25,7 @@ from stages.syncnet import (
     picture,
     shifted_distances,
 )
+from tests.stages.noise_clip import noise_clip
 
 NUM_FRAMES = 40
 SHAPES = {  # of the published file
@@ -57,13 +58,7 @@ def store(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weig
 
 @pytest.fixture(scope="module")
 def row() -> Row:
-    random = np.random.default_rng(0)
-    faces = [random.integers(0, 256, (32, 32, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(NUM_FRAMES)]
-    return {
-        "face_jpeg": [cv2.imencode(".jpg", face)[1].tobytes() for face in faces],
-        "crop_box_xyxy_px": np.tile([10.0, 20.0, 110.0, 150.0], (NUM_FRAMES, 1)),
-        "audio_pcm16": (3000 * random.normal(size=NUM_FRAMES * 640)).astype(np.int16),
-    }
+    return noise_clip(NUM_FRAMES)
 
 
 def test_the_published_file_fits() -> None:
