@@ -304,14 +304,23 @@ def _start_ray(config: Config) -> None:
     if config.run.ray_address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=config.run.ray_address, **quiet)
         return
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=config.run.object_store_bytes,
-        _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which nobody would ask for
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
-        **quiet,
-    )
+    for is_last in (False, False, True):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=config.run.object_store_bytes,
+                _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which nobody asks for
+                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
+                **quiet,
+            )
+            return
+        except (
+            Exception
+        ):  # Ray gives its agents 15 s to come up, and has no narrower error where a busy machine takes longer
+            ray.shutdown()
+            if is_last:
+                raise
 
 
 @contextmanager

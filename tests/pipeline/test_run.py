@@ -227,7 +227,7 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "dropped" not in (line := process.stdout.readline()) or "dropped 0" in line:
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()[1]
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == run.INTERRUPTED, stderr
