@@ -315,9 +315,8 @@ def _start_ray(config: Config) -> None:
                 **quiet,
             )
             return
-        except (
-            Exception
-        ):  # Ray gives its agents 15 s to come up, and has no narrower error where a busy machine takes longer
+        except Exception:
+            # A busy machine may not bring Ray's agents up within its 15 s, and then Ray raises nothing narrower.
             ray.shutdown()
             if is_last:
                 raise

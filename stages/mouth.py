@@ -63,7 +63,7 @@ class MouthConfig:
     dark: float = 0.2  # 99 % of 199 frames of 22 real clips have more, 99 % of hands, masks and boxes under .11
     red: float = 3.0  # real lips had 1.1 to 30, what hides them under 1.2
     min_evidence: float = 0.8  # real mouths had .9 and more (99 %: 1.1), hands, masks, boxes and microphones under .6
-    stroke_light: float = 20.0  # glare, wrinkles and stubble of 16 people had it in .004 of the skin at most
+    stroke_light: float = 20.0  # glare, wrinkles and short beards of 16 people had it in .004 of the skin at most
     max_strokes: float = 0.01  # a letter or two; lines of letters had .02 and more
     teeth_lightness: float = 0.7  # by eye, on the same clips
     teeth_red: float = 0.0  # tongue and gums are redder than skin

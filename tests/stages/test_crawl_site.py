@@ -132,9 +132,9 @@ def test_only_so_many_sources_of_a_host_at_a_time(tmp_path: Path, site: Site) ->
             under_way += 1
             most = max(most, under_way)
         time.sleep(0.1)
-        handler.serve("/talk.mp4")
-        with lock:
+        with lock:  # before the answer: the next may come as soon as it is read
             under_way -= 1
+        handler.serve("/talk.mp4")
 
     site.routes["/talk.mp4"] = route
     config = quick(host_concurrency=2)
