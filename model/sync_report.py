@@ -7,12 +7,13 @@ taken for it, and windows and shifts are judged against that. Intervals are boot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from model.sync import Features, SyncTrainConfig, held_out
+from model.sync import Features, SyncTrainConfig, chance_of, held_out
+from pipeline.policy import PolicyConfig
 from pipeline.records import CLIP_FPS
 from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
 from stages.sync import SyncConfig, best_delay
@@ -35,6 +36,7 @@ class Look:
         error_ms: distance of the delay found from the true one.
         away_ms: from the source's own.
         agreement: at the delay found.
+        is_kept: by the default policy, were the source in sync.
     """
 
     person: int
@@ -43,6 +45,7 @@ class Look:
     error_ms: float
     away_ms: float
     agreement: float
+    is_kept: bool
 
 
 def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features], seed: int) -> Iterator[Look]:
@@ -58,7 +61,18 @@ def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features]
                     curve = expert.compare(lips, sound)
                     best = best_delay(curve, DELAYS_MS, SyncConfig().max_offset_ms + max(SHIFTS_MS))
                     away_ms = float(DELAYS_MS[best] - own_ms)
-                    yield Look(take.person, kind, length_s, abs(away_ms - late_ms), abs(away_ms), float(curve[best]))
+                    is_kept = _is_kept(expert, curve, float(own_ms), length_s)
+                    found = abs(away_ms - late_ms), abs(away_ms), float(curve[best])
+                    yield Look(take.person, kind, length_s, *found, is_kept)
+
+
+def _is_kept(expert: LipSound, curve: np.ndarray, own_ms: float, length_s: int) -> bool:
+    """Whether a window stays, all of it speech, and nothing known of its halves."""
+    sync, policy = SyncConfig(), PolicyConfig()
+    best = best_delay(curve, DELAYS_MS, sync.max_offset_ms)
+    conf, off_ms = expert.confidence(curve, best, length_s), abs(float(DELAYS_MS[best]) - own_ms)
+    is_moved = conf >= sync.min_correct_conf and off_ms <= sync.max_correct_ms
+    return conf >= policy.min_sync_conf and (is_moved or off_ms <= policy.max_av_offset_ms)
 
 
 def _sounds(
@@ -82,18 +96,19 @@ def _sounds(
 
 
 def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) -> dict[str, Any]:
-    """Accuracy and separation by length and kind, each with a 95 % interval."""
+    """Accuracy, separation and what the policy keeps, by length and kind, each with a 95 % interval."""
     every: list[Look] = []
+    chance = chance_of(takes, config)
     for expert, mine in held_out(takes, config):
         others = [take for take in takes if take.person != mine[0].person]
-        every.extend(looks(expert, mine, others, seed))
+        every.extend(looks(replace(expert, chance=chance), mine, others, seed))
     return {
         f"{length_s} s": _of_length([look for look in every if look.length_s == length_s]) for length_s in LENGTHS_S
     }
 
 
 _People = Sequence[dict[str, np.ndarray]]
-"""Of each person, by kind of sound, (windows, 3): error, distance from the source's own delay, agreement."""
+"""Of each person, by kind of sound, (windows, 4): error, distance from the source's own delay, agreement, kept."""
 
 
 def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
@@ -102,11 +117,19 @@ def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
         mine = [look for look in chosen if look.person == person]
         told_of = {kind: [look for look in mine if look.kind == kind] for kind in {look.kind for look in mine}}
         people.append(
-            {k: np.array([(x.error_ms, x.away_ms, x.agreement) for x in some]) for k, some in told_of.items()}
+            {
+                k: np.array([(x.error_ms, x.away_ms, x.agreement, x.is_kept) for x in some])
+                for k, some in told_of.items()
+            }
         )
     told: dict[str, Any] = {"people": len(people), "windows": sum(look.kind == "sync" for look in chosen)}
     told["delay right"] = _interval(people, lambda some: _share_right(some, "sync"))
     present = {look.kind for look in chosen}
+    told["kept"] = {
+        kind: [round(float(np.mean(kept)), 3), len(kept)]
+        for kind in sorted(present)
+        for kept in [[look.is_kept for look in chosen if look.kind == kind]]
+    }
     for kind in (str(shift_ms) for shift_ms in SHIFTS_MS if str(shift_ms) in present):
         told[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
         told[f"{kind} ms: AUC"] = _interval(people, lambda some, kind=kind: 1 - _auc(some, kind, 1))

@@ -61,7 +61,7 @@ class PolicyConfig:
     min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
     min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
     max_second_speaker_ratio: float = 0.1  # of speech
-    min_sync_conf: float = 2.6  # of clips of 3 to 8 s with wrong sound, of unseen people, 3 to 5 % reach it
+    min_sync_conf: float = 2.2  # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
     max_av_offset_ms: float = 90.0  # left after correction; viewers accept 90 ms early, 185 late (ITU-R BT.1359)
     max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
 

@@ -53,3 +53,4 @@ def test_the_report_tells_shared_sound_from_wrong(takes):
     assert told["people"] == 3 and told["windows"] == 6
     assert told["delay right"] == [1.0, 1.0, 1.0] and told["120 ms: delay right"][0] == 1.0 == told["120 ms: AUC"][0]
     assert told["wrong sound, other speaker: AUC"][0] > 0.95
+    assert told["kept"]["sync"] == [1.0, 6] and told["kept"]["400"][0] == 0.0 and told["kept"]["other"][0] < 0.5
