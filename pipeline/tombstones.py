@@ -23,7 +23,7 @@ from pipeline.ledger import BrokenPart, part_files
 from pipeline.records import CRAWL, PROBE, SOURCE, Dropped, DropReason, Row
 from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import is_file, is_remote, list_files, read_table, read_text, remove, write_parquet, write_text
-from stages.crawl import fetch_keys
+from stages.crawl import fetch_keys, split_item
 
 FILE = "tombstones.jsonl"
 PARTS_ROW_GROUP = 8
@@ -77,16 +77,21 @@ class Tombstones:
 
     def hashes_of(self, row: Row) -> set[str]:
         """Salted hashes of all addresses that a row tells of its source."""
-        salt = bytes.fromhex(self.salt)
-        return {hmac.new(salt, address.encode(), hashlib.sha256).hexdigest() for address in _addresses(row)}
+        return {self._hash(address) for address in _addresses(row)}
+
+    def _hash(self, address: str) -> str:
+        return hmac.new(bytes.fromhex(self.salt), address.encode(), hashlib.sha256).hexdigest()
 
     def by_name(self, row: Row) -> str | None:
         """When the source of a row was forgotten, by its name or its bytes; None if it was not."""
         return self.source_ids.get(row["source_id"]) or self.sha256.get(row.get("sha256") or "")
 
     def by_address(self, row: Row) -> str | None:
-        """The same by where it comes from."""
-        hashes = self.hashes_of(row) if self.addresses else ()
+        """The same by where it comes from; with a page go all items of it."""
+        if not self.addresses:
+            return None
+        page = _plain(split_item(row.get("uri") or "")[0])
+        hashes = [*self.hashes_of(row), self._hash(page)]
         return next((self.addresses[key] for key in hashes if key in self.addresses), None)
 
     def with_request(self, request: str, sources: list[Row], row_ids: Iterable[str]) -> Tombstones:
@@ -111,8 +116,9 @@ class Tombstones:
 
 
 def _addresses(row: Row) -> set[str]:
-    """Where a source came from, written in one way: its address, its page, and its name at the site."""
-    found = {_plain(row[name]) for name in ("uri", "webpage_url") if row.get(name)}
+    """Where a source came from, written in one way: its address, its page unless it has others, and its name there."""
+    is_item = split_item(row.get("uri") or "")[1] is not None
+    found = {_plain(row[name]) for name in ("uri", "webpage_url")[: 1 if is_item else 2] if row.get(name)}
     extractor, site_id = row.get("extractor"), row.get("site_id")
     if site_id and extractor not in (None, "generic", "local"):
         found.add(f"{extractor}:{site_id}")
@@ -120,13 +126,14 @@ def _addresses(row: Row) -> set[str]:
 
 
 def _plain(uri: str) -> str:
-    """An address without what differs between two links to the same video: fragment, tracking, `www.`, last slash."""
+    """An address without what differs between links to one video: tracking, `www.`, last slash, fragment (but an item's)."""
     match = re.match(r"https?://(?:www\.|m\.)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", uri, re.IGNORECASE)
     if match is None:
         return uri
+    item = split_item(uri)[1]
     host, path, query = match.groups("")
     pairs = sorted(pair for pair in query.split("&") if pair and not _TRACKING.match(pair))
-    return f"{host.lower()}{path.rstrip('/')}?{'&'.join(pairs)}"
+    return f"{host.lower()}{path.rstrip('/')}?{'&'.join(pairs)}{f'#{item}' if item else ''}"
 
 
 def read_tombstones(out: Path) -> Tombstones:

@@ -1,6 +1,6 @@
 """Media onto the local disk: what is there already is used in place, the rest comes through yt-dlp."""
 
-from stages.crawl._addresses import host_of, is_remote, is_search
+from stages.crawl._addresses import host_of, is_remote, is_search, split_item
 from stages.crawl._config import CHANGES_RESULTS, CrawlConfig, check_crawl_config
 from stages.crawl._crawler import Crawler
 from stages.crawl._gate import Gate, HostGate
@@ -17,4 +17,5 @@ __all__ = [
     "host_of",
     "is_remote",
     "is_search",
+    "split_item",
 ]

@@ -133,9 +133,7 @@ class _Guarded:
             found = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error  # pyright: ignore
-        for *_, (address, *_) in found:
-            if not is_public(str(address)):
-                raise Refusal(DropReason.FORBIDDEN_ADDRESS, f"{self.host} is {address}, not of the open internet")
+        _refuse_private(self.host, found)
         failure: OSError | None = None
         for *_, (address, *_) in found:
             try:
@@ -191,9 +189,15 @@ def _check_behind_proxy(host: str) -> None:
         found = socket.getaddrinfo(host, None)
     except (socket.gaierror, UnicodeError):  # names that only the proxy knows
         return
+    _refuse_private(host, found)
+
+
+def _refuse_private(host: str, found: list[Any]) -> None:
+    """Of what `socket.getaddrinfo` found for a host, every address has to be public."""
     for *_, (address, *_) in found:
         if not is_public(str(address)):
-            raise Refusal(DropReason.FORBIDDEN_ADDRESS, f"{host} is {address}, not of the open internet")
+            way_out = "crawl.allow_private_addresses=true asks it all the same"
+            raise Refusal(DropReason.FORBIDDEN_ADDRESS, f"{host} is {address}, not of the open internet; {way_out}")
 
 
 class _Response(RequestsResponseAdapter):

@@ -278,6 +278,20 @@ def test_everything_that_a_page_listed_goes_with_it(out, capsys):
     assert forgotten == {"page", "from-page"}
 
 
+def test_an_item_of_a_page_leaves_the_others_and_the_page(out, capsys):
+    page = "https://video.test/two"
+    items = [{"uri": f"{page}#kouxing-item={number}", "webpage_url": page, "parent_id": "page"} for number in (1, 2)]
+    write_rows(out, {"row_id": "page", "source_id": "page", "uri": page, **LISTED}, generation=5)
+    write_rows(out, *(kept_clip(f"item-{idx}", idx, **item) for idx, item in enumerate(items)), generation=6)
+    finalize(out, CONFIG)
+    assert _forget(out, "--source", "item-0") == 0
+    assert "forgotten: 1 sources as a whole" in capsys.readouterr().out
+    tombstones = read_tombstones(out)
+    assert tombstones.by_address(items[0]) and not any(map(tombstones.by_address, (items[1], {"uri": page})))
+    assert _forget(out, "--source", "page") == 0
+    assert all(map(read_tombstones(out).by_address, (*items, {"uri": f"{page}#kouxing-item=3"})))
+
+
 def test_a_look_ahead_does_not_ask_for_what_is_forgotten(out):
     assert _forget(out, "--source", "ada-1") == 0
     sources = [{"source_id": name, "uri": "https://127.0.0.1:9/"} for name in ("ada-1", "eve")]
