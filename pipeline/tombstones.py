@@ -126,7 +126,7 @@ def _addresses(row: Row) -> set[str]:
 
 
 def _plain(uri: str) -> str:
-    """An address without what differs between links to one video: tracking, `www.`, last slash, fragment (but an item's)."""
+    """An address without what differs between links to one video: tracking, `www.`, last slash, fragments."""
     match = re.match(r"https?://(?:www\.|m\.)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", uri, re.IGNORECASE)
     if match is None:
         return uri
