@@ -33,6 +33,8 @@ from pipeline.weights import MissingWeights
 HUBERT_DIM, EXP_DIM, WIDTH, HIDDEN, LATENT = 1024, 64, 128, 256, 16
 STRIDE_FRAMES = 4
 """Frames of 40 ms that one latent tells of."""
+MIN_SAMPLES = 400
+"""What one step of HuBERT sees."""
 PITCH_RANGE_HZ = (80.0, 750.0)
 WHERE = (
     "these weights hear HuBERT large, not Whisper: download facebook/hubert-large-ls960-ft (or the `hubert` folder of "
@@ -218,18 +220,19 @@ def hear_hubert(audio: Float[np.ndarray, " n"], folder: Path) -> Float[np.ndarra
     """HuBERT's last hidden states every 20 ms, 20 s at a time as the reference does.
 
     Raises:
-        ConfigError: the folder does not hold the model.
+        ConfigError: the folder does not hold the model, or there is hardly a sound.
     """
+    if len(audio) < MIN_SAMPLES:
+        raise ConfigError(f"the sound has {len(audio)} samples at 16 kHz, HuBERT wants {MIN_SAMPLES} or more")
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: {WHERE}")
     model = _load_hubert(folder)
     samples = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)).float()[None]
-    hop, rest = 20 * AUDIO_RATE_HZ, 80  # a step sees 400 samples, 80 more than it moves on
+    hop, rest = 20 * AUDIO_RATE_HZ, MIN_SAMPLES - AUDIO_RATE_HZ // 50  # a step sees more than it moves on
     with torch.no_grad():
         parts = [
             model(samples[:, start : start + hop + rest]).last_hidden_state[0]
-            for start in range(0, samples.shape[1] - 400 + 1, hop)
-            if samples.shape[1] - start >= 400
+            for start in range(0, samples.shape[1] - MIN_SAMPLES + 1, hop)
         ]
     states = torch.cat(parts).numpy()
     if states.shape[1] != HUBERT_DIM:

@@ -198,7 +198,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="kouxing-web-") as folder:
         studio = Studio(editor, motion, weights, config, Path(folder))
-        web.run_app(make_app(studio), host=given.host, port=given.port)
+        try:
+            web.run_app(make_app(studio), host=given.host, port=given.port)
+        except OSError as error:
+            print(f"model.web: {error.strerror}: choose another --port or --host", file=sys.stderr)
+            return 2
     return 0
 
 

@@ -124,6 +124,11 @@ def test_hubert_is_read_as_it_is_published_and_as_it_is_saved_today(tmp_path: Pa
         hear_hubert(audio, tmp_path / "published")
 
 
+def test_hardly_a_sound_is_told(tmp_path: Path):
+    with pytest.raises(ConfigError, match="399 samples"):
+        hear_hubert(np.zeros(399, np.float32), tmp_path)
+
+
 def test_the_command_writes_25_coefficients_a_second(tmp_path: Path):
     """With a HuBERT of the true width and step, one thin layer deep; the sound is longer than one of its blocks."""
     small = HubertConfig(

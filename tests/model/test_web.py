@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import requests
 
+from model import web
 from model.provenance import read_comment
 from pipeline.weights import WeightStore
 from stages.media import probe_media, write_video
@@ -93,3 +94,12 @@ def test_what_is_wrong_is_said_in_words(site: str, video: Path):
         reply = requests.post(site + "api/jobs", **fields, timeout=60)
         assert reply.status_code == 400 and message in reply.json()["error"]
     assert requests.get(site + "api/jobs/none", timeout=60).json() == {"error": "there is no such job"}
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, weights: WeightStore, capsys):
+    run = save_run(tmp_path / "tiny", untrained_editor(weights))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert web.main(["--run", str(run), "--port", str(port), "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert str(port) in told and "--port" in told
