@@ -1,17 +1,16 @@
 """What `finalize` decides over the whole set, from measurements alone: verdicts, people, duplicates, splits.
 
-The ledger that stands is asked what is known already. Clips that were compared for it are not compared again unless
-they were alike, so that a change of thresholds costs what the newly kept clips cost; and while the parts are those that
-it was made of, its own measurements are decided again, and no part is read.
+The ledger that stands is asked what is known already. Clips that were ever compared are not compared again unless they
+were alike (`pipeline/compared.py`), so that a change of thresholds costs what clips cost that are kept for the first
+time; and while the parts are those that it was made of, its own measurements are decided again, and no part is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import dedup, identities, voices
+from pipeline.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
 from pipeline.config import Config
 from pipeline.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.ledger import Address, part_files, read_parts
@@ -36,13 +36,10 @@ if TYPE_CHECKING:
 
 SPLIT_RATIOS = b"split_ratios"
 """Ledger metadata: the shares of validation and test that its splits were drawn with."""
-COMPARED_BY = b"compared_by"
-"""Ledger metadata: code and settings that its clips were compared with."""
 MADE_OF = b"made_of"
 """Ledger metadata: the parts that its rows come from, and the sources that these do not hold all of."""
 FINAL_LEDGER = pa.unify_schemas([LEDGER, DECIDED]).remove_metadata()
-_COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
-_ALIKE = ["row_id", "source_id", "num_frames", "face_px", "crop_bytes", "speaker_id", "voice_embedding", *_COMPARED]
+_ALIKE = ["row_id", "source_id", "num_frames", "face_px", "crop_bytes", "speaker_id", "voice_embedding", *COMPARED]
 
 
 def read_last(out: Path) -> pa.Table | None:
@@ -122,31 +119,36 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     _drop_copies(found, measured)
     kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
     rows = rows_from_table(measured.select(_ALIKE).take(pa.array(kept)))
-    repeats, faces = _told(rows, source, before, config)
+    told = known_groups(measured, before, config.finalize, is_same=source.addresses is None)
     names, known_splits = _known(before, config)
-    people = identities.cluster_identities(rows, config.finalize, names, faces)
+    people = identities.cluster_identities(rows, config.finalize, names, told.faces[kept])
     sims = voices.measure_voices(rows, people, config.finalize)
     strange = _strange_voices(rows, people, sims, config)
     _drop(found, kept[list(strange)], DropReason.OTHER_VOICE, list(strange.values()))
-    overlaps = dedup.find_overlaps(rows, config.finalize, repeats)
+    overlaps = dedup.find_overlaps(rows, config.finalize, told.repeats[kept])
     heard = [overlap for overlap in overlaps if not strange.keys() & overlap[:2]]
     copies = dedup.choose_copies(rows, heard, config.finalize)
     details = [f"{copy.share:.0%} the same {copy.what} as {rows[copy.of]['row_id']}" for copy in copies.values()]
     _drop(found, kept[list(copies)], DropReason.DUPLICATE_CLIP, details)
     stay = np.setdiff1d(np.arange(len(rows)), [*copies, *strange])
     splits = identities.assign_splits([people[idx] for idx in stay], config.finalize, known_splits)
-    groups = [(min(rows[idx]["row_id"] for idx in group), list(group)) for group in dedup.group_overlaps(overlaps)]
+    repeats = np.array([row["row_id"] for row in rows], object)
+    joined = [list(group) for group in dedup.group_overlaps(overlaps)]
+    for group in joined:
+        repeats[group] = min(repeats[group])
     found[DECIDED.names] = None
     found.loc[kept, "identity_id"] = people
     found.loc[kept, "voice_sim"] = sims
     found.loc[kept[stay], "split"] = [splits[people[idx]] for idx in stay]
-    for name, group in groups:
-        found.loc[kept[group], "repeat_id"] = name
+    repeating = [idx for group in joined for idx in group]
+    found.loc[kept[repeating], "repeat_id"] = repeats[repeating]
+    for name, groups in (("face", grown(told.faces, kept, people)), ("repeat", grown(told.repeats, kept, repeats))):
+        found[f"{name}_group"] = np.where(groups == dedup.UNTOLD, None, groups)
     ledger = measured.drop(list(VERDICT_COLUMNS))
     for name in (*VERDICT_COLUMNS, *DECIDED.names):
         kind = FINAL_LEDGER.field(name).type
         ledger = ledger.append_column(name, pa.array(found[name].to_numpy(object), kind, from_pandas=True))
-    about = {SPLIT_RATIOS: _ratios(config), COMPARED_BY: _compared_by(config), MADE_OF: _made_of(source)}
+    about = {SPLIT_RATIOS: _ratios(config), COMPARED_BY: compared_by(config.finalize), MADE_OF: _made_of(source)}
     return ledger.select(FINAL_LEDGER.names).cast(FINAL_LEDGER).replace_schema_metadata(about)
 
 
@@ -179,29 +181,6 @@ def _drop_copies(found: pd.DataFrame, measured: pa.Table) -> None:
     _drop(found, first.index.to_numpy(), DropReason.DUPLICATE_SOURCE, [f"same file as {name}" for name in first])
 
 
-def _told(rows: list[Row], source: Measured, before: pa.Table | None, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """What the ledger that stands says of clips: which of them repeat one another, and which show one person.
-
-    Returns:
-        Two int arrays (N,). Clips of different numbers were compared and are not alike; `dedup.UNTOLD` where they were
-        not, or by other code or settings, or where they have been measured anew.
-    """
-    repeats, faces = (np.full(len(rows), dedup.UNTOLD) for _ in range(2))
-    if before is None or (before.schema.metadata or {}).get(COMPARED_BY) != _compared_by(config):
-        return repeats, faces
-    columns = ["row_id", "identity_id", "repeat_id"]
-    judged = () if source.addresses is None else _COMPARED  # a ledger's own measurements are what they were
-    compared = before.select([*columns, *judged]).filter(pc.field("identity_id").is_valid())
-    old = {row["row_id"]: row for row in rows_from_table(compared)}
-    numbers: dict[str, int] = {}
-    for idx, row in enumerate(rows):
-        was = old.get(row["row_id"])
-        if was is not None and all(np.array_equal(row.get(name, ()), was.get(name, ())) for name in judged):
-            repeats[idx] = numbers.setdefault(was.get("repeat_id", row["row_id"]), len(numbers))
-            faces[idx] = numbers.setdefault(was["identity_id"], len(numbers))
-    return repeats, faces
-
-
 def _known(before: pa.Table | None, config: Config) -> tuple[dict[str, str], dict[str, str]]:
     """Names by `row_id` and splits by name, as the last ledger has them; no splits where the ratios have changed."""
     if before is None:
@@ -220,11 +199,3 @@ def _ratios(config: Config) -> bytes:
 
 def _made_of(source: Measured) -> bytes:
     return json.dumps({"made_of": source.made_of, "num_incomplete": source.num_incomplete}).encode()
-
-
-def _compared_by(config: Config) -> bytes:
-    code = [hashlib.sha256(inspect.getsource(module).encode()).hexdigest() for module in (dedup, identities)]
-    settings = {
-        key: value for key, value in asdict(config.finalize).items() if key.startswith(("identity", "duplicate"))
-    }
-    return json.dumps([code, settings]).encode()

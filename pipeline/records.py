@@ -330,9 +330,11 @@ DECIDED = pa.schema(
         _column("identity_id", _str, "cluster of face embeddings over the whole set"),
         _column("voice_sim", _f32, "mean cosine of the voice to that of the face's other clips; null: too few", "-1-1"),
         _column("repeat_id", _str, "the same for clips that show or let hear the same, in parts at least; else null"),
+        _column("face_group", pa.int64(), "of clips ever compared: faces of different groups are not alike"),
+        _column("repeat_group", pa.int64(), "the same of sound and pictures"),
     ]
 )
-"""What `finalize` adds to the ledger, of clips that pass the policy."""
+"""What `finalize` adds to the ledger, of clips that pass the policy; groups stay when they do no longer."""
 
 
 def shard_schema(exp_dim: int, whisper_dim: int) -> pa.Schema:
