@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.config import FinalizeConfig
+from pipeline.dedup_kernel import mark, marked
 from pipeline.records import CLIP_FPS, Row
 from stages import motion
 from stages.audio import fingerprint as sound
@@ -24,11 +26,12 @@ MAX_BUCKET = 50
 """Words that more clips share say nothing: silence, hum, a jingle."""
 SLICE_WORDS = 200_000
 """Words, on average, whose neighbours are sorted at a time: about 150 MB."""
+MIN_TOP_BITS = 5
+"""Leading bits that name a slice: a map of its words has 16 MB or less."""
 PAIR_BLOCK = 65_536
 """Pairs of faces compared at a time: 270 MB."""
 UNTOLD = -1
 """Of clips that no earlier comparison tells anything of."""
-_FILTER_BITS = 24
 
 
 class Overlap(NamedTuple):
@@ -170,36 +173,37 @@ def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = Non
     # More clips than a bucket may hold tell no more than one too many does.
     told = _places(words)[0] <= MAX_BUCKET
     words, clips = words[told], clips[told]
-    near_wanted = _near(words[wanted[clips]]) if wanted is not None else None
-    num_top = max(0, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))  # leading bits, which name the slice
-    starts = np.searchsorted(words, np.arange(2**num_top + 1) << (NUM_BITS - num_top))
-    for number in range(2**num_top if wanted is None or wanted.any() else 0):
+    num_top = max(MIN_TOP_BITS, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))
+    whole = wanted is None or bool(wanted.all())
+    sought = words[:0] if wanted is None or whole else words[wanted[clips]]
+    spans, sought_spans = _slices(words, num_top), _slices(sought, num_top)
+    for number in range(2**num_top if whole or len(sought) else 0):
+        places = _neighbours(number, num_top)
+        marks, first = np.zeros(2 ** (NUM_BITS - num_top - 3), np.uint8), number << (NUM_BITS - num_top)
+        for other, flips in places:
+            mark(sought[sought_spans[other]], flips, first, marks)
         near = []
-        own = slice(starts[number], starts[number + 1])
-        places = [(own, 0), *((own, 1 << bit) for bit in range(NUM_BITS - num_top))]
-        for bit in range(num_top):
-            other = number ^ (1 << bit)  # the slice whose words have their neighbour by this bit in here
-            places.append((slice(starts[other], starts[other + 1]), 1 << (NUM_BITS - num_top + bit)))
-        for span, flip in places:
-            neighbours, whose = words[span] ^ flip, clips[span]
-            if near_wanted is not None:
-                told = near_wanted[_short(neighbours)]
-                neighbours, whose = neighbours[told], whose[told]
-            near.append(_keys(neighbours, whose))
+        for other, flips in places:
+            span = spans[other]
+            if whole:
+                near += [_keys(words[span] ^ flip, clips[span]) for flip in flips]
+            else:
+                neighbours, which = marked(words[span], flips, first, marks)
+                near.append(_keys(neighbours, clips[span][which]))
         yield _pairs(_distinct(np.concatenate(near)))
 
 
-def _near(words: np.ndarray) -> np.ndarray:
-    """Bool: whether a word, by its short form, may be one of these or a neighbour of one."""
-    marks = np.zeros(2**_FILTER_BITS, bool)
-    for flip in (0, *(1 << bit for bit in range(NUM_BITS))):
-        marks[_short(words ^ flip)] = True
-    return marks
+def _slices(words: np.ndarray, num_top: int) -> list[slice]:
+    """Where sorted words with the same leading bits are, by these."""
+    starts = np.searchsorted(words, np.arange(2**num_top + 1) << (NUM_BITS - num_top)).tolist()
+    return [slice(*ends) for ends in pairwise(starts)]
 
 
-def _short(words: np.ndarray) -> np.ndarray:
-    """Fewer bits, which all bits of a word have a part in (Knuth's multiplicative hash)."""
-    return (words * 2_654_435_761 & (2**32 - 1)) >> (NUM_BITS - _FILTER_BITS)
+def _neighbours(number: int, num_top: int) -> list[tuple[int, np.ndarray]]:
+    """The slices whose words have neighbours in a slice, and by the turn of which bits; 0 is the word itself."""
+    num_low = NUM_BITS - num_top
+    within = np.concatenate([[0], 1 << np.arange(num_low)])
+    return [(number, within), *((number ^ (1 << bit), np.array([1 << (num_low + bit)])) for bit in range(num_top))]
 
 
 def _keys(words: np.ndarray, clips: np.ndarray) -> np.ndarray:
