@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
-from stages.face_model import load_face_model
+from stages.face_model import Part, load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
 from stages.raster import rasterize
 from tests.stages.synthetic_clips import known_clip
@@ -40,7 +40,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     threadpool_limits(1)
     model, config, count = load_face_model(), GeometryConfig(), options.frames
-    face = np.unique(model.face_triangles)
+    face = np.unique(model.triangles[np.isin(model.triangle_part, (Part.SKIN, Part.LIPS))])
 
     clip = known_clip(model, count, seed=0)
     focal = crop_focal_px(clip.boxes)

@@ -259,6 +259,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder in which drawn clips are kept for the next run")
     options = parser.parse_args()
     model, config = load_face_model(), GeometryConfig()
+    outside = np.unique(model.triangles[np.isin(model.triangle_part, (Part.SKIN, Part.LIPS))])
     rigid = replace(model, identity=np.zeros_like(model.identity), expression=np.zeros_like(model.expression))
     for name in options.models:
         kinds = ("mean shape, right pose", "mean shape, fitted pose", "fit", "fit, true landmarks")
@@ -267,7 +268,7 @@ def main() -> None:
         for truth, clip, still in drawn_clips(name, options):
             projected, vertices, fit = fitted(model, clip, config)
             if still:
-                sway.append(swaying(clip, projected, vertices[:, np.unique(model.face_triangles), 2]))
+                sway.append(swaying(clip, projected[:, outside], vertices[:, outside, 2]))
                 continue
             reprojection.append(np.median(fit.error_px))
             expected.append(fit.lip_sigma_mm)

@@ -37,7 +37,7 @@ class DepthConfig:
     precision_mm: float = (
         0.5  # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
     )
-    chunk_frames: int = 64  # frames drawn at a time: 4,500 vertices and 256x256 px each
+    chunk_frames: int = 64  # frames drawn at a time: 4,800 vertices and 256x256 px each
 
 
 class DepthRenderer:

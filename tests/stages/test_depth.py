@@ -18,9 +18,10 @@ from stages.depth import (
     normal_view,
     range_view,
 )
-from stages.face_model import load_face_model
+from stages.face_model import Part, load_face_model
 from stages.geometry import LIPS, crop_focal_px, project, synthesize
 from stages.landmarks import LIP_RINGS
+from stages.raster import rasterize
 from tests.stages.synthetic_clips import known_clip
 
 
@@ -69,6 +70,27 @@ def test_joygen_view_is_the_references_formula():
     # 255 - (d - 9) / (1 + 1e-8) * 255, cut to whole numbers.
     np.testing.assert_array_equal(joygen_view(depth), [[0, 255, 127], [0, 204, 0]])
     assert joygen_view(np.zeros((2, 2))).max() == 0
+
+
+def test_teeth_and_tongue_show_in_an_open_mouth_and_never_through_the_skin():
+    model = load_face_model()
+    part = model.triangle_part[model.triangle_part != Part.HEAD]
+    is_inside = np.isin(part, (Part.TEETH, Part.MOUTH_BAG))
+    people = np.random.default_rng(0).normal(0, 1, (6, 80))
+    pose = np.array([[0.0, 0, 0, 0, 0, 900], [0.15, 0.4, 0, 0, 0, 900]])
+    for opening in (0.0, 0.35):
+        expression = np.zeros((len(pose), 52))
+        expression[:, model.expression_names.index("jawOpen")] = opening
+        for identity in people:
+            points = project(synthesize(model, identity, expression, pose))
+            depth, triangle = rasterize(points, model.face_triangles, front_only=True)
+            skin = rasterize(points, model.face_triangles[~is_inside], front_only=True)[0]
+            inside = (triangle > 0) & is_inside[triangle - 1]
+            assert (skin[inside] == 0).all()  # nothing of it comes through the skin
+            for t, frame in enumerate(points if opening else ()):
+                lips_mm = np.median(model.at_landmarks(frame)[list(LIPS), 2])
+                assert inside[t].sum() > 100
+                assert 5 < np.median(depth[t][inside[t]]) - lips_mm < 45  # the throat is 100 behind
 
 
 def test_mouth_mask_holds_the_lips_and_nothing_else(row):

@@ -64,7 +64,8 @@ def test_mean_is_symmetric(model):
 
 
 def test_identity_modes_are_ordered_and_keep_faces_plausible(model):
-    energy = (model.identity.astype(np.float64) ** 2).sum((1, 2))
+    tongue = model.expression[model.expression_names.index("tongueOut")].any(1)  # it only follows
+    energy = (model.identity[:, ~tongue].astype(np.float64) ** 2).sum((1, 2))
     assert (np.diff(energy) <= energy[:-1] * 0.01).all()
     assert 0.5 < np.linalg.norm(model.identity[0], axis=1).mean() < 6
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.records import CROP_PX, Dropped, DropReason
 from stages.crop import to_crop, to_source
-from stages.face_model import load_face_model
+from stages.face_model import Part, load_face_model
 from stages.geometry import (
     FACE_OVAL,
     FOCAL_PX,
@@ -49,7 +49,7 @@ def noisy(landmarks: np.ndarray, noise_px: float, seed: int = 0) -> np.ndarray:
 
 def relative_depth_error_mm(model, clip, fit) -> float:
     """Mean error of z over the face, each frame's common offset taken out: depth seen by one eye has none."""
-    face = np.unique(model.face_triangles)
+    face = np.unique(model.triangles[np.isin(model.triangle_part, (Part.SKIN, Part.LIPS))])  # no mark shows a tongue
     truth = synthesize(model, clip.id_coeff, clip.exp_coeff, clip.pose)[:, face, 2]
     found = synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose)[:, face, 2]
     error = found - truth
