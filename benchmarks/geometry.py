@@ -46,9 +46,9 @@ def main() -> None:
     focal = crop_focal_px(clip.boxes)
     renderer = DepthRenderer(DepthConfig())
     fit_s, fit = cpu_s(lambda: fit_landmarks(model, clip.landmarks, clip.boxes, config))
-    shape_s, vertices = cpu_s(lambda: synthesize(model, fit.id_coeff, fit.exp_coeff, fit.pose))
+    shape_s, vertices = cpu_s(lambda: synthesize(model.face, fit.id_coeff, fit.exp_coeff, fit.pose))
     projected = project(vertices, focal)
-    raster_s, (depth, _) = cpu_s(lambda: rasterize(projected, renderer.triangles, front_only=True))
+    raster_s, (depth, _) = cpu_s(lambda: rasterize(projected, model.face.triangles, front_only=True))
     encode_s, pngs = cpu_s(lambda: [encode_depth(frame, renderer.config.precision_mm) for frame in depth])
     print(f"{count} frames, {(depth > 0).mean():.0%} of the pixels are face; frames per CPU-second and ms a frame")
     for name, seconds in (("fit", fit_s), ("vertices", shape_s), ("depth", raster_s), ("PNG", encode_s)):

@@ -37,7 +37,7 @@ class DepthConfig:
     precision_mm: float = (
         0.5  # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
     )
-    chunk_frames: int = 64  # frames drawn at a time: 4,800 vertices and 256x256 px each
+    chunk_frames: int = 64  # frames drawn at a time: 3,600 vertices and 256x256 px each
 
 
 class DepthRenderer:
@@ -45,8 +45,7 @@ class DepthRenderer:
 
     def __init__(self, config: DepthConfig) -> None:
         self.config = config
-        self.model = load_face_model(config.model)
-        self.triangles = self.model.face_triangles
+        self.model = load_face_model(config.model).face
 
     def __call__(self, row: Row) -> Row:
         if row["geometry_model"] != self.model.name:
@@ -66,7 +65,7 @@ class DepthRenderer:
         """Depth maps (T, 256, 256) float32 in mm, 0 = none; arguments as for `synthesize` and `project`."""
         projected = project(synthesize(self.model, id_coeff, exp_coeff, pose), focal_px)
         device: Literal["cpu", "cuda"] = "cuda" if self.config.device == "cuda" else "cpu"
-        return rasterize(projected, self.triangles, CROP_PX, device=device, front_only=True)[0]
+        return rasterize(projected, self.model.triangles, CROP_PX, device=device, front_only=True)[0]
 
 
 def encode_depth(depth_mm: np.ndarray, precision_mm: float = 1 / STEPS_PER_MM) -> bytes:

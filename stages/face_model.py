@@ -13,7 +13,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,25 @@ class FaceModel:
     def face_triangles(self) -> np.ndarray:
         """(F', 3) triangles of the depth maps: all but skull, ears and neck."""
         return np.ascontiguousarray(self.triangles[self.triangle_part != Part.HEAD])
+
+    @cached_property
+    def face(self) -> FaceModel:
+        """What depth maps show, without landmarks; its vertices take a quarter less to compute."""
+        seen = self.triangle_part != Part.HEAD
+        if seen.all():
+            return self
+        vertices, corners = np.unique(self.triangles[seen], return_inverse=True)
+        return replace(
+            self,
+            mean=self.mean[vertices],
+            identity=np.ascontiguousarray(self.identity[:, vertices]),
+            expression=np.ascontiguousarray(self.expression[:, vertices]),
+            triangles=corners.reshape(-1, 3).astype(np.int32),
+            triangle_part=self.triangle_part[seen],
+            landmark_triangles=self.landmark_triangles[:0],
+            landmark_barycentric=self.landmark_barycentric[:0],
+            albedo=self.albedo[vertices],
+        )
 
     def shape(self, id_coeff: np.ndarray, exp_coeff: np.ndarray) -> np.ndarray:
         """Vertices (T, V, 3) in mm for one identity (K,) and T expressions (T, E)."""

@@ -141,3 +141,11 @@ def test_a_missing_array_and_a_wrong_shape_are_named(model, tmp_path):
     np.savez(tmp_path / "far.npz", **arrays | {"triangles": arrays["triangles"] + 9})
     with pytest.raises(FaceModelError, match="vertices that do not exist"):
         load_face_model(tmp_path / "far.npz")
+
+
+def test_the_face_alone_is_the_same_face(model):
+    face, rng = model.face, np.random.default_rng(0)
+    identity, expression = rng.normal(size=len(model.identity)), rng.uniform(0, 1, (2, len(model.expression)))
+    whole, alone = (one.shape(identity, expression) for one in (model, face))
+    np.testing.assert_allclose(alone[:, face.triangles], whole[:, model.face_triangles], atol=1e-4)
+    assert len(face.mean) == len(np.unique(model.face_triangles)) < len(model.mean) and face.face is face
