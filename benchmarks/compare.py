@@ -1,6 +1,6 @@
 """The paper's comparison, on one's own shards: JoyGen's editor, MuseTalk's (no depth) and Wav2Lip, trained alike.
 
-    python -m benchmarks.compare --data OUT/shards --out runs/compare [--samples 4000] [--split test ...] [--full]
+    python -m benchmarks.compare --data OUT/shards --out runs/compare [--samples 4000] [--split test] [--full]
 
 All three are trained by `model.train` on the split train, for the same number of target frames and from nothing; the
 tiny presets unless `--full`. What comes before that, the tiny auto-encoder's and the sync expert's phases, is their
@@ -20,13 +20,14 @@ import numpy as np
 import torch
 
 from model.config import TrainConfig
+from model.data import DataError
 from model.evaluate import EvaluateConfig, evaluate
 from model.progress import Progress
 from model.tasks import load_trained
 from model.train import train
-from pipeline.config import load_as
+from pipeline.config import ConfigError, load_as
 from pipeline.storage import local_path, write_text
-from pipeline.weights import WeightStore
+from pipeline.weights import MissingWeights, WeightStore
 
 CONFIGS = Path("model/configs")
 METHODS = {
@@ -119,7 +120,10 @@ def main() -> None:
     judged = EvaluateConfig(max_clips=given.max_clips, max_frames=given.max_frames)
     weights = WeightStore.from_environment()
     splits = given.split or ["test"]
-    result = compare(given.data, given.out, given.samples, splits, weights, judged, given.full, given.overrides)
+    try:
+        result = compare(given.data, given.out, given.samples, splits, weights, judged, given.full, given.overrides)
+    except (ConfigError, DataError, MissingWeights) as error:
+        raise SystemExit(f"benchmarks.compare: {error}") from error
     table = as_markdown(result)
     write_text(given.out / "compare.json", json.dumps(result, indent=1))
     write_text(given.out / "compare.md", table)

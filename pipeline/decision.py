@@ -143,7 +143,7 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     repeating = [idx for group in joined for idx in group]
     found.loc[kept[repeating], "repeat_id"] = repeats[repeating]
     for name, groups in (("face", grown(told.faces, kept, people)), ("repeat", grown(told.repeats, kept, repeats))):
-        found[f"{name}_group"] = np.where(groups == dedup.UNTOLD, None, groups)
+        found[f"{name}_group"] = np.array([None if n == dedup.UNTOLD else n for n in groups.tolist()], object)
     ledger = measured.drop(list(VERDICT_COLUMNS))
     for name in (*VERDICT_COLUMNS, *DECIDED.names):
         kind = FINAL_LEDGER.field(name).type

@@ -59,3 +59,10 @@ def test_what_was_measured_anew_or_is_new_is_unknown():
     measured = table_from_rows([kept_clip("new", 5), *rows]).select(LEDGER.names)
     known = known_groups(measured, before, Config().finalize, is_same=False)
     assert (known.faces == UNTOLD).tolist() == [True, False, True, False]
+
+
+def test_what_no_policy_ever_kept_has_no_group():
+    rows = [kept_clip("small", 0, face_px=20.0), kept_clip("large", 1)]
+    ledger = decide_set(Measured(table_from_rows(rows).select(LEDGER.names), 0, ""), None, Config())
+    for name in ("face_group", "repeat_group"):
+        assert [group is None for group in ledger[name].to_pylist()] == [True, False]
