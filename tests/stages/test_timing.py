@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def test_flash_and_beep_stay_together(tmp_path: Path, variant: Variant) -> None:
     assert_in_step(measure(path, flashes, truth), variant)
     start_s = truth.times_s[len(truth.times_s) // 4] + 0.1
     assert_in_step(measure(path, flashes, truth, start_s, start_s + 1.9), variant)
+
+
+def test_an_encoder_leaves_the_process_as_patient_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    make(tmp_path, next(variant for variant in VARIANTS if variant.video == "libsvtav1"))
+    assert os.sched_getscheduler(0) == before
 
 
 CODECS = {

@@ -6,8 +6,10 @@ frame and begins the sound. What no container keeps (a negative start, say) is n
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -230,7 +232,7 @@ def write_variant(path: Path, clip: Clip, variant: Variant) -> Truth:
     shown = np.array([clip.shown_at(time_s) for time_s in times_s])
     muxer = MUXERS.get(variant.container, variant.container)
     options = {"movflags": "frag_keyframe+delay_moov"} if variant.fragmented else {}
-    with av.open(str(path), "w", format=muxer, options=options) as container:
+    with _scheduled_as_before(), av.open(str(path), "w", format=muxer, options=options) as container:
         packets = _pictures(container, clip, variant, times_s) + _sound(container, clip, variant)
         first_s = [min(_pts_s(p) for p in packets if p.stream.type == kind) for kind in ("video", "audio")]
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
@@ -255,6 +257,16 @@ def write_variant(path: Path, clip: Clip, variant: Variant) -> Truth:
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * variant.keep)])
     return Truth(shown, times_s, sound_s - origin_s, 1 + variant.drift)
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """SVT-AV1 makes root's thread that opens it a real-time one, which all others wait for, and leaves it so."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _pts_s(packet: av.Packet) -> float:
