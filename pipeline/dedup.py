@@ -180,7 +180,7 @@ def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = Non
     for number in range(2**num_top if whole or len(sought) else 0):
         places = _neighbours(number, num_top)
         marks, first = np.zeros(2 ** (NUM_BITS - num_top - 3), np.uint8), number << (NUM_BITS - num_top)
-        for other, flips in places:
+        for other, flips in () if whole else places:
             mark(sought[sought_spans[other]], flips, first, marks)
         near = []
         for other, flips in places:
