@@ -124,20 +124,23 @@ def test_requests_keep_their_distance_whoever_sends_them(tmp_path: Path, site: S
 
 
 def test_only_so_many_sources_of_a_host_at_a_time(tmp_path: Path, site: Site) -> None:
-    lock, under_way, most = threading.Lock(), 0, 0
+    lock, two_at_once, under_way, most = threading.Lock(), threading.Event(), 0, 0
 
     def route(handler: Handler, number: int) -> None:
         nonlocal under_way, most
         with lock:
             under_way += 1
             most = max(most, under_way)
-        time.sleep(0.1)
+            if under_way == 2:
+                two_at_once.set()
+        two_at_once.wait(60)  # the second comes, however busy the machine is
+        time.sleep(0.1)  # and a third could
         with lock:  # before the answer: the next may come as soon as it is read
             under_way -= 1
         handler.serve("/talk.mp4")
 
     site.routes["/talk.mp4"] = route
-    config = quick(host_concurrency=2)
+    config = quick(host_concurrency=2)  # what is tested: six ask, two may
     gate = HostGate(config)
     rows = [{"uri": f"{site.address}/talk.mp4?{number}"} for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
