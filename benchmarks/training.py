@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import TrainConfig
 from model.data import DataError, endless_loader
 from model.tasks import Phase, Task, build_task
-from model.train import Average
+from model.train import Average, make_optimizer
 from pipeline.config import ConfigError, load_as
 from pipeline.weights import MissingWeights, WeightStore
 
@@ -57,9 +57,9 @@ class Steps:
         task.module.to(device).requires_grad_(False).train()
         self.phase.trained.requires_grad_(True)
         trained = [(name, value) for name, value in task.module.named_parameters() if value.requires_grad]
-        self.parameters: list[Tensor] = [value for _, value in trained]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.optim.lr)
-        self.average = Average([name for name, _ in trained], self.parameters, self.optim.ema_decay)
+        self.parameters = [value for _, value in trained]
+        self.optimizer = make_optimizer(self.parameters, self.optim)
+        self.average = Average([name for name, _ in trained], list(self.parameters), self.optim.ema_decay)
         self.network = torch.compile(self.phase.network) if config.compile else self.phase.network
         self.is_half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self.batches: Iterator[dict[str, Tensor]] = endless_loader(

@@ -86,6 +86,11 @@ def progress_of(config: OptimConfig, step: int, elapsed_s: float) -> float:
     return max(step / config.max_steps, by_time)
 
 
+def make_optimizer(parameters: list[nn.Parameter], optim: OptimConfig) -> torch.optim.AdamW:
+    betas = (optim.beta1, optim.beta2)
+    return torch.optim.AdamW(parameters, lr=optim.lr, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay)
+
+
 class Trainer:
     """One run: phases in order, from the newest checkpoint if there is one."""
 
@@ -133,13 +138,7 @@ class Trainer:
         self.task.module.requires_grad_(False)
         phase.trained.requires_grad_(True)
         trained = [(n, p) for n, p in self.task.module.named_parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            [p for _, p in trained],
-            lr=optim.lr,
-            betas=(optim.beta1, optim.beta2),
-            eps=optim.eps,
-            weight_decay=optim.weight_decay,
-        )
+        optimizer = make_optimizer([value for _, value in trained], optim)
         module = torch.compile(phase.network) if self.config.compile else phase.network
         module, ready = self.accelerator.prepare(module, optimizer)
         # Only now have all processes the first one's weights.
