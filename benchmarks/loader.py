@@ -103,7 +103,7 @@ def write(number: int, data: str, copies: int, folder: Path) -> None:
 
 
 def _clips(data: str, copies: int) -> ClipTable:
-    table = ClipTable(data, "train", EDITOR_COLUMNS, 2 * LoaderConfig().min_reference_frames)
+    table = ClipTable(data, "train", (*EDITOR_COLUMNS, "depth"), 2 * LoaderConfig().min_reference_frames)
     table.clips *= copies
     return table
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EDITOR_COLUMNS, MOUTH_MARGIN_PX, Clip, ClipTable, EditorDataset, endless_loader
-from model.views import Views, apply_change, audio_window, depth_view, draw_change, lip_mask, reference_frame, widened
+from model.views import Views, apply_change, depth_view, draw_change, lip_mask, reference_frame, widened
 from pipeline.records import CROP_PX, NUM_LANDMARKS
 from stages.depth import decode_depth, joygen_view
 from stages.landmarks import LIPS_OUTER
@@ -64,14 +64,15 @@ def _write_reference(table: ClipTable, folder: Path) -> None:
     names: list[str] = []
     for number in range(len(table)):
         clip, place = table.clip(number), folder / f"{number:05d}"
+        depths = clip.pictures("depth")
         place.mkdir(parents=True)
         for i in range(clip.num_frames):
             stem = place / f"{i:08d}"
-            depth = joygen_view(decode_depth(clip.depth_png(i)))
+            depth = joygen_view(decode_depth(depths[i].as_buffer()))
             (place / f"{stem.name}_face.jpg").write_bytes(_encoded(".jpg", clip.face(i)[..., ::-1]))
             (place / f"{stem.name}_depth.jpg").write_bytes(_encoded(".jpg", np.repeat(depth[..., None], 3, 2)))
             np.save(f"{stem}_lm.npy", np.rint(clip.landmarks[i, :468, :2]).astype(np.int64))
-            np.save(f"{stem}_whisper.npy", audio_window(clip.whisper, i, LOADER.audio_steps, LOADER.audio_layers))
+            np.save(f"{stem}_whisper.npy", clip.heard(i, LOADER.audio_steps, LOADER.audio_layers))
             names.append(f"{place.name}/{stem.name}_face.jpg")
         np.save(place / "valid_indices.npy", np.arange(clip.num_frames))
     (folder / "train.txt").write_text("\n".join(names))
@@ -146,10 +147,10 @@ def _reference_batches(folder: Path, batch: int, workers: int) -> Iterator[Any]:
 
 
 def _parts(clip: Clip, i: int) -> dict[str, bytes]:
-    sound = audio_window(clip.whisper, i, LOADER.audio_steps, LOADER.audio_layers)
+    sound = clip.heard(i, LOADER.audio_steps, LOADER.audio_layers)
     return {
         "face": bytes(clip.face_jpeg(i)),
-        "depth": bytes(clip.depth_png(i)),
+        "depth": clip.pictures("depth")[i].as_py(),
         "landmarks": np.asarray(clip.landmarks[i], np.float16).tobytes(),
         "centre": np.float32(clip.pose[i, 5]).tobytes(),
         "sound": sound.astype(np.float16).tobytes(),

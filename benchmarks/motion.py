@@ -26,6 +26,7 @@ from torch import Tensor
 
 from model.a2m import A2m
 from model.config import A2mConfig, OptimConfig, TrainConfig
+from model.data import SOUND_COLUMNS
 from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
 from model.sync import Features, SyncTrainConfig, Take, train
@@ -39,8 +40,8 @@ from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_
 from stages.sync import SyncConfig, best_delay
 
 COLUMNS = (
-    *("row_id", "source_id", "identity_id", "geometry_model", "whisper", "exp_coeff", "id_coeff", "audio_pcm16"),
-    *("landmarks", "crop_box_xyxy_px"),
+    *("row_id", "source_id", "identity_id", "geometry_model", "exp_coeff", "id_coeff", "audio_pcm16"),
+    *("landmarks", "crop_box_xyxy_px", *SOUND_COLUMNS),
 )
 RIDGES = (0.3, 1.0, 3.0, 10.0)
 WINDOW_FRAMES = 50
@@ -85,6 +86,8 @@ def _clip(row: object) -> Clip:
     expression, points = matrix("exp_coeff"), matrix("landmarks").reshape(-1, NUM_LANDMARKS, 3)
     audio = one("audio_pcm16").values.to_numpy().astype(np.float32) / 32768  # pyright: ignore[reportAttributeAccessIssue]
     whisper = matrix("whisper")
+    if "whisper_step" in row.schema.names:  # pyright: ignore[reportAttributeAccessIssue]
+        whisper *= one("whisper_step").values.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
     steps = np.minimum(np.arange(2 * len(expression)), len(whisper) - 1)
     take = Take(str(one("source_id")), 0, to_source(points, matrix("crop_box_xyxy_px")), audio)
     identity = one("id_coeff").values.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]

@@ -35,6 +35,7 @@ class LoaderConfig:
     pool_clips: int = 64  # clips whose samples are shuffled together
     cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 5-10 MB each
     window_frames: int = 75  # a2m: frames of a training sequence
+    face_model: str | None = None  # path of what the clips were fitted with; None: the embedded one that they name
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ class A2mConfig:
     feature_noise: float = 1.0  # of the components, in their mean standard deviation
     mask_prob: float = 0.5  # samples with a stretch of silence
     mask_steps: int = 12  # of 20 ms: its length
-    face_model: str | None = None  # whose lips the loss is about; None: the one that the shards name
     lip_weight: float = 1.0  # loss on the lips' points, per mm; with this and sync_weight 0 no face model is needed
     velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
     coefficient_weight: float = 0.3  # loss on all coefficients alike, in their mean standard deviation

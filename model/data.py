@@ -8,7 +8,7 @@ Clips are read one row at a time and kept for a while; the samples of `pool_clip
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,12 +24,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.clip_cache import ClipCache
 from model.config import AugmentConfig, LoaderConfig
+from model.mouth_depth import MouthDepth, fitted_model
 from model.views import (
     STEPS_PER_FRAME,
     Views,
     apply_change,
     audio_window,
-    depth_view,
     draw_change,
     lip_mask,
     reference_frame,
@@ -38,10 +38,13 @@ from model.views import (
 from pipeline.records import CROP_PX, NUM_LANDMARKS
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages import lip_sound
-from stages.depth import decode_depth
+from stages.face_model import FaceModel
+from stages.geometry import crop_focal_px
 
-EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper")
-MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "whisper", "audio_pcm16")
+SOUND_COLUMNS = ("whisper", "whisper_step")
+FIT_COLUMNS = ("id_coeff", "exp_coeff", "pose", "crop_box_xyxy_px")
+EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", *FIT_COLUMNS, *SOUND_COLUMNS)
+MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "audio_pcm16", *SOUND_COLUMNS)
 OPEN_CLIPS = 128
 """Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
 HEARD_CLIPS = 1024
@@ -72,10 +75,14 @@ def _matrix(column: pa.ChunkedArray) -> np.ndarray:
 
 
 class Clip:
-    """One row, decoded frame by frame as needed."""
+    """One row, decoded frame by frame as needed.
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
+    Args:
+        face: gives the model that it was fitted with, which only its depth needs.
+    """
+
+    def __init__(self, table: pa.Table, face: Callable[[], FaceModel]) -> None:
+        self._table, self._face = table, face
 
     def matrix(self, column: str) -> np.ndarray:
         """(T, width) of any list-of-lists column that was read."""
@@ -89,9 +96,24 @@ class Clip:
     def num_frames(self) -> int:
         return self._table["num_frames"][0].as_py()
 
+    def whisper(self, steps: np.ndarray) -> np.ndarray:
+        """(S, layers * dim) float32 at these steps of 20 ms; beyond the end the last one."""
+        states = self._states[np.minimum(steps, len(self._states) - 1)].astype(np.float32)
+        return states if self._step is None else states * self._step
+
+    def heard(self, frame: int, steps: int, layers: int) -> np.ndarray:
+        """(steps * layers, dim) float32, the frame's `audio_window`."""
+        window = audio_window(self._states, frame, steps, layers)
+        return window if self._step is None else window * np.tile(self._step.reshape(layers, -1), (steps, 1))
+
     @cached_property
-    def whisper(self) -> np.ndarray:
+    def _states(self) -> np.ndarray:
+        """As stored: float16, or int8 in units of `_step`."""
         return _matrix(self._table["whisper"])
+
+    @cached_property
+    def _step(self) -> np.ndarray | None:
+        return self.array("whisper_step") if "whisper_step" in self._table.column_names else None
 
     @cached_property
     def landmarks(self) -> np.ndarray:
@@ -116,16 +138,21 @@ class Clip:
     def face_jpeg(self, frame: int) -> pa.Buffer:
         return self._jpegs[frame].as_buffer()
 
-    def depth_png(self, frame: int) -> pa.Buffer:
-        return self._pngs[frame].as_buffer()
+    def pictures(self, column: str) -> pa.BinaryArray:
+        """(T,) of any column of encoded pictures that was read."""
+        return self._table[column][0].values
 
     @cached_property
     def _jpegs(self) -> pa.BinaryArray:
-        return self._table["face_jpeg"][0].values
+        return self.pictures("face_jpeg")
 
     @cached_property
-    def _pngs(self) -> pa.BinaryArray:
-        return self._table["depth"][0].values
+    def _mouth(self) -> MouthDepth:
+        return MouthDepth(self._face(), self.array("id_coeff"))
+
+    @cached_property
+    def _focal_px(self) -> np.ndarray:
+        return crop_focal_px(self.matrix("crop_box_xyxy_px").astype(np.float64))
 
     def face(self, frame: int) -> np.ndarray:
         """(256, 256, 3) uint8 RGB."""
@@ -138,10 +165,9 @@ class Clip:
         """(256, 256) bool."""
         return lip_mask(self.landmarks[frame])
 
-    def depth(self, frame: int, lips: np.ndarray | None = None) -> np.ndarray:
-        """The depth picture of the mouth, (256, 256) uint8; `lips` spares drawing them again."""
-        depth_mm = decode_depth(self.depth_png(frame))
-        return depth_view(depth_mm, self.lips(frame) if lips is None else lips, float(self.pose[frame, 5]))
+    def depth(self, frame: int, lips: np.ndarray) -> np.ndarray:
+        """The depth picture of the mouth, (256, 256) uint8, drawn from the fit within `lips`."""
+        return self._mouth(self.exp_coeff[frame], self.pose[frame], self._focal_px[frame], lips)
 
 
 class ClipTable:
@@ -151,11 +177,20 @@ class ClipTable:
         root: folder of `{split}-*.parquet` files, local or in a bucket (`s3://bucket/shards`).
         min_frames: shorter clips are left out, and counted in `num_too_short`.
         cache_clips: how many to keep decompressed for all processes that share this table.
+        face_model: path of the face model that the clips were fitted with; None: the embedded one that they name.
     Raises:
         DataError: no such shards, or none of their clips is long enough.
     """
 
-    def __init__(self, root: str, split: str, columns: tuple[str, ...], min_frames: int, cache_clips: int = 0) -> None:
+    def __init__(
+        self,
+        root: str,
+        split: str,
+        columns: tuple[str, ...],
+        min_frames: int,
+        cache_clips: int = 0,
+        face_model: str | None = None,
+    ) -> None:
         self.root, self.columns = root, list(columns)
         self._shared = ClipCache(cache_clips) if cache_clips else None
         self.files = _list_shards(root, split)
@@ -174,6 +209,7 @@ class ClipTable:
         first = self._file(0).read_row_group(0, ["whisper_model", "geometry_model"])
         self.whisper_model: str = first["whisper_model"][0].as_py()
         self.geometry_model: str = first["geometry_model"][0].as_py()
+        self.face = partial(fitted_model, face_model, self.geometry_model)
         self._forget_handles()
 
     def __len__(self) -> int:
@@ -185,7 +221,7 @@ class ClipTable:
             self._cache.move_to_end(idx)
             return self._cache[idx]
         read = partial(self._read, self.clips[idx])
-        clip = Clip(self._shared.get(idx, read) if self._shared else read())
+        clip = Clip(self._shared.get(idx, read) if self._shared else read(), self.face)
         self._cache[idx] = clip
         while len(self._cache) > OPEN_CLIPS:
             self._cache.popitem(last=False)
@@ -269,7 +305,7 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, root: str, split: str, config: LoaderConfig, augmentation: AugmentConfig, seed: int) -> None:
         self.config, self.augmentation, self.seed = config, augmentation, seed
         nearest = 2 * config.min_reference_frames  # the middle frame of a shorter clip has no reference
-        self.table = ClipTable(root, split, EDITOR_COLUMNS, nearest, config.cache_clips)
+        self.table = ClipTable(root, split, EDITOR_COLUMNS, nearest, config.cache_clips, config.face_model)
         if self.table.whisper_dim % config.audio_layers:
             raise DataError(
                 f"{self.table.whisper_model} gives {self.table.whisper_dim} numbers a step, not a multiple of "
@@ -293,7 +329,7 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
 
     def tensors(self, views: Views, clip: Clip, frame: int) -> dict[str, Tensor]:
         """A sample's tensors from its pictures."""
-        audio = audio_window(clip.whisper, frame, self.config.audio_steps, self.config.audio_layers)
+        audio = clip.heard(frame, self.config.audio_steps, self.config.audio_layers)
         depth = np.zeros((CROP_PX, CROP_PX), np.uint8) if views.depth is None else views.depth
         return {
             "target": _chw(views.target),
@@ -328,9 +364,8 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         width = self.config.window_frames
         start = int(random.integers(clip.num_frames - width + 1))
         steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
-        whisper = clip.whisper[np.minimum(steps, len(clip.whisper) - 1)].astype(np.float32)
         return {
-            "whisper": torch.from_numpy(whisper),
+            "whisper": torch.from_numpy(clip.whisper(steps)),
             "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
             "sound": torch.from_numpy(self._sound(idx)[start : start + width].copy()),
         }
@@ -347,7 +382,7 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         """Features (2 T, dim) and coefficients (T, E) of clip `idx`."""
         clip = self.table.clip(idx)
         steps = np.arange(clip.num_frames * STEPS_PER_FRAME)
-        return clip.whisper[np.minimum(steps, len(clip.whisper) - 1)], clip.exp_coeff
+        return clip.whisper(steps), clip.exp_coeff
 
 
 class _Numbers(Sampler[int]):

@@ -24,24 +24,20 @@ from rich.console import Console
 from torch import nn
 
 from model.config import TrainConfig
-from model.data import Clip, ClipTable, DataError
+from model.data import EDITOR_COLUMNS, Clip, ClipTable, DataError
 from model.editor import to_bytes
 from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, default_device, mean_scores
 from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
-from model.views import audio_window
 from pipeline.config import ConfigError
 from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
 from pipeline.storage import as_path, local_path, write_text
 from pipeline.weight_files import WEIGHTS
 from pipeline.weights import MissingWeights, WeightStore
 
-COLUMNS = (
-    *("row_id", "num_frames", "face_jpeg", "landmarks", "depth", "pose", "whisper", "audio_pcm16"),
-    "crop_box_xyxy_px",
-)
+COLUMNS = (*EDITOR_COLUMNS, "audio_pcm16")
 MIN_FRAMES = 50
 """Sync means nothing on less than two seconds."""
 
@@ -75,9 +71,9 @@ def edit_clip(
         chosen = range(start, min(start + config.batch_size, num_frames))
         references = [(i + clip.num_frames // 2) % clip.num_frames for i in chosen]
         heard = references if config.wrong_audio else chosen
-        windows = [audio_window(clip.whisper, i, loader.audio_steps, loader.audio_layers) for i in heard]
+        windows = [clip.heard(i, loader.audio_steps, loader.audio_layers) for i in heard]
         nothing = np.zeros((CROP_PX, CROP_PX), np.uint8)
-        depths = [clip.depth(i) if config.use_depth else nothing for i in chosen]
+        depths = [clip.depth(i, clip.lips(i)) if config.use_depth else nothing for i in chosen]
         faces = np.stack([clip.face(i) for i in chosen])
         batch = {
             "target": torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()),
@@ -122,7 +118,7 @@ def evaluate(
         DataError: no clip of the split is long enough, or it has other features than the editor was trained on.
     """
     editor, settings, facts = trained
-    table = ClipTable(data, split, COLUMNS, MIN_FRAMES)
+    table = ClipTable(data, split, COLUMNS, MIN_FRAMES, face_model=settings.loader.face_model)
     if table.whisper_model != facts.whisper_model:
         raise DataError(f"the shards hold {table.whisper_model}, the editor was trained on {facts.whisper_model}")
     number = min(len(table), config.max_clips)

@@ -126,7 +126,9 @@ def dub(
     device = str(next(network.parameters()).device)
     encoder = encoder_named(facts.whisper_model, weights, device)
     sound = Sound(samples, encoder, motion[0] if motion else None, config.temperature, config.seed)
-    face_motion = None if depth == "none" else FaceMotion(track, (motion[2] if motion else facts).geometry_model)
+    _, trained, fitted = motion or editor
+    face_model = trained.loader.face_model or fitted.geometry_model
+    face_motion = None if depth == "none" else FaceMotion(track, face_model)
     dubber = Dubber(network, settings, sound, track, face_motion, predicted=depth == "a2m")
     frames = dubber.run(play(video, fps, length, num_frames), fps, config.batch_size)
     frames = _counted(marked(frames) if config.visible_mark else frames, num_frames, progress)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from model.mouth_depth import MouthDepth
 from model.track import FaceTrack, chunks_of
-from model.views import depth_view, lip_mask
-from pipeline.records import CROP_PX
+from model.views import lip_mask
 from stages.face_model import load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.raster import rasterize
 
 FADE_FRAMES = 25
 """Shared by two chunks, over which the one's fit becomes the other's."""
@@ -25,7 +24,6 @@ class FaceMotion:
 
     def __init__(self, track: FaceTrack, geometry_model: str) -> None:
         self._model = load_face_model(geometry_model)
-        self._triangles = self._model.face_triangles
         self._focal_px = np.full((len(track.boxes), 2), 1.0)
         self._pose = np.zeros((len(track.boxes), 6), np.float32)
         self._identity = np.zeros((len(track.boxes), len(self._model.identity)), np.float32)
@@ -50,8 +48,7 @@ class FaceMotion:
 
     def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
         """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""
-        only = slice(frame, frame + 1)
-        vertices = synthesize(self._model, self._identity[frame], expression[None], self._pose[only])
-        projected = project(vertices, self._focal_px[only])
-        depth_mm = rasterize(projected, self._triangles, CROP_PX)[0][0]
-        return depth_view(depth_mm, lip_mask(self._model.at_landmarks(projected)[0]), float(self._pose[frame, 5]))
+        pose, focal_px, identity = self._pose[frame], self._focal_px[frame], self._identity[frame]
+        vertices = synthesize(self._model, identity, expression[None], pose[None])
+        lips = lip_mask(self._model.at_landmarks(project(vertices, focal_px[None]))[0])
+        return MouthDepth(self._model, identity)(expression, pose, focal_px, lips)

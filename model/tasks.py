@@ -6,7 +6,7 @@ A task owns the data set and the module, and names the phases of its training in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,11 +22,11 @@ from model.editor import Editor, editor_loss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
+from model.mouth_depth import fitted_model
 from model.vae import TinyVae, build_vae
 from pipeline.config import ConfigError
 from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
-from stages.face_model import load_face_model
 from stages.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
@@ -118,7 +118,12 @@ class EditorTask:
 
     def __init__(self, config: TrainConfig, weights: WeightStore) -> None:
         self._config = config
-        self.dataset = EditorDataset(config.data, "train", config.loader, config.augment, config.seed)
+        augment = config.augment
+        if not config.unet.use_depth:
+            augment = replace(augment, depth_drop_prob=1.0)
+        self.dataset = EditorDataset(config.data, "train", config.loader, augment, config.seed)
+        if augment.depth_drop_prob < 1:
+            self.dataset.table.face()  # missing, it is told before the first sample
         self.facts = DataFacts.of(self.dataset.table)
         self.module = build_editor(config, self.facts, weights)
         self.phases = [Phase("edit", config.optim, self.module.unet, self.module, self._edit_loss)]
@@ -171,7 +176,7 @@ class A2mTask:
         self.module = A2m(config.a2m, self.facts.whisper_dim, self.facts.exp_dim)
         face = None
         if needs_face(config.a2m):
-            face = LipModes.of(load_face_model(config.a2m.face_model or self.facts.geometry_model))
+            face = LipModes.of(fitted_model(config.loader.face_model, self.facts.geometry_model))
         loss = A2mLoss(self.module, face, LipSound.load())
         self.phases = [Phase("motion", config.optim, self.module, loss, lambda network, batch: network(batch))]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, Real, UInt8
 
 from model.config import AugmentConfig
 from pipeline.records import CROP_PX
@@ -23,7 +23,7 @@ DEPTH_HALF_RANGE_MM = 64.0
 
 
 def audio_window(
-    features: Float[np.ndarray, "t layers_x_dim"], frame_idx: int, steps: int, layers: int
+    features: Real[np.ndarray, "t layers_x_dim"], frame_idx: int, steps: int, layers: int
 ) -> Float[np.ndarray, "tokens dim"]:
     """The audio tokens of a frame: `steps` feature steps centred on its 40 ms, each layer of a step a token of its own.
 

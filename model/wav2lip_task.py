@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.config import LoaderConfig, TrainConfig
-from model.data import ClipTable, Plan
+from model.data import SOUND_COLUMNS, ClipTable, Plan
 from model.editor import to_bytes
 from model.grids import editor_grid
 from model.tasks import DataFacts, Phase, audio_shape
-from model.views import audio_window, reference_frame
+from model.views import reference_frame
 from model.wav2lip import ExpertLoss, GeneratorLoss, Wav2Lip
 from pipeline.records import CROP_PX
 
-COLUMNS = ("row_id", "num_frames", "face_jpeg", "whisper")
+COLUMNS = ("row_id", "num_frames", "face_jpeg", *SOUND_COLUMNS)
 
 
 class Wav2lipDataset(Dataset[dict[str, Tensor]]):
@@ -44,7 +44,7 @@ class Wav2lipDataset(Dataset[dict[str, Tensor]]):
         away = config.min_reference_frames + self.num_frames // 2
         reference, other = (int(reference_frame(clip.num_frames, middle, away, random)) for _ in range(2))
         first = min(reference, clip.num_frames - self.num_frames)
-        audio = [audio_window(clip.whisper, i, config.audio_steps, config.audio_layers) for i in (*frames, other)]
+        audio = [clip.heard(i, config.audio_steps, config.audio_layers) for i in (*frames, other)]
         return {
             "target": torch.stack([self._small(clip.face(i)) for i in frames]),
             "reference": torch.stack([self._small(clip.face(i)) for i in range(first, first + self.num_frames)]),

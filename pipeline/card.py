@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.policy import PolicyConfig
 from pipeline.reasons import REASON_TEXT
-from pipeline.records import SCHEMA_VERSION
+from pipeline.records import SCHEMA_VERSION, SPLITS
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
 from pipeline.storage import list_files, open_parquet, title_of, write_text
@@ -24,7 +24,6 @@ from pipeline.weight_files import WEIGHTS, Weight
 if TYPE_CHECKING:
     from pipeline.config import Config
 
-SPLITS = ("train", "val", "test")
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -113,8 +112,9 @@ ledger = pd.read_parquet("ledger.parquet")
 ledger.groupby(["drop_stage", "drop_reason"]).size()
 ```
 
-`face_jpeg` holds one JPEG a frame, `audio_pcm16` the samples, `depth` one 16-bit PNG a frame in tenths of a millimetre;
-`landmarks` has x, y, z of 478 points one after the other."""  # noqa: S608 - shown to a person, run by nobody here
+`face_jpeg` holds one JPEG a frame, `audio_pcm16` the samples, `depth` one 16-bit PNG a frame in tenths of a millimetre
+(drawn from `id_coeff`, `exp_coeff` and `pose`); `landmarks` has x, y, z of 478 points one after the other. Whisper's
+states are `whisper * whisper_step`."""  # noqa: S608 - shown to a person, run by nobody here
 
 
 def _splits(stats: dict[str, Any]) -> str:

@@ -107,7 +107,9 @@ class FinalizeConfig:
     val_ratio: float = 0.05  # of identities
     test_ratio: float = 0.05
     shard_bytes: int = 256_000_000
-    clips_per_row_group: int = 1  # a clip is about 8 MB: the loader reads single clips
+    clips_per_row_group: int = 1  # a clip takes some MB: the loader reads single clips
+    depth: bool = True  # False: no depth maps in the shards, half the size; training draws its own from the fit
+    exact_whisper: bool = False  # half floats instead of 8 bits, three times the size
 
 
 @dataclass(frozen=True)

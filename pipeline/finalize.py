@@ -13,13 +13,12 @@ import argparse
 import errno
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.card import write_card
 from pipeline.changes import Changes, compare, print_changes
@@ -27,26 +26,24 @@ from pipeline.config import Config, ConfigError, config_hash, stored_config, to_
 from pipeline.console import make_console
 from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.judge import judge, verdicts
-from pipeline.ledger import Address, BrokenPart, Busy, Parts, alone, part_files, read_rows
+from pipeline.ledger import BrokenPart, Busy, Parts, alone, part_files
 from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import CLIP_FPS, TRANSIENT_REASONS, DropReason, Row, shard_schema
+from pipeline.records import TRANSIENT_REASONS, DropReason, Row
 from pipeline.report import write_report
-from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.shards import Kept, write_shards
 from pipeline.stats import compute_stats, print_funnel
 from pipeline.storage import (
     UnknownStorage,
     as_path,
     is_file,
     list_files,
-    parquet_writer,
     remove,
     write_parquet,
     write_text,
 )
-from pipeline.swap import swap_files
 from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
@@ -54,7 +51,6 @@ UNFINISHED = ".shards.unfinished"
 """Stands beside shards that the ledger may not tell of yet."""
 SHARDS = b"shards"
 """Ledger metadata: names of the files that hold its kept clips, and how they were cut."""
-SPLITS = ("train", "val", "test")
 
 
 def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda _changes: None) -> dict[str, Any]:
@@ -79,7 +75,7 @@ def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda
         tell(compare(before, ledger))
         if not stand:
             write_text(out / UNFINISHED, "")
-            _write_shards(out, config, _kept(ledger, measured))
+            write_shards(out, config, _kept(ledger, measured))
         about = {**(ledger.schema.metadata or {}), SHARDS: _shards(out, config)}
         stats = write_accounts(out, ledger.replace_schema_metadata(about), measured.num_incomplete, config)
         remove(out / UNFINISHED)
@@ -111,7 +107,7 @@ def _raise_if_empty(out: Path) -> None:
         raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
 
 
-def _kept(ledger: pa.Table, measured: Measured) -> list[tuple[Row, Address]]:
+def _kept(ledger: pa.Table, measured: Measured) -> Kept:
     rows = ledger.select(["verdict", "split", "identity_id", "num_frames"]).to_pylist()
     places = zip(rows, measured.addresses or [], strict=True)
     return [(row, address) for row, address in places if row["verdict"] == Verdict.KEEP]
@@ -128,7 +124,8 @@ def _shards_stand(out: Path, config: Config, before: pa.Table | None, ledger: pa
 
 
 def _shards(out: Path, config: Config) -> bytes:
-    cut = [config.finalize.shard_bytes, config.finalize.clips_per_row_group, config_hash(config)]
+    how = config.finalize
+    cut = [how.shard_bytes, how.clips_per_row_group, how.depth, how.exact_whisper, config_hash(config)]
     return json.dumps([cut, [file.name for file in list_files(out / "shards", "*.parquet")]]).encode()
 
 
@@ -147,55 +144,6 @@ def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Con
 def decide_all(rows: list[Row], config: Config) -> list[Row]:
     """Every row with the verdict that today's policy gives it."""
     return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
-
-
-def _write_shards(out: Path, config: Config, kept: list[tuple[Row, Address]]) -> None:
-    """Replace `shards/` as a whole once all new files are written."""
-    with swap_files(out / "shards") as open_file:
-        for split in SPLITS:
-            chosen = [(row, address) for row, address in kept if row["split"] == split]
-            for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
-                with open_file(f"{split}-{number:05d}.parquet") as path:
-                    _write_shard(path, clips, config)
-
-
-def _files_of(clips: list[tuple[Row, Address]], limit_bytes: int) -> Iterator[list[tuple[Row, Address]]]:
-    """Group clips into files by their length; a frame takes about 28 KB."""
-    frame_bytes = 28_000
-    chosen: list[tuple[Row, Address]] = []
-    size = 0
-    for row, address in clips:
-        chosen.append((row, address))
-        size += row["num_frames"] * frame_bytes
-        if size >= limit_bytes:
-            yield chosen
-            chosen, size = [], 0
-    if chosen:
-        yield chosen
-
-
-def _write_shard(path: Path, clips: list[tuple[Row, Address]], config: Config) -> None:
-    known = {address: row for row, address in clips}
-    writer: pq.ParquetWriter | None = None
-    batch: list[Row] = []
-    size = config.finalize.clips_per_row_group
-    addresses = sorted(known, key=lambda a: (a.part, a.row_idx))
-    for address, table in zip(addresses, read_rows(addresses), strict=True):
-        row: dict[str, Any] = rows_from_table(table)[0] | {"fps": CLIP_FPS}
-        row |= {key: known[address][key] for key in ("split", "identity_id")}
-        schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1])
-        if writer is None:
-            described = {"config_hash": config_hash(config), "versions": row["versions"]}
-            schema = schema.with_metadata({**(schema.metadata or {}), **described})
-            writer = parquet_writer(path, schema)
-        batch.append({key: value for key, value in row.items() if key in schema.names})
-        if len(batch) == size:
-            writer.write_table(table_from_rows(batch, writer.schema), row_group_size=size)
-            batch = []
-    if writer is not None:
-        if batch:
-            writer.write_table(table_from_rows(batch, writer.schema), row_group_size=size)
-        writer.close()
 
 
 def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:

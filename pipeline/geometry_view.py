@@ -3,7 +3,7 @@
     python -m pipeline.geometry_view --out DIR CLIP --video FILE.mp4
 
 CLIP is the row_id of a kept clip. Landmarks: the detector's in green, the fitted model's in red. Depth is what stands
-in the shard, red near and blue far, and the mouth region is outlined.
+in the shard, or drawn where shards are made without; red near and blue far, and the mouth region is outlined.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stages.raster import rasterize
 from stages.texture import paint, sample_colours, vertex_normals
 
 COLUMNS = (
-    *("row_id", "face_jpeg", "landmarks", "depth", "pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"),
+    *("row_id", "face_jpeg", "landmarks", "pose", "id_coeff", "exp_coeff", "crop_box_xyxy_px"),
     *("geometry_model", "audio_pcm16"),
 )
 NUM_TEXTURE_FRAMES = 24
@@ -64,7 +64,7 @@ class ClipGeometry:
     """One clip of a shard, drawn frame by frame.
 
     Args:
-        row: `COLUMNS` of it.
+        row: `COLUMNS` of it, and `depth` where it has any.
         model: that the clip was fitted with.
     """
 
@@ -96,7 +96,13 @@ class ClipGeometry:
     def depth_range_mm(self) -> tuple[float, float]:
         """Nearest and farthest depth that the clip's pictures show."""
         chosen = np.linspace(0, self.num_frames - 1, NUM_TEXTURE_FRAMES).astype(int)
-        return depth_range(np.stack([decode_depth(self.row["depth"][i]) for i in chosen]))
+        return depth_range(np.stack([self.depth_mm(i) for i in chosen]))
+
+    def depth_mm(self, frame: int) -> np.ndarray:
+        """(256, 256) float32, 0 where there is no face."""
+        if "depth" in self.row:
+            return decode_depth(self.row["depth"][frame])
+        return rasterize(self.mesh([frame])[1], self.triangles, CROP_PX, front_only=True)[0][0]
 
     @property
     def widest(self) -> int:
@@ -127,7 +133,7 @@ class ClipGeometry:
         return marked
 
     def _depth(self, frame: int) -> np.ndarray:
-        depth_mm = decode_depth(self.row["depth"][frame])
+        depth_mm = self.depth_mm(frame)
         picture = cv2.applyColorMap(range_view(depth_mm, *self.depth_range_mm), cv2.COLORMAP_TURBO)[..., ::-1].copy()
         picture[depth_mm == 0] = 0
         mouth = mouth_mask(self.landmarks[frame]).astype(np.uint8)
@@ -166,7 +172,7 @@ def open_clip(out: Path, row_id: str, files: str = "*.parquet") -> ClipGeometry:
         UnknownClip: no shard holds it, or not with its geometry.
         FaceModelError: the model that it was fitted with is not here.
     """
-    row = read_kept(out, row_id, COLUMNS, files)
+    row = read_kept(out, row_id, (*COLUMNS, "depth"), files)
     if row is None:
         raise UnknownClip(f"no shard of {out} holds {row_id}: name a kept clip's row_id")
     missing = [name for name in COLUMNS if name not in row]

@@ -16,6 +16,7 @@ CLIP_FPS = 25
 """Frames per second of every clip. Frames are picked by timestamp, whatever the source's rate."""
 AUDIO_RATE_HZ = 16_000
 CROP_PX = 256
+SPLITS = ("train", "val", "test")
 NUM_LANDMARKS = 478
 
 Row = dict[str, Any]
@@ -337,18 +338,32 @@ DECIDED = pa.schema(
 """What `finalize` adds to the ledger, of clips that pass the policy; groups stay when they do no longer."""
 
 
-def shard_schema(exp_dim: int, whisper_dim: int) -> pa.Schema:
+SHARD_ONLY = pa.schema(
+    [
+        _column("fps", _i32, "frames per second", "Hz"),
+        _column("whisper_step", pa.list_(_f32), "step of each number of a Whisper state: states are whisper * step"),
+    ]
+)
+
+
+def shard_schema(exp_dim: int, whisper_dim: int, depth: bool = True, exact_whisper: bool = False) -> pa.Schema:
     """The schema of a shard: ids, measurements and payload of kept clips, with every array's width fixed.
 
     Args:
         exp_dim: expression coefficients of the geometry model.
         whisper_dim: numbers per 20 ms step: encoder width times layers kept.
+        depth: whether depth maps are in it.
+        exact_whisper: Whisper states are half floats, and need no `whisper_step`.
     """
-    fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": matrix(pa.float16(), whisper_dim)}
-    finals = [DECIDED.field("split"), DECIDED.field("identity_id"), _column("fps", _i32, "frames per second", "Hz")]
+    state = pa.float16() if exact_whisper else pa.int8()
+    fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": matrix(state, whisper_dim)}
     hidden = {"media_path", "verdict", "last_stage", "fault_reason", "fault_detail"}
     hidden |= {"drop_stage", "drop_reason", "drop_detail"}
+    if not depth:
+        hidden.add("depth")
     kept = [f.with_type(fixed.get(f.name, f.type)) for f in ROW if f.name not in hidden]
+    added = [f for f in SHARD_ONLY if not (exact_whisper and f.name == "whisper_step")]
+    finals = [DECIDED.field("split"), DECIDED.field("identity_id"), *added]
     return pa.schema([*finals, *kept], metadata={"schema_version": str(SCHEMA_VERSION)})
 
 

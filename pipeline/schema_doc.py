@@ -19,6 +19,7 @@ from pipeline.records import (
     PAYLOAD,
     ROW,
     SCHEMA_VERSION,
+    SHARD_ONLY,
     SOURCE,
     STAGE_COLUMNS,
     VERDICT,
@@ -32,7 +33,6 @@ _ANY_WIDTH = 1
 def render() -> str:
     """docs/schema.md as text."""
     shard = shard_schema(_ANY_WIDTH, _ANY_WIDTH)
-    added = [field for field in shard if field.name not in (*ROW.names, *DECIDED.names)]
     hidden = ", ".join(f"`{field.name}`" for field in ROW if field.name not in shard.names)
     widths = ", ".join(f"`{f.name}`" for f in shard if f.name in ROW.names and f.type != ROW.field(f.name).type)
     parts = [
@@ -51,8 +51,10 @@ def render() -> str:
         *(f"## Measured by `{stage}`\n\n{column_table(schema)}" for stage, schema in STAGE_COLUMNS.items()),
         "## Payload of a clip\n\n" + column_table(PAYLOAD),
         "## Added by finalize\n\n" + column_table(DECIDED),
-        "## Added in shards\n\n" + column_table(pa.schema(added)),
-        f"In shards the lists of {widths} have the fixed width of their model.",
+        "## Added in shards\n\n" + column_table(SHARD_ONLY),
+        f"In shards the lists of {widths} have the fixed width of their model. `whisper` is in 8 bits, int8; with "
+        "`finalize.exact_whisper=true` it is as measured, and `whisper_step` is left out. With `finalize.depth=false` "
+        "`depth` is left out.",
         "## Drop reasons\n\n" + _reasons(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.weights import MissingWeights
+from stages.landmarks import LIP_RINGS
 
 EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
 PLACED = ".mp468.npz"
 """Ends the name of the file beside a model that holds the landmarks placed on it."""
 NUM_FIT_LANDMARKS = 468
 """MediaPipe's face mesh without the ten iris points that follow it."""
+MOUTH_RADIUS_MM = 50
+"""Around the lips' centre, from the nose to the chin. Nothing farther hid lips of turned or bowed heads."""
 
 
 class FaceModelError(MissingWeights):
@@ -103,17 +106,33 @@ class FaceModel:
     @cached_property
     def face(self) -> FaceModel:
         """What depth maps show, without landmarks; its vertices take a quarter less to compute."""
-        seen = self.triangle_part != Part.HEAD
-        if seen.all():
+        return self._only(self.triangle_part != Part.HEAD)
+
+    @cached_property
+    def mouth(self) -> FaceModel:
+        """What may show within the lips of a depth map: of `face`, all within `MOUTH_RADIUS_MM` before or behind."""
+        face, rings = self.face, sorted({point for ring in LIP_RINGS for point in ring})
+        centre = self.at_landmarks(self.mean)[rings].mean(axis=0)
+        near = np.linalg.norm((face.mean - centre)[:, :2], axis=1) <= MOUTH_RADIUS_MM
+        return face._only(near[face.triangles].all(axis=1))
+
+    def person(self, id_coeff: np.ndarray) -> FaceModel:
+        """The model of one person (K,): what is left to choose are the expressions."""
+        shape = self.shape(id_coeff, np.zeros((1, len(self.expression))))[0]
+        return replace(self, mean=shape, identity=self.identity[:0])
+
+    def _only(self, chosen: np.ndarray) -> FaceModel:
+        """Some triangles (F,) bool and their vertices, without landmarks."""
+        if chosen.all():
             return self
-        vertices, corners = np.unique(self.triangles[seen], return_inverse=True)
+        vertices, corners = np.unique(self.triangles[chosen], return_inverse=True)
         return replace(
             self,
             mean=self.mean[vertices],
             identity=np.ascontiguousarray(self.identity[:, vertices]),
             expression=np.ascontiguousarray(self.expression[:, vertices]),
             triangles=corners.reshape(-1, 3).astype(np.int32),
-            triangle_part=self.triangle_part[seen],
+            triangle_part=self.triangle_part[chosen],
             landmark_triangles=self.landmark_triangles[:0],
             landmark_barycentric=self.landmark_barycentric[:0],
             albedo=self.albedo[vertices],
@@ -121,8 +140,8 @@ class FaceModel:
 
     def shape(self, id_coeff: np.ndarray, exp_coeff: np.ndarray) -> np.ndarray:
         """Vertices (T, V, 3) in mm for one identity (K,) and T expressions (T, E)."""
-        neutral = self.mean.reshape(-1) + id_coeff.astype(np.float32) @ self.identity.reshape(len(self.identity), -1)
-        moved = exp_coeff.astype(np.float32) @ self.expression.reshape(len(self.expression), -1)
+        neutral = self.mean.reshape(-1) + id_coeff.astype(np.float32) @ self.identity.reshape(-1, self.mean.size)
+        moved = exp_coeff.astype(np.float32) @ self.expression.reshape(-1, self.mean.size)
         moved += neutral
         return moved.reshape(len(exp_coeff), -1, 3)
 

@@ -1,4 +1,4 @@
-"""Tiny shards with known contents: drawn faces whose mouth opens and whose features count their own steps."""
+"""Tiny shards with known contents: drawn faces whose mouth opens, and whose features count their own steps."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import pyarrow.parquet as pq
 
 from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
 from pipeline.rows import table_from_rows
-from stages.depth import encode_depth
 from stages.landmarks import LIP_RINGS
 
-EXP_DIM = 6
+EXP_DIM, JAW_OPEN = 52, 24
+"""Of the face model cc0."""
 AUDIO_DIM = 8
 AUDIO_LAYERS = 5
 DISTANCE_MM = 700.0
 MOUTH_CENTRE = (128, 190)
+POSE = (0.0, 0.0, 0.0, 0.0, -12.6, DISTANCE_MM)
+"""Facing the camera, with cc0's lips at `MOUTH_CENTRE`."""
 
 
 def openness(num_frames: int, clip_idx: int) -> np.ndarray:
@@ -56,7 +58,8 @@ def whisper(num_frames: int, clip_idx: int = 0) -> np.ndarray:
 
 def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
     opening = openness(num_frames, clip_idx)
-    depth = np.full((CROP_PX, CROP_PX), DISTANCE_MM - 30, np.float32)
+    expression = np.zeros((num_frames, EXP_DIM))
+    expression[:, JAW_OPEN] = 0.5 * opening
     jpegs = [cv2.imencode(".jpg", face(o, clip_idx)[..., ::-1])[1].tobytes() for o in opening]
     return {
         "split": split,
@@ -67,21 +70,21 @@ def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
         "num_frames": num_frames,
         "face_jpeg": jpegs,
         "landmarks": np.stack([landmarks(o).ravel() for o in opening]),
-        "pose": np.tile([0, 0, 0, 0, 0, DISTANCE_MM], (num_frames, 1)),
-        "id_coeff": np.zeros(4),
-        "exp_coeff": np.outer(opening, np.arange(1, EXP_DIM + 1)),
-        "depth": [encode_depth(depth)] * num_frames,
+        "crop_box_xyxy_px": np.tile([0.0, 0.0, CROP_PX, CROP_PX], (num_frames, 1)),
+        "pose": np.tile(POSE, (num_frames, 1)),
+        "id_coeff": np.zeros(80),
+        "exp_coeff": expression,
         "audio_pcm16": np.zeros(num_frames * 640, np.int16),
         "whisper": whisper(num_frames, clip_idx),
         "whisper_model": "counting",
-        "geometry_model": "none",
+        "geometry_model": "cc0",
     }
 
 
 def write_shards(folder: Path, lengths: tuple[int, ...] = (30, 30, 24), per_file: int = 2) -> Path:
     """`train-*.parquet` with clips of these lengths, a clip a row group."""
     folder.mkdir(parents=True, exist_ok=True)
-    schema = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM)
+    schema = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM, depth=False, exact_whisper=True)
     rows = [clip_row(i, n) for i, n in enumerate(lengths)]
     for number, start in enumerate(range(0, len(rows), per_file)):
         table = table_from_rows(rows[start : start + per_file], schema)

@@ -88,9 +88,8 @@ def real_face(tmp_path_factory: pytest.TempPathFactory, weights: WeightStore) ->
         "whisper": whisper(NUM_FRAMES),
     }
     folder = tmp_path_factory.mktemp("real")
-    pq.write_table(
-        table_from_rows([row], shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM)), folder / "test-00000.parquet"
-    )
+    schema = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM, exact_whisper=True)
+    pq.write_table(table_from_rows([row], schema), folder / "test-00000.parquet")
     return folder
 
 
@@ -105,7 +104,7 @@ class Copier(Editor):
 def test_a_copying_editor_scores_like_the_real_video(real_face: Path, weights: WeightStore):
     torch.manual_seed(0)
     settings = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
-    facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
+    facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "cc0", EXP_DIM)
     editor = Copier(settings.unet, TinyVae(settings.vae), 16, AUDIO_DIM, 50).eval().requires_grad_(False)
     result = evaluate((editor, settings, facts), str(real_face), "test", weights, EvaluateConfig())
     ours, real = result["ours"], result["real"]
@@ -122,7 +121,7 @@ def test_a_copying_editor_scores_like_the_real_video(real_face: Path, weights: W
 
 def test_other_features_are_refused(real_face: Path, weights: WeightStore):
     settings = load_as(TrainConfig, [Path("model/configs/tiny.yaml")])
-    facts = DataFacts("whisper-base/2,3,4,5,6", AUDIO_LAYERS * AUDIO_DIM, "none", EXP_DIM)
+    facts = DataFacts("whisper-base/2,3,4,5,6", AUDIO_LAYERS * AUDIO_DIM, "cc0", EXP_DIM)
     editor = build_editor(settings, facts, weights).eval()
     with pytest.raises(DataError, match="hold counting, the editor was trained on whisper-base"):
         evaluate((editor, settings, facts), str(real_face), "test", weights, EvaluateConfig())

@@ -183,7 +183,7 @@ def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: Weight
         "a2m.components=8",
         "a2m.dropout=0",
         "a2m.feature_noise=0",
-        "a2m.lip_weight=0",  # the drawn faces have no face model
+        "a2m.lip_weight=0",  # the drawn lips are not those of the fit
         "a2m.sync_weight=0",
         "a2m.coefficient_weight=1",
         "optim.lr=3e-3",
@@ -192,8 +192,8 @@ def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: Weight
     position = losses(run, "motion", "position")
     assert sum(position[-10:]) < 0.7 * sum(position[:10])
     motion, _, facts = load_trained(run, "a2m", store)
-    assert facts.exp_dim == 6
-    assert motion(torch.randn(1, 41, 40)).shape == (1, 20, 6)
+    assert facts.exp_dim == 52
+    assert motion(torch.randn(1, 41, 40)).shape == (1, 20, 52)
     with pytest.raises(ConfigError, match="trained a2m, not editor"):
         load_trained(run, "editor", store)
 

@@ -145,7 +145,7 @@ def struck(weights: WeightStore, tmp_path_factory: pytest.TempPathFactory) -> Ed
         row = clip_row(number, NUM_FRAMES) | {"audio_pcm16": np.rint(sound * 32767).astype(np.int16)}
         rows.append(encode(row | {"crop_box_xyxy_px": boxes}))
     folder = tmp_path_factory.mktemp("struck")
-    schema = shard_schema(EXP_DIM, rows[0]["whisper"].shape[1])
+    schema = shard_schema(EXP_DIM, rows[0]["whisper"].shape[1], exact_whisper=True)
     pq.write_table(table_from_rows(rows, schema), folder / "train-00000.parquet", row_group_size=1)
     return EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(), seed=0)
 

@@ -1,0 +1,65 @@
+"""The depth picture of a mouth, drawn from a fit: what the editor is trained on, and what it is shown when it dubs."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from model.views import depth_view
+from pipeline.records import CROP_PX
+from stages.face_model import FaceModel, FaceModelError, load_face_model
+from stages.geometry import project, synthesize
+from stages.raster import rasterize
+
+NO_IDENTITY = np.zeros(0, np.float32)
+
+
+class MouthDepth:
+    """Draws the mouth of one person.
+
+    Drawing what can show within the lips takes less than decoding a stored depth map of the face, and no room on disk.
+    """
+
+    def __init__(self, model: FaceModel, id_coeff: Float[np.ndarray, " k"]) -> None:
+        self._mouth = model.mouth.person(id_coeff)
+
+    def __call__(
+        self,
+        expression: Float[np.ndarray, " e"],
+        pose: Float[np.ndarray, "6"],
+        focal_px: Float[np.ndarray, "2"],
+        lips: Bool[np.ndarray, "h w"],
+    ) -> UInt8[np.ndarray, "h w"]:
+        """The depth within `lips`, as `depth_view` shows it; `focal_px` is `crop_focal_px`'s of the frame."""
+        x, y, width, height = cv2.boundingRect(lips.astype(np.uint8))
+        depth_mm = np.zeros((CROP_PX, CROP_PX), np.float32)
+        if width:
+            projected = project(synthesize(self._mouth, NO_IDENTITY, expression[None], pose[None]), focal_px[None])
+            projected[..., :2] -= (x, y)
+            drawn = rasterize(projected, self._mouth.triangles, max(width, height), front_only=True)[0][0]
+            depth_mm[y : y + height, x : x + width] = drawn[:height, :width]
+        return depth_view(depth_mm, lips, float(pose[5]))
+
+
+def fitted_model(face_model: str | None, geometry_model: str) -> FaceModel:
+    """The face model that clips were fitted with.
+
+    Args:
+        face_model: its name or path, as the user gives it; None: it is an embedded one.
+        geometry_model: what the clips call it.
+    Raises:
+        FaceModelError: it is not here, or the one given is another.
+    """
+    try:
+        model = load_face_model(face_model or geometry_model)
+    except FaceModelError as error:
+        if face_model is not None:
+            raise
+        raise FaceModelError(
+            f"the clips were fitted with the face model {geometry_model!r}, which is not embedded: give "
+            "loader.face_model=PATH"
+        ) from error
+    if model.name != geometry_model:
+        raise FaceModelError(f"{face_model} is {model.name!r}, the clips were fitted with {geometry_model!r}")
+    return model
