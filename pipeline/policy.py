@@ -49,7 +49,7 @@ class PolicyConfig:
     min_shot_face_ratio: float = 0.5  # of looks at 2 fps
     max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
     min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
-    min_detail_px: float = 80.0  # across the crop: .9 of min_face_px, as sharp faces show .9 of their pixels and more
+    min_detail_px: float = 80.0  # across the crop: three quarters of the pixels that a face of min_face_px has there
     min_track_ratio: float = 0.95  # of frames with landmarks
     max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
     max_pitch_deg: float = 30.0
