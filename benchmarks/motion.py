@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from threadpoolctl import threadpool_limits
@@ -27,12 +28,12 @@ from torch import Tensor
 from model.a2m import A2m
 from model.config import A2mConfig, OptimConfig, TrainConfig
 from model.data import SOUND_COLUMNS
+from model.data import Clip as Stored
 from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
 from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
 from pipeline.config import load_as
-from pipeline.records import NUM_LANDMARKS
 from stages.crop import to_source
 from stages.face_model import FaceModel, load_face_model
 from stages.geometry import LIPS
@@ -69,29 +70,21 @@ def read_clips(folder: Path) -> tuple[list[Clip], str]:
     clips, names = [], set()
     for path in sorted(folder.glob("*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(1, columns=list(COLUMNS)):
-            clips.append(_clip(batch))
-            names.add(batch["geometry_model"][0].as_py())
+            row = pa.Table.from_batches([batch])
+            clips.append(_clip(row))
+            names.add(row["geometry_model"][0].as_py())
     (name,) = names
     return [clip for clip in clips if len(clip.expression) >= WINDOW_FRAMES], name
 
 
-def _clip(row: object) -> Clip:
-    def matrix(name: str) -> np.ndarray:
-        inner = row[name][0].values  # pyright: ignore[reportIndexIssue]
-        return inner.flatten().to_numpy(zero_copy_only=False).reshape(len(inner), -1).astype(np.float32)
-
-    def one(name: str) -> object:
-        return row[name][0]  # pyright: ignore[reportIndexIssue]
-
-    expression, points = matrix("exp_coeff"), matrix("landmarks").reshape(-1, NUM_LANDMARKS, 3)
-    audio = one("audio_pcm16").values.to_numpy().astype(np.float32) / 32768  # pyright: ignore[reportAttributeAccessIssue]
-    whisper = matrix("whisper")
-    if "whisper_step" in row.schema.names:  # pyright: ignore[reportAttributeAccessIssue]
-        whisper *= one("whisper_step").values.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
-    steps = np.minimum(np.arange(2 * len(expression)), len(whisper) - 1)
-    take = Take(str(one("source_id")), 0, to_source(points, matrix("crop_box_xyxy_px")), audio)
-    identity = one("id_coeff").values.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
-    return Clip(str(one("row_id")), str(one("identity_id")), whisper[steps], expression, identity, Features.of(take))
+def _clip(row: pa.Table) -> Clip:
+    stored = Stored(row, load_face_model)
+    audio = stored.array("audio_pcm16").astype(np.float32) / 32768
+    expression, boxes = stored.exp_coeff.astype(np.float32), stored.matrix("crop_box_xyxy_px")
+    take = Take(row["source_id"][0].as_py(), 0, to_source(stored.landmarks.astype(np.float32), boxes), audio)
+    row_id, person = (row[name][0].as_py() for name in ("row_id", "identity_id"))
+    whisper = stored.whisper(np.arange(2 * len(expression)))
+    return Clip(row_id, person, whisper, expression, stored.array("id_coeff"), Features.of(take))
 
 
 def folds_of(clips: list[Clip], number: int) -> list[set[str]]:

@@ -109,7 +109,11 @@ class Clip:
     @cached_property
     def _states(self) -> np.ndarray:
         """As stored: float16, or int8 in units of `_step`."""
-        return _matrix(self._table["whisper"])
+        steps = self._table["whisper"][0].values
+        if not pa.types.is_fixed_size_binary(steps.type):
+            return _matrix(self._table["whisper"])
+        levels = np.frombuffer(steps.buffers()[1], np.int8).reshape(-1, steps.type.byte_width)
+        return levels[steps.offset : steps.offset + len(steps)]
 
     @cached_property
     def _step(self) -> np.ndarray | None:
@@ -204,7 +208,8 @@ class ClipTable:
         if not self.clips:
             raise DataError(f"none of the {len(every)} {split} clips in {root} has {min_frames} frames")
         schema = self._file(0).schema_arrow
-        self.whisper_dim = schema.field("whisper").type.value_type.list_size
+        states = schema.field("whisper").type.value_type
+        self.whisper_dim: int = states.byte_width if pa.types.is_fixed_size_binary(states) else states.list_size
         self.exp_dim = schema.field("exp_coeff").type.value_type.list_size
         first = self._file(0).read_row_group(0, ["whisper_model", "geometry_model"])
         self.whisper_model: str = first["whisper_model"][0].as_py()

@@ -114,7 +114,7 @@ ledger.groupby(["drop_stage", "drop_reason"]).size()
 
 `face_jpeg` holds one JPEG a frame, `audio_pcm16` the samples, `depth` one 16-bit PNG a frame in tenths of a millimetre
 (drawn from `id_coeff`, `exp_coeff` and `pose`); `landmarks` has x, y, z of 478 points one after the other. Whisper's
-states are `whisper * whisper_step`."""  # noqa: S608 - shown to a person, run by nobody here
+states are `numpy.frombuffer(whisper[i], "int8") * whisper_step`."""  # noqa: S608 - shown to a person, run by nobody here
 
 
 def _splits(stats: dict[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""Whisper states in 8 bits, as shards hold them: whole steps, of a size of its own for each number of a state."""
+"""Whisper states in 8 bits, as shards hold them: whole steps, of a size of its own for each number of a state.
+
+They stand there as one byte string a state. Parquet has no 8-bit numbers: as such they would take half as much again.
+"""
 
 from __future__ import annotations
 

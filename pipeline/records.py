@@ -341,7 +341,7 @@ DECIDED = pa.schema(
 SHARD_ONLY = pa.schema(
     [
         _column("fps", _i32, "frames per second", "Hz"),
-        _column("whisper_step", pa.list_(_f32), "step of each number of a Whisper state: states are whisper * step"),
+        _column("whisper_step", pa.list_(_f32), "of each number of a Whisper state: its byte (int8) times step"),
     ]
 )
 
@@ -355,8 +355,8 @@ def shard_schema(exp_dim: int, whisper_dim: int, depth: bool = True, exact_whisp
         depth: whether depth maps are in it.
         exact_whisper: Whisper states are half floats, and need no `whisper_step`.
     """
-    state = pa.float16() if exact_whisper else pa.int8()
-    fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": matrix(state, whisper_dim)}
+    states = matrix(pa.float16(), whisper_dim) if exact_whisper else pa.list_(pa.binary(whisper_dim))
+    fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": states}
     hidden = {"media_path", "verdict", "last_stage", "fault_reason", "fault_detail"}
     hidden |= {"drop_stage", "drop_reason", "drop_detail"}
     if not depth:

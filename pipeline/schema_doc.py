@@ -52,9 +52,9 @@ def render() -> str:
         "## Payload of a clip\n\n" + column_table(PAYLOAD),
         "## Added by finalize\n\n" + column_table(DECIDED),
         "## Added in shards\n\n" + column_table(SHARD_ONLY),
-        f"In shards the lists of {widths} have the fixed width of their model. `whisper` is in 8 bits, int8; with "
-        "`finalize.exact_whisper=true` it is as measured, and `whisper_step` is left out. With `finalize.depth=false` "
-        "`depth` is left out.",
+        f"In shards the lists of {widths} have the fixed width of their model. `whisper` has a byte (int8) "
+        "for each number; with `finalize.exact_whisper=true` half floats, and no `whisper_step`. With "
+        "`finalize.depth=false` `depth` is left out.",
         "## Drop reasons\n\n" + _reasons(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -56,7 +56,7 @@ def _write_shard(path: Path, clips: Kept, config: Config) -> None:
         row = _shard_row(rows_from_table(table)[0], config)
         row |= {key: known[address][key] for key in ("split", "identity_id")}
         if writer is None:
-            widths = row["exp_coeff"].shape[1], row["whisper"].shape[1]
+            widths = row["exp_coeff"].shape[1], len(row["whisper"][0])
             schema = shard_schema(*widths, config.finalize.depth, config.finalize.exact_whisper)
             described = {"config_hash": config_hash(config), "versions": row["versions"]}
             writer = parquet_writer(path, schema.with_metadata({**(schema.metadata or {}), **described}))
@@ -73,5 +73,6 @@ def _write_shard(path: Path, clips: Kept, config: Config) -> None:
 def _shard_row(measured: Row, config: Config) -> Row:
     row = measured | {"fps": CLIP_FPS}
     if not config.finalize.exact_whisper:
-        row["whisper"], row["whisper_step"] = to_levels(measured["whisper"])
+        levels, row["whisper_step"] = to_levels(measured["whisper"])
+        row["whisper"] = [state.tobytes() for state in levels]
     return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -47,9 +48,8 @@ def states(out: Path) -> np.ndarray:
 
 def test_states_are_rounded_to_steps_of_their_own(out):
     schema = pq.read_schema(out / "shards" / "train-00000.parquet")
-    assert (
-        schema.names == shard_schema(52, 40).names and str(schema.field("whisper").type.value_type.value_type) == "int8"
-    )
+    assert schema.names == shard_schema(52, 40).names
+    assert schema.field("whisper").type.value_type == pa.binary(40)
     error = states(out) - STATES
     assert 0.01 < np.sqrt((error**2).mean()) / 2 < 0.05
 
