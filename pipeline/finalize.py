@@ -31,7 +31,7 @@ from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import TRANSIENT_REASONS, DropReason, Row
+from pipeline.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
 from pipeline.report import write_report
 from pipeline.shards import Kept, write_shards
 from pipeline.stats import compute_stats, print_funnel
@@ -125,7 +125,7 @@ def _shards_stand(out: Path, config: Config, before: pa.Table | None, ledger: pa
 
 def _shards(out: Path, config: Config) -> bytes:
     how = config.finalize
-    cut = [how.shard_bytes, how.clips_per_row_group, how.depth, how.exact_whisper, config_hash(config)]
+    cut = [SCHEMA_VERSION, how.shard_bytes, how.clips_per_row_group, how.depth, how.exact_whisper, config_hash(config)]
     return json.dumps([cut, [file.name for file in list_files(out / "shards", "*.parquet")]]).encode()
 
 

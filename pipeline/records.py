@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CLIP_FPS = 25
 """Frames per second of every clip. Frames are picked by timestamp, whatever the source's rate."""
 AUDIO_RATE_HZ = 16_000

@@ -21,5 +21,5 @@ def test_a_single_large_value_is_kept() -> None:
     states[7, 1], states[:, 2] = -575, 0.25
     levels, step = to_levels(states)
     back = levels * step
-    assert abs(back[7, 1] + 575) < 0.1 and not np.delete(back[:, 1], 7).any()
+    assert abs(back[7, 1] + 575) <= step[1] / 2 and not np.delete(back[:, 1], 7).any()
     assert not back[:, 0].any() and np.allclose(back[:, 2], 0.25, rtol=0.01)
