@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ConfigError
@@ -160,11 +160,18 @@ class TrainConfig:
 
 
 def load_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """A configuration from the plain values of `as_dict`."""
+    """A configuration from the plain values of `as_dict`; what an older version had besides is left out."""
+    defaults = OmegaConf.structured(kind)
     try:
-        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values)))
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(defaults, _known(defaults, values))))
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _known(defaults: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in values.items() if name in defaults}
+    nested = [name for name in kept if isinstance(defaults[name], DictConfig)]
+    return kept | {name: _known(defaults[name], kept[name]) for name in nested}
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model.checkpoint import State, save_checkpoint
-from model.config import OptimConfig, TrainConfig
+from model.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.tasks import EditorTask, load_trained
 from model.train import learning_rate, main, progress_of, train
 from pipeline.config import ConfigError, load_as
@@ -227,6 +227,15 @@ def test_bad_settings_are_named(
     given = ["--data", str(shards), "--config", "model/configs/tiny.yaml", "--out", str(tmp_path / "run"), setting]
     assert main(given) == 2
     assert message in capsys.readouterr().err
+
+
+def test_settings_of_an_older_version_are_read():
+    values = as_dict(TrainConfig(seed=3))
+    values["a2m"]["face_model"] = values["gone"] = None
+    del values["loader"]["face_model"]
+    assert load_dict(TrainConfig, values) == TrainConfig(seed=3)
+    with pytest.raises(ConfigError, match="three"):
+        load_dict(TrainConfig, values | {"seed": "three"})
 
 
 def test_schedule():
