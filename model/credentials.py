@@ -20,6 +20,8 @@ KEY, CHAIN = "key.pem", "chain.pem"
 MIME = "video/mp4"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's word for real pictures with parts that a model made."""
+ON_DISK = {"core": {"backing_store_memory_threshold_in_mb": 16}}
+"""Where the library's working copy of a larger file goes; a second one it holds in memory all the same."""
 VALID_DAYS = 3650
 UNTRUSTED = "signingCredential.untrusted"
 
@@ -67,8 +69,9 @@ def sign(source: Path, target: Path, statement: dict[str, Any], folder: Path) ->
     try:
         info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=chain, private_key=key, ta_url=None)
         with (
+            c2pa.Context(c2pa.Settings.from_dict(ON_DISK)) as context,
             c2pa.Signer.from_info(info) as signer,
-            c2pa.Builder(manifest) as builder,
+            c2pa.Builder(manifest, context) as builder,
             source.open("rb") as read,
             target.open("w+b") as written,
         ):
