@@ -18,6 +18,8 @@ from pipeline.tensors import read_tensors
 from pipeline.weights import WeightStore
 
 NUM_MELS = 80
+MELS_PER_S, MELS_LOST = 100, 2
+"""Frames of mel energies lie wholly within the sound: a second has 98."""
 EMBEDDING_DIM = 192
 MIN_SPEECH_S = 0.1
 """Shorter audio has too few frames for statistics over time."""
@@ -163,12 +165,11 @@ class CampPlusNetwork(nn.Module):
 
 
 def kaldi_mel(audio: np.ndarray) -> Tensor:
-    """(80, T) Kaldi log-mel energies every 10 ms, each band's mean over time removed."""
+    """(80, T) Kaldi log-mel energies every 10 ms."""
     from torchaudio.compliance import kaldi
 
     waveform = torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None]
-    mel = kaldi.fbank(waveform, num_mel_bins=NUM_MELS, sample_frequency=AUDIO_RATE_HZ, dither=0.0)
-    return (mel - mel.mean(dim=0)).T.contiguous()
+    return kaldi.fbank(waveform, num_mel_bins=NUM_MELS, sample_frequency=AUDIO_RATE_HZ, dither=0.0).T.contiguous()
 
 
 class VoiceEmbedder:
@@ -196,6 +197,14 @@ class VoiceEmbedder:
         """
         if len(speech) < MIN_SPEECH_S * AUDIO_RATE_HZ:
             raise ValueError(f"{len(speech)} samples are too few for a voice")
+        return self._embed(kaldi_mel(speech)[None])[0]
+
+    def pieces(self, speech: np.ndarray, length_s: float, hop_s: float) -> np.ndarray:
+        """The voice in pieces that begin `hop_s` apart, of speech at least one long: float32 (N, 192), unit length."""
+        length, hop = (round(s * MELS_PER_S) for s in (length_s, hop_s))
+        return self._embed(kaldi_mel(speech).unfold(1, length - MELS_LOST, hop).transpose(0, 1))
+
+    def _embed(self, mel: Tensor) -> np.ndarray:
         with torch.inference_mode():
-            embedding = self._network(kaldi_mel(speech)[None].to(self._device))[0].cpu().numpy()
-        return embedding / np.linalg.norm(embedding)
+            embeddings = self._network((mel - mel.mean(dim=-1, keepdim=True)).to(self._device)).cpu().numpy()
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -5,7 +5,15 @@ import pytest
 
 from pipeline.weights import WeightStore
 from stages.audio.campplus import VoiceEmbedder
-from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, activity_on_grid, cluster_voices, samples_of
+from stages.audio.diarize import (
+    DiarizeConfig,
+    Diarizer,
+    Turns,
+    activity_on_grid,
+    cluster_voices,
+    samples_of,
+    two_groups,
+)
 from tests.spoken import english, mandarin, silence
 
 
@@ -71,6 +79,29 @@ def test_two_speakers_one_after_the_other(diarizer: Diarizer) -> None:
     assert turns.num_speakers == 2
     assert 0.2 < turns.second_speaker_ratio < 0.5
     assert turns.activity[:240, 0].mean() > 0.5 > turns.activity[260:, 0].mean()
+
+
+def test_voices_that_follow_each_other_without_a_pause(diarizer: Diarizer) -> None:
+    turn = 24_000
+    audio = np.concatenate([(mandarin, english)[n % 2](9.0)[n * turn : (n + 1) * turn] for n in range(6)])
+    turns = diarizer(audio)
+    assert turns.num_speakers == 2
+    assert 0.3 < turns.second_speaker_ratio < 0.6
+    middles = [turns.activity[75 * n + 25 : 75 * n + 50].mean(axis=0).argmax() for n in range(6)]
+    assert middles[::2] == 3 * [middles[0]] and middles[1::2] == 3 * [1 - middles[0]]
+
+
+def test_pieces_are_heard_as_if_alone(voices: VoiceEmbedder) -> None:
+    speech = mandarin(8.0)
+    pieces = voices.pieces(speech, 1.0, 0.5)
+    assert pieces.shape == (15, 192)
+    np.testing.assert_allclose(pieces[3], voices(speech[24_000:40_000]), atol=1e-4)
+
+
+def test_two_groups_are_those_that_lie_together() -> None:
+    at = np.radians([0, 90, 5, 95, 3])
+    found = two_groups(np.stack([np.cos(at), np.sin(at)], axis=1))
+    assert found.tolist() in ([False, True, False, True, False], [True, False, True, False, True])
 
 
 def test_a_voice_is_the_same_across_windows(diarizer: Diarizer) -> None:
