@@ -72,6 +72,8 @@ def beside(stats: dict[str, Any], policy: PolicyConfig) -> list[Chart]:
         _histogram(spread["clip_length"], policy),
         _histogram(spread["av_offset"], policy),
         _histogram(spread["sync_conf"], policy),
+        _histogram(spread["detail"], policy),
+        _histogram(spread["flat"], policy),
         _histogram(spread["mouth_size"], policy),
         _histogram(spread["mouth_visible"], policy),
         _histogram(spread["mouth_light"], policy),

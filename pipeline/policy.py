@@ -50,6 +50,7 @@ class PolicyConfig:
     max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
     min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
     min_detail_px: float = 80.0  # across the crop: three quarters of the pixels that a face of min_face_px has there
+    max_flat_ratio: float = 0.1  # of the face; cameras leave .08 at most without shading, visible blocks .11
     min_track_ratio: float = 0.95  # of frames with landmarks
     max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
     max_pitch_deg: float = 30.0
@@ -263,6 +264,7 @@ CHECKS: tuple[Check, ...] = (
     Check("track", DropReason.FACE_LOST, _below("track_ratio", "min_track_ratio")),
     Check("track", DropReason.FACE_TOO_SMALL, _below("face_px", "min_face_px")),
     Check("track", DropReason.FACE_TOO_SMALL, _below("detail_px", "min_detail_px")),
+    Check("track", DropReason.COARSE, _above("flat_ratio", "max_flat_ratio")),
     Check("track", DropReason.POSE, _above("yaw_deg", "max_yaw_deg")),
     Check("track", DropReason.POSE, _above("pitch_deg", "max_pitch_deg")),
     Check("track", DropReason.POSE, _above("roll_deg", "max_roll_deg")),

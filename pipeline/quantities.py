@@ -41,6 +41,9 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("clip_length", "Clip length", "s", ("clip_s",), _steps(0, 11, 1), "clip", ("min_clip_s",)),
     Quantity("face_size", "Face size", "px", ("face_px", "shot_face_px"), _steps(0, 640, 32), "clip", ("min_face_px",)),
     Quantity("detail", "Detail of the crop", "px", ("detail_px",), _steps(0, 256, 16), "clip", ("min_detail_px",)),
+    Quantity(
+        "flat", "Face without shading", "of it", ("flat_ratio",), _steps(0, 0.5, 0.02), "clip", ("max_flat_ratio",)
+    ),
     Quantity("mouth_size", "Mouth width", "px", ("mouth_px",), _steps(0, 200, 10), "clip", ("min_mouth_px",)),
     Quantity(
         "mouth_visible",

@@ -35,6 +35,7 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.NO_FACE: "nobody in view",
     DropReason.MULTI_FACE: "more than one face in view",
     DropReason.FACE_TOO_SMALL: "the face is too small, or shows no more than a small one enlarged",
+    DropReason.COARSE: "the face is coded into blocks, or drawn",
     DropReason.TOO_SHORT: "shorter than the shortest clip",
     DropReason.FACE_LOST: "the face was lost on the way",
     DropReason.POSE: "the head is turned or tilted too far",

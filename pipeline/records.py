@@ -55,6 +55,7 @@ class DropReason(StrEnum):
     NO_FACE = "no_face"
     MULTI_FACE = "multi_face"
     FACE_TOO_SMALL = "face_too_small"
+    COARSE = "coarse"
     TOO_SHORT = "too_short"
     FACE_LOST = "face_lost"
     POSE = "pose"
@@ -200,6 +201,7 @@ TRACK = pa.schema(
         _column("roll_deg", _f32, "95th percentile of |roll|, 0 is upright", "deg"),
         _column("crop_bytes", _f32, "mean size of the crops as JPEG: how much detail they show", "bytes"),
         _column("detail_px", _f32, "pixels across a crop from which it could be drawn as sharp as it is", "px"),
+        _column("flat_ratio", _f32, "share of the face without any shading: coded into blocks, or drawn", "0-1"),
         _column("jitter", _f32, "landmark acceleration that no head makes: 95th percentile, in face widths a frame^2"),
         _column("thumb_jpeg", pa.binary(), "128 px preview: middle frame of the clip, or of the shot that gave none"),
     ]

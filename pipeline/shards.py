@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, config_hash
+from pipeline.config import Config, FinalizeConfig, config_hash
 from pipeline.ledger import Address, read_rows
 from pipeline.levels import to_levels
 from pipeline.records import CLIP_FPS, SPLITS, Row, shard_schema
@@ -15,8 +15,8 @@ from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.storage import parquet_writer
 from pipeline.swap import swap_files
 
-FRAME_BYTES = 35_000
-"""About what a frame takes, with depth."""
+FRAME_BYTES, DEPTH_BYTES = 18_000, 17_000
+"""About what a frame takes, and what its depth map does."""
 
 Kept = list[tuple[Row, Address]]
 """Kept clips: `split`, `identity_id` and `num_frames` by the ledger, and where they stand in the parts."""
@@ -27,19 +27,20 @@ def write_shards(out: Path, config: Config, kept: Kept) -> None:
     with swap_files(out / "shards") as open_file:
         for split in SPLITS:
             chosen = [(row, address) for row, address in kept if row["split"] == split]
-            for number, clips in enumerate(_files_of(chosen, config.finalize.shard_bytes)):
+            for number, clips in enumerate(_files_of(chosen, config.finalize)):
                 with open_file(f"{split}-{number:05d}.parquet") as path:
                     _write_shard(path, clips, config)
 
 
-def _files_of(clips: Kept, limit_bytes: int) -> Iterator[Kept]:
+def _files_of(clips: Kept, config: FinalizeConfig) -> Iterator[Kept]:
     """Group clips into files by their length."""
+    frame_bytes = FRAME_BYTES + DEPTH_BYTES * config.depth
     chosen: Kept = []
     size = 0
     for row, address in clips:
         chosen.append((row, address))
-        size += row["num_frames"] * FRAME_BYTES
-        if size >= limit_bytes:
+        size += row["num_frames"] * frame_bytes
+        if size >= config.shard_bytes:
             yield chosen
             chosen, size = [], 0
     if chosen:

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
 from stages.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
 from stages.detail import looks, measure_detail
+from stages.flatness import measure_flatness
 from stages.landmarks import RIGID, FaceLandmarks, head_angles
 
 REGION_MARGIN = 0.2
@@ -80,7 +81,7 @@ def measure_clip(frames: Sequence[SeenFrame], jpeg_quality: int) -> Row:
 
 
 def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: int) -> Row:
-    """Payload of the pictures, `crop_bytes` and `detail_px`.
+    """Payload of the pictures, `crop_bytes`, `detail_px` and `flat_ratio`.
 
     Raises:
         Dropped: NO_FACE, or FACE_LOST over too long a gap.
@@ -93,8 +94,9 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
     points = fill_gaps(np.stack([face.points for face in faces]), found, max_gap_frames)
     scores = fill_gaps(np.stack([face.blendshapes for face in faces]), found, max_gap_frames)
     boxes = crop_boxes(points)
+    landmarks = to_crop(points, boxes)
     regions = [frame.region for frame in frames if frame.region is not None]
-    looked, jpegs, crops = set(looks(len(regions)).tolist()), [], []
+    looked, jpegs, crops = looks(len(regions)), [], []
     for idx, (region, box) in enumerate(zip(regions, boxes, strict=True)):
         crop = region.crop(box)
         jpegs.append(encode_jpeg(crop, jpeg_quality))
@@ -105,7 +107,8 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
         "face_jpeg": jpegs,
         "crop_bytes": float(np.mean([len(jpeg) for jpeg in jpegs])),
         "detail_px": measure_detail(crops),
-        "landmarks": to_crop(points, boxes).reshape(len(points), -1).astype(np.float16),
+        "flat_ratio": measure_flatness(crops, landmarks[looked]),
+        "landmarks": landmarks.reshape(len(points), -1).astype(np.float16),
         "face_found": found,
         "blendshapes": scores.astype(np.float16),
         "crop_box_xyxy_px": boxes,

@@ -80,6 +80,7 @@ BAD_MEASUREMENTS: dict[DropReason, dict[str, Row]] = {
     DropReason.NO_FACE: {"scan": {"shot_face_ratio": 0.1}},
     DropReason.MULTI_FACE: {"scan": {"shot_multi_face_ratio": 0.8, "shot_alone_s": 1.0}},
     DropReason.FACE_TOO_SMALL: {"scan": {"shot_face_px": 41.0}},
+    DropReason.COARSE: {"track": {"flat_ratio": 0.3}},
     DropReason.TOO_SHORT: {"scan": {"shot_end_s": 1.2}},
     DropReason.FACE_LOST: {"track": {"track_ratio": 0.6}},
     DropReason.POSE: {"track": {"yaw_deg": 52.0}},
@@ -197,6 +198,7 @@ def _measure(stage: str, rng: np.random.Generator) -> Row:
     if stage == "track":
         found = {"num_frames": 200, "track_ratio": 1.0, "track_multi_face_ratio": 0.0, "jitter": 0.01}
         found |= {"face_px": float(np.clip(near(230, 80), 92, 620)), "yaw_deg": float(abs(near(0, 11)) % 34)}
+        found |= {"detail_px": min(256.0, found["face_px"]), "flat_ratio": 0.03}
         return {**found, "pitch_deg": float(abs(near(6, 5)) % 29), "roll_deg": float(abs(near(0, 4)) % 29)}
     if stage == "identity":
         person = {"gender": ("female", "male")[rng.integers(2)], "age_years": float(np.clip(near(34, 10), 16, 78))}

@@ -24,6 +24,7 @@ from pipeline.policy import PolicyConfig
 from pipeline.preview import preview
 from pipeline.records import DropReason
 from pipeline.rows import rows_from_table
+from pipeline.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.step import Runner
 from pipeline.storage import list_files, read_table, read_text, upload
 from pipeline.tombstones import Tombstones, read_tombstones
@@ -32,7 +33,7 @@ from stages.crawl import CrawlConfig
 from tests.kept_rows import kept_clip, write_rows
 from tests.media_files import steady, tone, write_media
 
-CONFIG = Config(finalize=FinalizeConfig(shard_bytes=28_000 * 250))
+CONFIG = Config(finalize=FinalizeConfig(shard_bytes=(FRAME_BYTES + DEPTH_BYTES) * 250))
 """Three clips a shard."""
 LISTED = {"last_stage": "crawl", "fault_reason": "listing", "fault_detail": "expanded to 1 sources", "entries": ["x"]}
 

@@ -63,7 +63,7 @@ def out(tmp_path_factory) -> Path:
     kept, _ = read_gallery(out / "ledger.parquet", PolicyConfig())
     (out / "shards").mkdir()
     row = drawn_row(kept.cards[0].row_id)
-    schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1])
+    schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1], exact_whisper=True)
     pq.write_table(table_from_rows([row], schema), out / "shards" / "train-00000.parquet")
     return out
 
@@ -126,7 +126,7 @@ def test_a_clip_of_another_model_than_the_configs_is_refused(out, tmp_path, caps
     other = tmp_path / "other"
     (other / "shards").mkdir(parents=True)
     row = drawn_row("a") | {"geometry_model": "bfm"}
-    schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1])
+    schema = shard_schema(row["exp_coeff"].shape[1], row["whisper"].shape[1], exact_whisper=True)
     pq.write_table(table_from_rows([row], schema), other / "shards" / "train-00000.parquet")
     assert main(["--out", str(other), "a", "--video", str(tmp_path / "x.mp4")]) == 2
     assert "fitted with 'bfm', its config.yaml names 'cc0'" in capsys.readouterr().err

@@ -79,6 +79,7 @@ BAD = [
     ("track", "face_lost", {"track_ratio": 0.5}),
     ("track", "face_too_small", {"face_px": 40.0}),
     ("track", "face_too_small", {"detail_px": 60.0}),
+    ("track", "coarse", {"flat_ratio": 0.4}),
     ("track", "pose", {"yaw_deg": 70.0}),
     ("track", "pose", {"pitch_deg": 60.0}),
     ("track", "pose", {"roll_deg": 60.0}),

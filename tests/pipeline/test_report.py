@@ -93,12 +93,13 @@ def test_a_uri_is_a_link_only_if_it_is_http():
 def test_charts_cover_figure_two_and_what_stands_beside_it(full):
     for title in [
         *("Video length", "Frame rate", "Gender", "Face size", "Apparent age", "Head pose", "Speech quality"),
+        *("Detail of the crop", "Face without shading"),
         *("Mouth width", "Mouth seen", "Light on the mouth", "Lip motion", "Teeth seen"),
         *("Language", "Hours per source", "Split"),
     ]:
         assert title in full.text
     places = [a for a in full.all("div") if a.get("class") == "plot"]
-    assert len(places) == len(full.data("figures")) == 22
+    assert len(places) == len(full.data("figures")) == 24
     face = next(f for f in full.data("figures") if f["layout"]["xaxis"].get("title", {}).get("text") == "px")
     assert [shape["x0"] for shape in face["layout"]["shapes"]] == [PolicyConfig().min_face_px]
 

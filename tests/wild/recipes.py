@@ -171,7 +171,8 @@ def _enlarged(cast: Cast, face_px: float) -> Film:
 
 def _low_rate(cast: Cast, crf: int, *, may_keep: bool) -> Film:
     film = replace(cast.clip.film(), crf=crf)
-    return film.label("low_resolution", "face_too_small", "mouth_hidden", "jitter", "no_face", may_keep=may_keep)
+    reasons = ("coarse", "low_resolution", "face_too_small", "mouth_hidden", "jitter", "no_face")
+    return film.label(*reasons, may_keep=may_keep)
 
 
 def _subtitled(cast: Cast, height: float, *reasons: str) -> Film:
@@ -263,7 +264,9 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "cartoon",
             "still",
-            lambda cast: pictures.cartoon(cast.clip).label("no_face", "face_lost", "mouth_hidden", "jitter", "pose"),
+            lambda cast: pictures.cartoon(cast.clip).label(
+                "coarse", "no_face", "face_lost", "mouth_hidden", "jitter", "pose"
+            ),
         ),
         # Coding.
         Recipe("low_rate_40", "quality", _low_rate, {"crf": 40, "may_keep": True}),
