@@ -116,7 +116,7 @@ def make_cases(voices: Sequence[np.ndarray], seconds: float) -> list[tuple[float
     cases = [(0.0, voice[at : at + length]) for voice in voices for at in range(0, len(voice) - length + 1, length)]
     for k, voice in enumerate(voices):
         for turn, second_s in enumerate(SECOND_S):
-            other = voices[(k + 1 + turn) % len(voices)]
+            other = voices[(k + 1 + turn % (len(voices) - 1)) % len(voices)]
             begin, num = length // 2 - round(second_s * AUDIO_RATE_HZ / 2), round(second_s * AUDIO_RATE_HZ)
             said = other[:num] * np.sqrt(np.square(voice).mean() / np.square(other[:num]).mean())
             cases.append((second_s, np.concatenate([voice[:begin], said, voice[begin : length - num]])))
