@@ -33,7 +33,7 @@ class LoaderConfig:
     audio_layers: int = 5  # encoder layers side by side in the shards; one token each
     draws_per_visit: int = 64  # samples drawn from a clip each time it is read
     pool_clips: int = 64  # clips whose samples are shuffled together
-    cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 5-10 MB each
+    cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 4 MB each
     window_frames: int = 75  # a2m: frames of a training sequence
     face_model: str | None = None  # path of what the clips were fitted with; None: the embedded one that they name
 
