@@ -34,7 +34,8 @@ class SpeechConfig:
 def level_difference_db(audio: np.ndarray, spans: np.ndarray, config: SpeechConfig) -> float:
     """Level of the speech over the level between it.
 
-    The background is the median over the pauses: breaths and word ends that the VAD left there are louder than it.
+    The background is the median over the pauses: breaths and word ends that the VAD left there are louder than it. What
+    the clip's ends cut off from a word is too short for the VAD: so close to them there is no pause.
 
     Args:
         audio: float32 (N,) mono 16 kHz.
@@ -48,7 +49,9 @@ def level_difference_db(audio: np.ndarray, spans: np.ndarray, config: SpeechConf
     middles_s = (np.arange(num_frames) + 0.5) * LEVEL_FRAME_S
     inside = ((middles_s[:, None] >= spans[:, 0]) & (middles_s[:, None] < spans[:, 1])).any(axis=1)
     speech = power[inside].mean() if inside.any() else power.mean()
-    pause = power[~inside]
+    edge_s = config.vad.min_speech_s
+    whole = (middles_s > edge_s) & (middles_s < len(audio) / AUDIO_RATE_HZ - edge_s)
+    pause = power[~inside & whole]
     if len(pause) * LEVEL_FRAME_S < config.min_pause_s:
         pause = np.sort(power)[: max(1, round(config.quietest_share * num_frames))]
     if speech <= 0.0:

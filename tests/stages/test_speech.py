@@ -28,6 +28,11 @@ def test_without_a_pause_the_quietest_moments_are_the_background() -> None:
     assert level_difference_db(audio, np.array([[0.0, 2.0]]), CONFIG) == pytest.approx(19.3, abs=1.0)
 
 
+def test_a_word_that_the_clip_cuts_off_is_no_pause() -> None:
+    audio = np.concatenate([noise(2.0, 0.1), noise(0.4, 0.01), noise(0.2, 0.1)])
+    assert level_difference_db(audio, np.array([[0.0, 2.0]]), CONFIG) == pytest.approx(20.0, abs=1.0)
+
+
 def test_level_difference_is_bounded() -> None:
     audio = np.concatenate([noise(1.0, 0.1), silence(1.0)])
     assert level_difference_db(audio, np.array([[0.0, 1.0]]), CONFIG) == 60.0
