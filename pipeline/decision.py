@@ -26,7 +26,7 @@ from pipeline.ledger import Address, part_files, read_parts
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict
 from pipeline.records import DECIDED, LEDGER, DropReason, Row
-from pipeline.rows import rows_from_table
+from pipeline.rows import completed, rows_from_table
 from pipeline.storage import is_file, named, open_parquet, read_table, read_text
 from pipeline.tombstones import FILE as TOMBSTONES
 from pipeline.tombstones import Tombstones, scrubbed
@@ -59,9 +59,7 @@ def read_columns(out: Path, columns: Sequence[str]) -> pa.Table:
         raise FileNotFoundError(f"{path} is missing: run python -m pipeline.finalize --out {out} first")
     with named(path, "read"), open_parquet(path) as file:
         there = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
-    for name in (name for name in columns if name not in there.column_names):
-        there = there.append_column(name, pa.nulls(there.num_rows, FINAL_LEDGER.field(name).type))
-    return there
+    return completed(there, pa.schema([FINAL_LEDGER.field(name) for name in columns]))
 
 
 @dataclass(frozen=True)

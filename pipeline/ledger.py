@@ -20,6 +20,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from pipeline.records import LEDGER, ROW
+from pipeline.rows import completed
 from pipeline.storage import (
     is_remote,
     list_files,
@@ -118,7 +119,8 @@ def _join_small_parts(out: Path) -> None:
         for first in range(0, len(files), MAX_JOINED):
             some = files[first : first + MAX_JOINED]
             if len(some) > 1:
-                joined = write_part(pa.concat_tables(read_table(file) for file in some), out, generation)
+                rows = pa.concat_tables(completed(read_table(file), ROW) for file in some)
+                joined = write_part(rows, out, generation)
                 for file in some:
                     if file != joined:
                         remove(file)
@@ -178,7 +180,9 @@ def read_parts(out: Path) -> Parts:
 
 def _read_part(file: Path) -> pa.Table:
     try:
-        return read_table(file, LEDGER.names).select(LEDGER.names).cast(LEDGER)
+        table = read_table(file, LEDGER.names)
+        table.select(_KEYS)
+        return completed(table, LEDGER)
     except (pa.ArrowException, KeyError) as error:
         raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
 

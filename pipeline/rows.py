@@ -83,6 +83,13 @@ def table_from_rows(rows: Iterable[Row], schema: pa.Schema = ROW) -> pa.Table:
     return pa.Table.from_arrays([_column([row.get(f.name) for row in rows], f) for f in schema], schema=schema)
 
 
+def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Exactly the columns of a schema; null where a table of an older version lacks them."""
+    for field in (field for field in schema if field.name not in table.column_names):
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names).cast(schema)
+
+
 def rows_from_table(table: pa.Table) -> list[Row]:
     """Rows of a table; null columns are left out."""
     rows: list[Row] = [{} for _ in range(table.num_rows)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from pipeline.ledger import compact, next_generation, part_files, read_parts, read_rows, write_part
+from pipeline.ledger import BrokenPart, compact, next_generation, part_files, read_parts, read_rows, write_part
 from pipeline.records import Row, row_id
 from pipeline.rows import table_from_rows
 
@@ -86,6 +87,25 @@ def test_small_parts_are_joined_by_generation_and_say_the_same(tmp_path):
     assert after.ledger.equals(before.ledger) and after.incomplete == before.incomplete == ["d"]
     compact(tmp_path)
     assert read_parts(tmp_path).addresses == after.addresses
+
+
+def test_parts_of_an_older_version_lack_what_it_did_not_measure(tmp_path):
+    older = table_from_rows([_row("a", 0, 0, num_shots=1, num_clips=1, face_px=120.0, flat_ratio=0.2)])
+    write_part(older.drop(["flat_ratio", "detail_px"]), tmp_path, 1)
+    _write(tmp_path, 1, _row("b", 0, 0, num_shots=1, num_clips=1, face_px=150.0, flat_ratio=0.01))
+    for _ in range(2):
+        found = read_parts(tmp_path).ledger
+        assert found["row_id"].to_pylist() == ["a-s0000-c000", "b-s0000-c000"]
+        assert found["face_px"].to_pylist() == [120.0, 150.0]
+        assert found["flat_ratio"].to_pylist() == [None, pytest.approx(0.01)]
+        compact(tmp_path)
+    assert len(part_files(tmp_path)) == 1
+
+
+def test_a_part_of_something_else_is_named(tmp_path):
+    write_part(pa.table({"row_id": ["a"], "title": ["x"]}), tmp_path, 1)
+    with pytest.raises(BrokenPart, match=r"part-g00001.* cannot be read"):
+        read_parts(tmp_path)
 
 
 def test_a_repeated_task_writes_the_same_file(tmp_path):
