@@ -110,10 +110,11 @@ class Clip:
     def _states(self) -> np.ndarray:
         """As stored: float16, or int8 in units of `_step`."""
         steps = self._table["whisper"][0].values
-        if not pa.types.is_fixed_size_binary(steps.type):
+        if not pa.types.is_binary(steps.type):
             return _matrix(self._table["whisper"])
-        levels = np.frombuffer(steps.buffers()[1], np.int8).reshape(-1, steps.type.byte_width)
-        return levels[steps.offset : steps.offset + len(steps)]
+        _, offsets, levels = steps.buffers()
+        first, *_, end = np.frombuffer(offsets, np.int32)[steps.offset : steps.offset + len(steps) + 1]
+        return np.frombuffer(levels, np.int8)[first:end].reshape(len(steps), -1)
 
     @cached_property
     def _step(self) -> np.ndarray | None:
@@ -208,10 +209,10 @@ class ClipTable:
         if not self.clips:
             raise DataError(f"none of the {len(every)} {split} clips in {root} has {min_frames} frames")
         schema = self._file(0).schema_arrow
-        states = schema.field("whisper").type.value_type
-        self.whisper_dim: int = states.byte_width if pa.types.is_fixed_size_binary(states) else states.list_size
         self.exp_dim = schema.field("exp_coeff").type.value_type.list_size
-        first = self._file(0).read_row_group(0, ["whisper_model", "geometry_model"])
+        first = self._file(0).read_row_group(0, ["whisper_model", "geometry_model", "whisper_step"])
+        states = schema.field("whisper").type.value_type
+        self.whisper_dim: int = len(first["whisper_step"][0]) if pa.types.is_binary(states) else states.list_size
         self.whisper_model: str = first["whisper_model"][0].as_py()
         self.geometry_model: str = first["geometry_model"][0].as_py()
         self.face = partial(fitted_model, face_model, self.geometry_model)

@@ -349,7 +349,7 @@ SHARD_ONLY = pa.schema(
 
 
 def shard_schema(exp_dim: int, whisper_dim: int, depth: bool = True, exact_whisper: bool = False) -> pa.Schema:
-    """The schema of a shard: ids, measurements and payload of kept clips, with every array's width fixed.
+    """The schema of a shard: ids, measurements and payload of kept clips, with the width of arrays fixed.
 
     Args:
         exp_dim: expression coefficients of the geometry model.
@@ -357,7 +357,7 @@ def shard_schema(exp_dim: int, whisper_dim: int, depth: bool = True, exact_whisp
         depth: whether depth maps are in it.
         exact_whisper: Whisper states are half floats, and need no `whisper_step`.
     """
-    states = matrix(pa.float16(), whisper_dim) if exact_whisper else pa.list_(pa.binary(whisper_dim))
+    states = matrix(pa.float16(), whisper_dim) if exact_whisper else pa.list_(pa.binary())
     fixed = {"exp_coeff": matrix(_f32, exp_dim), "whisper": states}
     hidden = {"media_path", "verdict", "last_stage", "fault_reason", "fault_detail"}
     hidden |= {"drop_stage", "drop_reason", "drop_detail"}

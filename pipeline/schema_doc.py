@@ -34,7 +34,6 @@ def render() -> str:
     """docs/schema.md as text."""
     shard = shard_schema(_ANY_WIDTH, _ANY_WIDTH)
     hidden = ", ".join(f"`{field.name}`" for field in ROW if field.name not in shard.names)
-    widths = ", ".join(f"`{f.name}`" for f in shard if f.name in ROW.names and f.type != ROW.field(f.name).type)
     parts = [
         "# Columns",
         "Made by `python -m pipeline.schema_doc > docs/schema.md` from `pipeline/records.py`: change it there.",
@@ -52,8 +51,8 @@ def render() -> str:
         "## Payload of a clip\n\n" + column_table(PAYLOAD),
         "## Added by finalize\n\n" + column_table(DECIDED),
         "## Added in shards\n\n" + column_table(SHARD_ONLY),
-        f"In shards the lists of {widths} have the fixed width of their model. `whisper` has a byte (int8) "
-        "for each number; with `finalize.exact_whisper=true` half floats, and no `whisper_step`. With "
+        "In shards the lists of `exp_coeff` have the fixed width of their model. `whisper` has bytes (int8) for a step, "
+        "one for each number; with `finalize.exact_whisper=true` half floats, and no `whisper_step`. With "
         "`finalize.depth=false` `depth` is left out.",
         "## Drop reasons\n\n" + _reasons(),
     ]
