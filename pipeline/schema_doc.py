@@ -51,7 +51,7 @@ def render() -> str:
         "## Payload of a clip\n\n" + column_table(PAYLOAD),
         "## Added by finalize\n\n" + column_table(DECIDED),
         "## Added in shards\n\n" + column_table(SHARD_ONLY),
-        "In shards the lists of `exp_coeff` have the fixed width of their model. `whisper` has bytes (int8) for a step, "
+        "In shards the lists of `exp_coeff` have their model's width. `whisper` has bytes (int8) for a step, "
         "one for each number; with `finalize.exact_whisper=true` half floats, and no `whisper_step`. With "
         "`finalize.depth=false` `depth` is left out.",
         "## Drop reasons\n\n" + _reasons(),
