@@ -66,6 +66,7 @@ def edit_clip(
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """A clip's frames edited with its own sound; where the editor gives lower halves, under the real upper ones."""
     loader, device = settings.loader, next(editor.parameters()).device
+    use_depth = config.use_depth and settings.unet.use_depth
     out: list[np.ndarray] = []
     for start in range(0, num_frames, config.batch_size):
         chosen = range(start, min(start + config.batch_size, num_frames))
@@ -73,7 +74,7 @@ def edit_clip(
         heard = references if config.wrong_audio else chosen
         windows = [clip.heard(i, loader.audio_steps, loader.audio_layers) for i in heard]
         nothing = np.zeros((CROP_PX, CROP_PX), np.uint8)
-        depths = [clip.depth(i, clip.lips(i)) if config.use_depth else nothing for i in chosen]
+        depths = [clip.depth(i, clip.lips(i)) if use_depth else nothing for i in chosen]
         faces = np.stack([clip.face(i) for i in chosen])
         batch = {
             "target": torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()),

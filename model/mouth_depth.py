@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from model.views import depth_view
-from pipeline.records import CROP_PX
 from stages.face_model import FaceModel, FaceModelError, load_face_model
 from stages.geometry import project, synthesize
 from stages.raster import rasterize
@@ -33,13 +32,14 @@ class MouthDepth:
     ) -> UInt8[np.ndarray, "h w"]:
         """The depth within `lips`, as `depth_view` shows it; `focal_px` is `crop_focal_px`'s of the frame."""
         x, y, width, height = cv2.boundingRect(lips.astype(np.uint8))
-        depth_mm = np.zeros((CROP_PX, CROP_PX), np.float32)
+        picture = np.zeros(lips.shape, np.uint8)
         if width:
             projected = project(synthesize(self._mouth, NO_IDENTITY, expression[None], pose[None]), focal_px[None])
             projected[..., :2] -= (x, y)
-            drawn = rasterize(projected, self._mouth.triangles, max(width, height), front_only=True)[0][0]
-            depth_mm[y : y + height, x : x + width] = drawn[:height, :width]
-        return depth_view(depth_mm, lips, float(pose[5]))
+            depth_mm = rasterize(projected, self._mouth.triangles, max(width, height), front_only=True)[0][0]
+            box = np.s_[y : y + height, x : x + width]
+            picture[box] = depth_view(depth_mm[:height, :width], lips[box], float(pose[5]))
+        return picture
 
 
 def fitted_model(face_model: str | None, geometry_model: str) -> FaceModel:
