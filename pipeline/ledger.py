@@ -181,7 +181,7 @@ def read_parts(out: Path) -> Parts:
 def _read_part(file: Path) -> pa.Table:
     try:
         table = read_table(file, LEDGER.names)
-        table.select(_KEYS)
+        table.select(_KEYS)  # without these it is nothing of ours
         return completed(table, LEDGER)
     except (pa.ArrowException, KeyError) as error:
         raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
