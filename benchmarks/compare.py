@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from model.config import TrainConfig
 from model.data import DataError
+from model.devices import default_device
 from model.evaluate import EvaluateConfig, evaluate
 from model.progress import Progress
 from model.tasks import load_trained
@@ -44,7 +44,7 @@ def settings_of(name: str, full: bool, data: str, out: Path, samples: int, overr
     files = [CONFIGS / f"{preset}.yaml" for preset in presets]
     config = load_as(TrainConfig, files, [f"data={data}", f"out={out / name.lower()}", *overrides])
     frames = config.wav2lip.num_frames if config.task == "wav2lip" else 1
-    steps = max(1, round(samples / (config.optim.batch_size * config.optim.accumulate * frames)))
+    steps = max(1, round(samples / (config.optim.batch_size * frames)))
     before = {key: replace(getattr(config, key), max_minutes=None) for key in ("vae_optim", "expert_optim")}
     return replace(config, optim=replace(config.optim, max_steps=steps, max_minutes=None), **before)
 
@@ -70,7 +70,7 @@ def compare(
     for name in METHODS:
         config = settings_of(name, full, data, out, samples, overrides or [])
         run = train(config, weights)
-        device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = config.device or default_device()
         model = load_trained(run, "editor", weights, device)
         trained[name] = {
             "steps": config.optim.max_steps,

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,11 +25,10 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.count import count_step
 from benchmarks.loader_layouts import LAYOUTS, Layout
-from model.config import LoaderConfig, LossConfig, TrainConfig, VaeConfig
+from model.config import LoaderConfig, TrainConfig
 from model.data import EDITOR_COLUMNS, ClipTable
-from model.editor import Editor, editor_loss
-from model.vae import SdVae
 
 T = TypeVar("T")
 H100_BF16 = 989e12  # dense, FLOP/s; NVIDIA's data sheet
@@ -74,28 +72,6 @@ def _cpu_s() -> float:
     while found := {pid for pid, (parent, _) in parents.items() if parent in ours} - ours:
         ours |= found
     return total + sum(parents[pid][1] for pid in ours - {os.getpid()})
-
-
-def step_flop() -> float:
-    """Floating-point operations of one sample of a `joygen.yaml` training step, forwards and backwards."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    config = TrainConfig()
-    unet = replace(config.unet, cross_attention_dim=None)
-    with torch.device("meta"):
-        editor = Editor(
-            unet, SdVae(VaeConfig(), None), 4, 384, LoaderConfig().audio_steps * LoaderConfig().audio_layers
-        )
-        batch = {
-            "target": torch.zeros(1, 3, 256, 256, dtype=torch.uint8),
-            "reference": torch.zeros(1, 3, 256, 256, dtype=torch.uint8),
-            "depth": torch.zeros(1, 1, 256, 256, dtype=torch.uint8),
-            "mouth": torch.zeros(1, 1, 256, 256, dtype=torch.uint8),
-            "audio": torch.zeros(1, TOKENS, 384),
-        }
-        with FlopCounterMode(display=False) as counter:
-            editor_loss(editor, editor.vae, batch, LossConfig())[0].backward()
-    return float(counter.get_total_flops())
 
 
 def write(number: int, data: str, copies: int, folder: Path) -> None:
@@ -150,7 +126,7 @@ def main() -> int:
             size, blocks = (value / frames / 1000 for value in weigh(place))
             speed, cost = np.median(results[layout.name], axis=0)
             print(f"| {layout.name} | {size:.1f} | {blocks:.1f} | {speed:.0f} | {cost:.2f} |")
-    flop = step_flop()
+    flop = count_step(TrainConfig(), 2).flop / 2
     appetite = REACHED * H100_BF16 / flop
     cost_s = float(np.median(results[LAYOUTS[-1].name], axis=0)[1]) / 1e3
     print(

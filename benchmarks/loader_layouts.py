@@ -162,7 +162,7 @@ def _sample(parts: dict[str, bytes], reference_jpeg: bytes, random: np.random.Ge
     change = draw_change(AUGMENT, random)
     lips = lip_mask(np.frombuffer(parts["landmarks"], np.float16).reshape(NUM_LANDMARKS, 3))
     depth = None
-    if not change.without_depth:
+    if random.random() >= AUGMENT.depth_drop_prob:
         centre_mm = float(np.frombuffer(parts["centre"], np.float32)[0])
         depth = depth_view(decode_depth(parts["depth"]), lips, centre_mm)
     views = Views(_rgb(parts["face"]), _rgb(reference_jpeg), depth, widened(lips, MOUTH_MARGIN_PX))

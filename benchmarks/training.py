@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import TrainConfig
 from model.data import DataError, endless_loader
+from model.devices import default_device, is_half
 from model.tasks import Phase, Task, build_task
 from model.train import Average, make_optimizer
 from pipeline.config import ConfigError, load_as
@@ -60,8 +61,8 @@ class Steps:
         self.parameters = [value for _, value in trained]
         self.optimizer = make_optimizer(self.parameters, self.optim)
         self.average = Average([name for name, _ in trained], list(self.parameters), self.optim.ema_decay)
-        self.network = torch.compile(self.phase.network) if config.compile else self.phase.network
-        self.is_half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.loss_of = torch.compile(self.phase.loss) if config.compile else self.phase.loss
+        self.is_half = is_half(config.precision, device.type)
         self.batches: Iterator[dict[str, Tensor]] = endless_loader(
             task.dataset, self.optim.batch_size, 0, config.loader.num_workers
         )
@@ -71,7 +72,7 @@ class Steps:
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-            return self.phase.loss(self.network, batch)[0]  # pyright: ignore[reportArgumentType]
+            return self.loss_of(batch)[0]
 
     def update(self, number: int) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.optim.clip_norm)
@@ -122,7 +123,7 @@ def main() -> None:
         raise SystemExit(f"benchmarks.training: {error}") from error
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(config.device or default_device())
     set_seed(config.seed)
     steps = Steps(task, config, device)
     flop = flop_of(steps)

@@ -26,7 +26,7 @@ class State:
         phase: index of the phase that runs, or comes next.
         phase_step: optimizer steps done in it.
         step: optimizer steps of the run.
-        batches: batches that each process has taken from the loader, over all phases: the loader's position.
+        batches: taken from the loader, over all phases: its position.
         elapsed_s: wall time spent in the phase.
         finished: the last phase has ended.
     """
@@ -92,18 +92,32 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 def read_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint's weights and state; moments are read by `load_moments`."""
-    record = json.loads((folder / "state.json").read_text())
+    record = _of_today(json.loads((folder / "state.json").read_text()))
     place = str(device)
     model, average = (load_file(folder / f"{name}.safetensors", place) for name in ("model", "average"))
     return Checkpoint(State(**record["state"]), record["config"], record["data"], model, average, folder)
 
 
+def _of_today(record: dict[str, Any]) -> dict[str, Any]:
+    """Older versions counted a step's batches one by one: `batch_size` was what is now `micro_batch`."""
+    for optim in (value for name, value in record["config"].items() if name.endswith("optim")):
+        number = optim.pop("accumulate", 1)
+        if number > 1:
+            record["state"]["batches"] //= number
+            optim["micro_batch"], optim["batch_size"] = optim["batch_size"], optim["batch_size"] * number
+    return record
+
+
 def load_moments(optimizer: Optimizer, folder: Path) -> None:
     """Give an optimizer over the same parameters the moments of a checkpoint, and torch its random state."""
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in load_file(folder / "optimizer.safetensors").items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
+        like = parameters[int(index)]
+        # In the parameter's own memory format: fused and foreach updates are slow, or err, where it is another.
+        placed = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[key] = placed
     optimizer.load_state_dict(cast(dict[str, Any], {**optimizer.state_dict(), "state": state}))
     rng = json.loads((folder / "state.json").read_text())["rng"]
     torch.set_rng_state(torch.tensor(rng, dtype=torch.uint8))

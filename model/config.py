@@ -43,6 +43,7 @@ class VaeConfig:
     kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; taef2; tiny: our own, trained by the same command
     path: str | None = None  # sd: weights file, taef2: folder of the two; None looks up the registry's
     latent_channels: int = 4
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)  # sd: per resolution, finest first
     scale: float = 0.18215  # sd: latents to unit variance
     width: int = 32  # tiny: channels at 1/8 of the resolution
     noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
@@ -109,6 +110,7 @@ class LossConfig:
     latent: float = 1.0
     pixel: float = 2.0  # lower half
     mouth: float = 0.0  # extra weight of the mouth's pixels
+    pixel_every: int = 1  # every n-th sample is decoded for the pixels' losses: 4 saves a third of a step
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ class OptimConfig:
 
     max_steps: int = 200_000
     max_minutes: float | None = None  # a run with a time limit is not exactly repeatable
-    batch_size: int = 16  # per process
-    accumulate: int = 1
+    batch_size: int = 16  # of a step, over all processes
+    micro_batch: int | None = None  # that a process takes at a time: memory and speed alone. None: all of its share
     lr: float = 1e-5
     lr_end: float = 5e-6
     warmup_steps: int = 0

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from model.views import (
     reference_frame,
     widened,
 )
-from pipeline.records import CROP_PX, NUM_LANDMARKS
+from pipeline.records import NUM_LANDMARKS
 from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages import lip_sound
 from stages.face_model import FaceModel
@@ -301,11 +303,27 @@ class Plan:
         return int(visits[self._order[1][place] // self._draws])
 
 
+def is_dropped(sample: int, share: float) -> bool:
+    """Whether sample `sample` is one of this share: evenly spread, so that every batch of a run has as many."""
+    exact = Fraction(share).limit_denominator(1000)
+    return (sample + 1) * exact // 1 > sample * exact // 1
+
+
+def editor_batch(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Samples of the editor as a batch: `depth` uint8 (k, 1, 256, 256) is of the samples `depth_of` int64 (k,)."""
+    names = [name for name in samples[0] if name != "depth"]
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in names}
+    drawn = [i for i, sample in enumerate(samples) if "depth" in sample]
+    if not drawn:
+        return batch
+    return {**batch, "depth": torch.stack([samples[i]["depth"] for i in drawn]), "depth_of": torch.tensor(drawn)}
+
+
 class EditorDataset(Dataset[dict[str, Tensor]]):
     """Samples of the editor.
 
-    A sample is `target`, `reference` uint8 (3, 256, 256), `depth` uint8 (1, 256, 256) of the mouth, `mouth` uint8 0/1
-    (1, 256, 256), `audio` float32 (steps * layers, dim), and its `clip` and `frame`.
+    A sample is `target`, `reference` uint8 (3, 256, 256), `mouth` uint8 0/1 (1, 256, 256), `audio` float32 (steps *
+    layers, dim), its `clip` and `frame`, and, unless it goes without, `depth` uint8 (1, 256, 256) of the mouth.
     """
 
     def __init__(self, root: str, split: str, config: LoaderConfig, augmentation: AugmentConfig, seed: int) -> None:
@@ -327,8 +345,9 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
         target = int(random.integers(clip.num_frames))
         reference = int(reference_frame(clip.num_frames, target, self.config.min_reference_frames, random))
         change = draw_change(self.augmentation, random)
+        without_depth = is_dropped(sample, self.augmentation.depth_drop_prob)
         lips = clip.lips(target)
-        depth = None if change.without_depth else clip.depth(target, lips)
+        depth = None if without_depth else clip.depth(target, lips)
         views = Views(clip.face(target), clip.face(reference), depth, widened(lips, MOUTH_MARGIN_PX))
         views = apply_change(views, change)
         return {**self.tensors(views, clip, target), "clip": torch.tensor(clip_idx), "frame": torch.tensor(target)}
@@ -336,14 +355,15 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
     def tensors(self, views: Views, clip: Clip, frame: int) -> dict[str, Tensor]:
         """A sample's tensors from its pictures."""
         audio = clip.heard(frame, self.config.audio_steps, self.config.audio_layers)
-        depth = np.zeros((CROP_PX, CROP_PX), np.uint8) if views.depth is None else views.depth
         return {
             "target": _chw(views.target),
             "reference": _chw(views.reference),
-            "depth": torch.from_numpy(depth)[None],
             "mouth": torch.from_numpy(views.mouth)[None],
             "audio": torch.from_numpy(audio),
+            **({} if views.depth is None else {"depth": torch.from_numpy(views.depth)[None]}),
         }
+
+    collate = staticmethod(editor_batch)
 
 
 def _chw(rgb: np.ndarray) -> Tensor:
@@ -391,18 +411,26 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         return clip.whisper(steps), clip.exp_coeff
 
 
-class _Numbers(Sampler[int]):
-    """Sample numbers of one rank from a batch on: batch b of rank r is samples [(b R + r) B, (b R + r + 1) B)."""
+def parts_of(number: int, most: int | None) -> list[int]:
+    """Sizes of the fewest parts of at most `most` that `number` samples can be taken in, as equal as can be."""
+    parts = -(-number // most) if most else 1
+    return [number // parts + (i < number % parts) for i in range(parts)]
 
-    def __init__(self, first_batch: int, batch_size: int, rank: int, num_ranks: int) -> None:
-        self._first, self._size, self._rank, self._ranks = first_batch, batch_size, rank, num_ranks
 
-    def __iter__(self) -> Iterator[int]:
-        batch = self._first
-        while True:
-            start = (batch * self._ranks + self._rank) * self._size
-            yield from range(start, start + self._size)
-            batch += 1
+class _Numbers(Sampler[list[int]]):
+    """Sample numbers of one rank, part by part: batch b is samples [b B, (b + 1) B), of which each rank has a slice."""
+
+    def __init__(self, first_batch: int, batch_size: int, micro_batch: int | None, rank: int, num_ranks: int) -> None:
+        self._first, self._size = first_batch, batch_size
+        self._offset = rank * (batch_size // num_ranks)
+        self._parts = parts_of(batch_size // num_ranks, micro_batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in count(self._first):
+            start = batch * self._size + self._offset
+            for number in self._parts:
+                yield list(range(start, start + number))
+                start += number
 
 
 def endless_loader(
@@ -410,14 +438,20 @@ def endless_loader(
     batch_size: int,
     first_batch: int,
     num_workers: int,
+    micro_batch: int | None = None,
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches of one rank without end, from batch number `first_batch` on."""
+    """Batches of one rank without end, from batch number `first_batch` on.
+
+    Args:
+        batch_size: of all ranks together, who share it alike.
+        micro_batch: a rank's share comes in parts of at most so many samples (`parts_of`).
+    """
     loader = DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=_Numbers(first_batch, batch_size, rank, num_ranks),
+        batch_sampler=_Numbers(first_batch, batch_size, micro_batch, rank, num_ranks),
+        collate_fn=getattr(dataset, "collate", None),
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_one_thread,

@@ -12,12 +12,13 @@ from torch import nn
 
 from model.compose import Composer
 from model.config import TrainConfig
+from model.devices import inference
 from model.editor import to_bytes
 from model.motion import FaceMotion
 from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack
-from pipeline.records import CLIP_FPS, CROP_PX
+from pipeline.records import CLIP_FPS
 from stages.crop import crop_face
 
 
@@ -59,26 +60,21 @@ class Dubber:
         crops = [crop_face(rgb, self._track.boxes[i]) for rgb, (i, _) in zip(frames, places, strict=True)]
         pictures = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy())
         audio = np.stack([self._sound.window(t, loader.audio_steps, loader.audio_layers) for _, t in places])
-        batch = {
-            "target": pictures,
-            "reference": pictures,
-            "depth": torch.from_numpy(np.stack([self._depth(i, t)[None] for i, t in places])),
-            "audio": torch.from_numpy(audio),
-        }
-        with torch.no_grad():
+        batch = {"target": pictures, "reference": pictures, "audio": torch.from_numpy(audio)}
+        if self._motion is not None:
+            depths = np.stack([self._depth(self._motion, i, t)[None] for i, t in places])
+            batch |= {"depth": torch.from_numpy(depths), "depth_of": torch.arange(len(places))}
+        with inference(self._device):
             output = self._editor({k: v.to(self._device) for k, v in batch.items()}).image
         painted = to_bytes(output).permute(0, 2, 3, 1).cpu().numpy()
-        edited = [np.concatenate([a[: CROP_PX - len(b)], b]) for a, b in zip(crops, painted, strict=True)]
         return [
             self._composer(rgb, crop, face, self._track.boxes[i], self._track.points[i])
-            for rgb, crop, face, (i, _) in zip(frames, crops, edited, places, strict=True)
+            for rgb, crop, face, (i, _) in zip(frames, crops, painted, places, strict=True)
         ]
 
-    def _depth(self, frame: int, time_s: float) -> UInt8[np.ndarray, "h w"]:
-        if self._motion is None:
-            return np.zeros((CROP_PX, CROP_PX), np.uint8)
-        expression = self._sound.expression(time_s) if self._predicted else self._motion.expression(frame)
-        return self._motion.depth(frame, expression)
+    def _depth(self, motion: FaceMotion, frame: int, time_s: float) -> UInt8[np.ndarray, "h w"]:
+        expression = self._sound.expression(time_s) if self._predicted else motion.expression(frame)
+        return motion.depth(frame, expression)
 
     def run(self, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: Fraction, batch: int) -> Iterator[np.ndarray]:
         """All frames in order, those with a face edited, `batch` at a time."""

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from model.config import LossConfig, UnetConfig
 from model.unet import UNet
-from model.vae import PATCH, Vae
+from model.vae import PATCH, TinyVae, Vae
 from pipeline.records import CROP_PX
 
 
 @dataclass(frozen=True)
 class Edited:
-    """What the editor made of a batch; `image` is in [-1, 1], all of it or its lower half."""
+    """What the editor made of a batch; `image` is in [-1, 1]."""
 
     latents: Float[Tensor, "b c hl wl"]
     image: Float[Tensor, "b 3 h w"]
@@ -64,6 +64,16 @@ def mouth_window(size: int) -> Float[Tensor, "1 1 hl wl"]:
     return (down[:, None] * across[None, :])[None, None]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A batch in latents: what the U-Net is shown, and, where asked for, the truth."""
+
+    masked: Float[Tensor, "b c hl wl"]
+    reference: Float[Tensor, "b c hl wl"]
+    depth: Float[Tensor, "b c hl wl"] | None
+    truth: Float[Tensor, "b c hl wl"] | None
+
+
 class Editor(nn.Module):
     """U-Net and auto-encoder, from bytes to bytes.
 
@@ -80,51 +90,90 @@ class Editor(nn.Module):
         self.register_buffer("window", mouth_window(CROP_PX // PATCH), persistent=False)
         self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
 
-    def forward(self, batch: dict[str, Tensor], whole: bool = True) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `depth`, `audio`.
+    def forward(self, batch: dict[str, Tensor]) -> Edited:
+        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `audio`, and the depth pictures
+        `depth` of the samples `depth_of`, as `model.data.editor_batch` gives them; without these two none has any.
+        """
+        latents = self.edit(self.look(batch), batch["audio"])
+        return Edited(latents, self.vae.decode(latents))
+
+    @torch.no_grad()
+    def look(self, batch: dict[str, Tensor], truth: bool = False) -> Seen:
+        """Encode a batch's pictures, all at once. A missing depth is black, and encoded once for all that miss it.
 
         Args:
-            whole: False leaves the upper half of the image out, which training does not look at.
+            truth: encode the whole target, too.
         """
+        target = to_signed(batch["target"])
+        pictures = [hide_lower_half(target), to_signed(batch["reference"])]
+        if truth:
+            pictures.append(target)
+        if self.config.use_depth:
+            pictures.append(torch.full_like(target[:1], -1))
+            if "depth" in batch:
+                pictures.append(to_signed(batch["depth"]).expand(-1, 3, -1, -1))
+        latents = self.vae.encode(torch.cat(pictures)).float().split([len(p) for p in pictures])
+        depth = None
+        if self.config.use_depth:
+            black, *drawn = latents[2 + truth :]
+            depth = black.repeat(len(target), 1, 1, 1)
+            if drawn:
+                depth = depth.index_copy(0, batch["depth_of"], drawn[0])
+        return Seen(latents[0], latents[1], depth, latents[2] if truth else None)
+
+    def edit(self, seen: Seen, audio: Float[Tensor, "b m d"]) -> Float[Tensor, "b c hl wl"]:
+        """The edited latents."""
         config = self.config
-        with torch.no_grad():
-            masked = self.vae.encode(hide_lower_half(to_signed(batch["target"])))
-            reference = self.vae.encode(to_signed(batch["reference"]))
-            seen = [masked, reference]
-            if config.use_depth:
-                seen.append(self.vae.encode(to_signed(batch["depth"]).expand(-1, 3, -1, -1)))
-        audio = batch["audio"]
         if config.normalize_audio:
             audio = F.layer_norm(audio, audio.shape[-1:])
         audio = audio + cast(Tensor, self.positions)
-        half = masked.shape[2] // 2
+        shown = [seen.masked, seen.reference, *([] if seen.depth is None else [seen.depth])]
+        half = seen.masked.shape[2] // 2
         top = half - half // 4 if config.lower_half else 0
-        cells = F.pixel_unshuffle(torch.cat(seen, dim=1)[:, :, top:], config.patch)
+        cells = F.pixel_unshuffle(torch.cat(shown, dim=1)[:, :, top:], config.patch)
         latents = F.pixel_shuffle(self.unet(cells, audio), config.patch)
         if config.skip_outside_mouth:
-            latents = latents + ((1 - cast(Tensor, self.window)) * reference)[:, :, top:]
+            latents = latents + ((1 - cast(Tensor, self.window)) * seen.reference)[:, :, top:]
         if config.lower_half:
-            latents = torch.cat([masked[:, :, :half], latents[:, :, half - top :]], dim=2)
-        return Edited(latents, self.vae.decode(latents) if whole else self.vae.decode_lower_half(latents))
+            latents = torch.cat([seen.masked[:, :, :half], latents[:, :, half - top :]], dim=2)
+        return latents
 
 
-def editor_loss(
-    editor: nn.Module, vae: Vae, batch: dict[str, Tensor], config: LossConfig
-) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+class EditorLoss(nn.Module):
     """L1 of the latents, of the lower half's pixels, and (where asked for) of the mouth's pixels once more.
 
-    Args:
-        editor: the `Editor`, possibly wrapped for several processes.
+    A sample's loss does not depend on the batch that it is in.
     """
-    target = to_signed(batch["target"])
-    with torch.no_grad():
-        truth = vae.encode(target)
-    edited: Edited = editor(batch, whole=False)
-    latent = (edited.latents - truth).abs().mean()
-    half = target.shape[2] // 2
-    error = (edited.image - target[:, :, half:]).abs().mean(dim=1, keepdim=True)
-    pixel = error.mean()
-    mouth_px = batch["mouth"][:, :, half:].float()
-    mouth = (error * mouth_px).sum() / mouth_px.sum().clamp_min(1)
-    loss = config.latent * latent + config.pixel * pixel + config.mouth * mouth
-    return loss, {"latent": latent.detach(), "pixel": pixel.detach(), "mouth": mouth.detach()}
+
+    def __init__(self, editor: Editor, config: LossConfig) -> None:
+        super().__init__()
+        self.editor, self.config = editor, config
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The loss of an editor's batch with `mouth`, and its parts."""
+        editor, config, every = self.editor, self.config, self.config.pixel_every
+        seen = editor.look(batch, truth=True)
+        latents = editor.edit(seen, batch["audio"])
+        latent = (latents.float() - cast(Tensor, seen.truth)).abs().mean()
+        image = editor.vae.decode_lower_half(latents[::every]).float()
+        half = batch["target"].shape[2] // 2
+        target = to_signed(batch["target"][::every, :, half:])
+        error = (image - target).abs().mean(dim=1, keepdim=True)
+        pixel = error.mean()
+        mouth_px = batch["mouth"][::every, :, half:].float()
+        mouth = ((error * mouth_px).sum(dim=(1, 2, 3)) / mouth_px.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
+        loss = config.latent * latent + config.pixel * pixel + config.mouth * mouth
+        return loss, {"latent": latent.detach(), "pixel": pixel.detach(), "mouth": mouth.detach()}
+
+
+class VaeLoss(nn.Module):
+    """L1 of an auto-encoder that is trained."""
+
+    def __init__(self, vae: TinyVae) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        image = to_signed(batch["target"])
+        loss = (self.vae(image) - image).abs().mean()
+        return loss, {"pixel": loss.detach()}

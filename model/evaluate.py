@@ -25,14 +25,15 @@ from torch import nn
 
 from model.config import TrainConfig
 from model.data import EDITOR_COLUMNS, Clip, ClipTable, DataError
+from model.devices import default_device, inference
 from model.editor import to_bytes
-from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, default_device, mean_scores
+from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
 from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
 from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
+from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped
 from pipeline.storage import as_path, local_path, write_text
 from pipeline.weight_files import WEIGHTS
 from pipeline.weights import MissingWeights, WeightStore
@@ -60,11 +61,10 @@ class Comparison:
     truth: Shown
 
 
-@torch.no_grad()
 def edit_clip(
     editor: nn.Module, settings: TrainConfig, clip: Clip, num_frames: int, config: EvaluateConfig
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """A clip's frames edited with its own sound; where the editor gives lower halves, under the real upper ones."""
+    """A clip's frames edited with its own sound."""
     loader, device = settings.loader, next(editor.parameters()).device
     use_depth = config.use_depth and settings.unet.use_depth
     out: list[np.ndarray] = []
@@ -73,18 +73,18 @@ def edit_clip(
         references = [(i + clip.num_frames // 2) % clip.num_frames for i in chosen]
         heard = references if config.wrong_audio else chosen
         windows = [clip.heard(i, loader.audio_steps, loader.audio_layers) for i in heard]
-        nothing = np.zeros((CROP_PX, CROP_PX), np.uint8)
-        depths = [clip.depth(i, clip.lips(i)) if use_depth else nothing for i in chosen]
         faces = np.stack([clip.face(i) for i in chosen])
         batch = {
             "target": torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()),
             "reference": torch.from_numpy(np.stack([clip.face(i) for i in references]).transpose(0, 3, 1, 2).copy()),
-            "depth": torch.from_numpy(np.stack(depths)[:, None]),
             "audio": torch.from_numpy(np.stack(windows)),
         }
-        image = to_bytes(editor({name: value.to(device) for name, value in batch.items()}).image)
-        painted = image.permute(0, 2, 3, 1).cpu().numpy()
-        out.append(np.concatenate([faces[:, : CROP_PX - painted.shape[1]], painted], axis=1))
+        if use_depth:
+            depths = np.stack([clip.depth(i, clip.lips(i)) for i in chosen])[:, None]
+            batch |= {"depth": torch.from_numpy(depths), "depth_of": torch.arange(len(chosen))}
+        with inference(device):
+            image = editor({name: value.to(device) for name, value in batch.items()}).image
+        out.append(to_bytes(image).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,12 +27,15 @@ def editor_grid(path: Path, batch: dict[str, Tensor], output: Tensor) -> None:
     """One row a sample: reference | masked | depth | output | truth.
 
     Args:
-        batch: a batch of the editor, bytes.
+        batch: a batch of the editor, bytes; a depth that it lacks is black.
         output: (b, 3, 256, 256) bytes.
     """
     masked = batch["target"].clone()
     masked[:, :, masked.shape[2] // 2 :] = 0
-    columns = [batch["reference"], masked, batch["depth"].expand(-1, 3, -1, -1), output, batch["target"]]
+    depth = torch.zeros_like(masked)
+    if "depth" in batch:
+        depth[batch["depth_of"]] = batch["depth"].expand(-1, 3, -1, -1)
+    columns = [batch["reference"], masked, depth, output, batch["target"]]
     pictures = [column.cpu().numpy().transpose(0, 2, 3, 1) for column in columns]
     rows = [np.concatenate(row, axis=1) for row in zip(*pictures, strict=True)]
     title = np.zeros((TITLE_PX, rows[0].shape[1], 3), np.uint8)

@@ -26,8 +26,8 @@ from torch import nn
 from model.a2m import A2m
 from model.config import TrainConfig
 from model.credentials import sign
+from model.devices import default_device
 from model.dubber import Dubber
-from model.judge import default_device
 from model.motion import FaceMotion
 from model.playback import frames_between, play, to_and_fro
 from model.progress import Progress

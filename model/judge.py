@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, Int16, UInt8
 
 from model.frechet import Moments, features_of, frechet_distance, load_inception
@@ -189,7 +188,3 @@ def mean_scores(scores: list[Scores], name: str) -> Scores:
             known = np.abs(known)
         values[key] = float(np.mean(known)) if len(known) else None
     return Scores(**{**values, "row_id": name})
-
-
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

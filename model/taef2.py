@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.layers import GroupNorm, doubled
 from pipeline.config import ConfigError
 from pipeline.tensors import read_tensors
 
@@ -36,7 +37,7 @@ class Block(nn.Module):
         self.pool = None
         if pooled:
             into, back = nn.Conv2d(WIDTH, wide, 1, bias=False), nn.Conv2d(wide, WIDTH, 1, bias=False)
-            self.pool = nn.Sequential(into, nn.GroupNorm(4, wide), nn.ReLU(), back)
+            self.pool = nn.Sequential(into, GroupNorm(4, wide), nn.ReLU(), back)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.pool is not None:
@@ -49,6 +50,11 @@ class _Held(nn.Module):
         return torch.tanh(x / LIMIT) * LIMIT
 
 
+class _Doubled(nn.Module):
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
+        return doubled(x)
+
+
 def _blocks(number: int, pooled: bool = False) -> list[nn.Module]:
     return [Block(pooled) for _ in range(number)]
 
@@ -58,7 +64,7 @@ def _halved() -> nn.Module:
 
 
 def _doubled() -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
+    return [_Doubled(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
 
 
 class Taef2Vae(nn.Module):
@@ -86,11 +92,15 @@ class Taef2Vae(nn.Module):
             _load(part, path)
         self.requires_grad_(False)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.net.parameters()).dtype
+
     def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
-        return cast(Tensor, self.net["encoder"]((image + 1) / 2))
+        return cast(Tensor, self.net["encoder"](((image + 1) / 2).to(self._dtype)))
 
     def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
-        return 2 * cast(Tensor, self.net["decoder"](latents)) - 1
+        return 2 * cast(Tensor, self.net["decoder"](latents.to(self._dtype))) - 1
 
     def decode_lower_half(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
         """The lower half of `decode`; its norms need the whole."""

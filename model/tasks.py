@@ -5,7 +5,6 @@ A task owns the data set and the module, and names the phases of its training in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,8 +16,9 @@ from torch.utils.data import Dataset
 from model.a2m import A2m
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
 from model.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
-from model.data import ClipTable, EditorDataset, MotionDataset
-from model.editor import Editor, editor_loss, to_bytes, to_signed
+from model.data import ClipTable, EditorDataset, MotionDataset, editor_batch
+from model.devices import allow_tf32, inference, is_half
+from model.editor import Editor, EditorLoss, VaeLoss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
@@ -30,7 +30,6 @@ from pipeline.weights import WeightStore
 from stages.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
-Loss = tuple[Tensor, dict[str, Tensor]]
 START_CLIPS = 256
 """From which audio-to-motion's regression is found: half an hour of speech."""
 
@@ -41,15 +40,14 @@ class Phase:
 
     Args:
         trained: its parameters alone change.
-        network: what the loss runs, and is wrapped for several processes: gradients reach `trained` only through it.
-        loss: of a batch, through the wrapped network.
+        loss: makes a batch's loss, and the parts to be logged, of `trained`; it is what is compiled and wrapped for
+            several processes.
     """
 
     name: str
     optim: OptimConfig
     trained: nn.Module
-    network: nn.Module
-    loss: Callable[[nn.Module, Batch], Loss]
+    loss: nn.Module
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,12 @@ class EditorTask:
             self.dataset.table.face()  # missing, it is told before the first sample
         self.facts = DataFacts.of(self.dataset.table)
         self.module = build_editor(config, self.facts, weights)
-        self.phases = [Phase("edit", config.optim, self.module.unet, self.module, self._edit_loss)]
-        if isinstance(self.module.vae, TinyVae):
-            vae = self.module.vae
-            self.phases.insert(0, Phase("vae", config.vae_optim, vae, vae, self._vae_loss))
+        vae = self.module.vae
+        self.phases = [Phase("edit", config.optim, self.module.unet, EditorLoss(self.module, config.loss))]
+        if isinstance(vae, TinyVae):
+            self.phases.insert(0, Phase("vae", config.vae_optim, vae, VaeLoss(vae)))
+        elif is_half(config.precision, config.device):
+            vae.to(torch.bfloat16)
 
     def start(self) -> None:
         """Before the first step of a fresh run."""
@@ -144,21 +144,13 @@ class EditorTask:
         state = self.module.state_dict()
         return {name: value for name, value in state.items() if not name.startswith("vae.net.")}
 
-    def _edit_loss(self, module: nn.Module, batch: Batch) -> Loss:
-        return editor_loss(module, self.module.vae, batch, self._config.loss)
-
-    def _vae_loss(self, module: nn.Module, batch: Batch) -> Loss:
-        image = to_signed(batch["target"])
-        loss = (module(image) - image).abs().mean()
-        return loss, {"pixel": loss.detach()}
-
     def preview(self, phase: Phase, path: Path) -> None:
         """Reference, masked, depth, output and truth of fixed samples, as one PNG."""
         step = max(1, self.dataset.plan.samples_per_epoch // self._config.grid_samples)
-        samples = [self.dataset[i * step] for i in range(self._config.grid_samples)]
-        device = next(self.module.parameters()).device
-        batch = {name: torch.stack([s[name] for s in samples]).to(device) for name in samples[0]}
-        with torch.no_grad():
+        device = next(self.module.unet.parameters()).device
+        samples = editor_batch([self.dataset[i * step] for i in range(self._config.grid_samples)])
+        batch = {name: value.to(device) for name, value in samples.items()}
+        with inference(device):
             if phase.name == "vae":
                 output = self.module.vae.decode(self.module.vae.encode(to_signed(batch["target"])))
             else:
@@ -178,7 +170,7 @@ class A2mTask:
         if needs_face(config.a2m):
             face = LipModes.of(fitted_model(config.loader.face_model, self.facts.geometry_model))
         loss = A2mLoss(self.module, face, LipSound.load())
-        self.phases = [Phase("motion", config.optim, self.module, loss, lambda network, batch: network(batch))]
+        self.phases = [Phase("motion", config.optim, self.module, loss)]
 
     def start(self) -> None:
         number = min(len(self.dataset.table), START_CLIPS)
@@ -258,6 +250,12 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
     if not checkpoint.state.finished and all(name.startswith(("vae.", "expert.")) for name in checkpoint.average):
         raise ConfigError(f"{run} has trained no more than its auto-encoder yet: let `python -m model.train` go on")
     load_saved(module, {**checkpoint.model, **checkpoint.average})
+    if device.startswith("cuda"):
+        allow_tf32()
+        if isinstance(module, Editor) and not isinstance(module.vae, TinyVae):
+            module.vae.to(torch.bfloat16)
+        if task == "editor":
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return module.to(device).eval().requires_grad_(False), config, facts
 
 

@@ -24,10 +24,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from model.checkpoint import Checkpoint, State, latest_checkpoint, load_moments, read_checkpoint, save_checkpoint
-from model.config import OptimConfig, TrainConfig, as_dict
-from model.data import DataError, endless_loader
+from model.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.data import DataError, endless_loader, parts_of
+from model.devices import allow_tf32, is_half
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
 from pipeline.config import ConfigError, load_as
@@ -37,6 +39,7 @@ from pipeline.weights import MissingWeights, WeightStore
 FREE_KEYS = {
     *("data", "out", "device", "num_threads", "channels_last", "compile", "loader.num_workers", "loader.cache_clips"),
     *("log_every_steps", "grid_every_steps", "grid_samples", "checkpoint_every_steps"),
+    *("optim.micro_batch", "vae_optim.micro_batch", "expert_optim.micro_batch"),
 }
 """Settings that may differ when a run is taken up again: where, how fast, and what is shown of it."""
 
@@ -51,8 +54,7 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self._decay, (1 + step) / (10 + step))
-        for mean, live in zip(self.values, self._live, strict=True):
-            mean.lerp_(live.detach(), 1 - decay)
+        get_ema_multi_avg_fn(decay)(self.values, self._live, 0)
 
     def state(self) -> dict[str, Tensor]:
         return dict(zip(self.names, self.values, strict=True))
@@ -88,7 +90,8 @@ def progress_of(config: OptimConfig, step: int, elapsed_s: float) -> float:
 
 def make_optimizer(parameters: list[nn.Parameter], optim: OptimConfig) -> torch.optim.AdamW:
     betas = (optim.beta1, optim.beta2)
-    return torch.optim.AdamW(parameters, lr=optim.lr, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay)
+    kept = {"lr": optim.lr, "betas": betas, "eps": optim.eps, "weight_decay": optim.weight_decay}
+    return torch.optim.AdamW(parameters, **kept, fused=True)
 
 
 class Trainer:
@@ -135,11 +138,12 @@ class Trainer:
 
     def _run_phase(self, index: int) -> None:
         phase, optim = self.task.phases[index], self.task.phases[index].optim
+        self._share(optim)
         self.task.module.requires_grad_(False)
         phase.trained.requires_grad_(True)
         trained = [(n, p) for n, p in self.task.module.named_parameters() if p.requires_grad]
         optimizer = make_optimizer([value for _, value in trained], optim)
-        module = torch.compile(phase.network) if self.config.compile else phase.network
+        module = torch.compile(phase.loss) if self.config.compile else phase.loss
         module, ready = self.accelerator.prepare(module, optimizer)
         # Only now have all processes the first one's weights.
         average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
@@ -166,7 +170,7 @@ class Trainer:
             rate = learning_rate(optim, done, self.state.phase_step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            total, parts = self._accumulate(phase, module, batches)
+            total, parts = self._gradients(optim, module, batches)
             norm = self.accelerator.clip_grad_norm_(phase.trained.parameters(), optim.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -175,7 +179,7 @@ class Trainer:
                 self.state,
                 step=self.state.step + 1,
                 phase_step=self.state.phase_step + 1,
-                batches=self.state.batches + optim.accumulate,
+                batches=self.state.batches + 1,
                 elapsed_s=self._elapsed_s(optim, began),
             )
             step = self.state.step
@@ -195,29 +199,48 @@ class Trainer:
             if step % config.checkpoint_every_steps == 0:
                 self._save(optimizer, average)
 
-    def _accumulate(
-        self, phase: Phase, module: nn.Module, batches: Iterator[dict[str, Tensor]]
+    def _share(self, optim: OptimConfig) -> int:
+        """Samples of a step that are this process's.
+
+        Raises:
+            ConfigError: the processes cannot share a batch alike.
+        """
+        share, left = divmod(optim.batch_size, self.accelerator.num_processes)
+        if left:
+            number = self.accelerator.num_processes
+            raise ConfigError(
+                f"a batch of {optim.batch_size} cannot be shared by {number} processes: change batch_size"
+            )
+        return share
+
+    def _gradients(
+        self, optim: OptimConfig, module: nn.Module, batches: Iterator[dict[str, Tensor]]
     ) -> tuple[float, dict[str, float]]:
-        """Gradients of one optimizer step; mean loss and its parts."""
-        number, total, parts = phase.optim.accumulate, 0.0, {}
-        for i in range(number):
+        """Gradients of one optimizer step; mean loss and its parts, which are 0 and none where they are not logged."""
+        total, parts, share = torch.zeros((), device=self.accelerator.device), {}, self._share(optim)
+        sizes = parts_of(share, optim.micro_batch)
+        for i, size in enumerate(sizes):
             batch = {k: v.to(self.accelerator.device, non_blocking=True) for k, v in next(batches).items()}
-            with self.accelerator.no_sync(module) if i < number - 1 else nullcontext():
+            with self.accelerator.no_sync(module) if i < len(sizes) - 1 else nullcontext():
                 with self.accelerator.autocast():
-                    loss, named = phase.loss(module, batch)
-                self.accelerator.backward(loss / number)
-            total += loss.detach() / number
-            parts = {name: parts.get(name, 0.0) + value / number for name, value in named.items()}
+                    loss, named = module(batch)
+                self.accelerator.backward(loss * (size / share))
+            total += loss.detach() * (size / share)
+            parts = {name: parts.get(name, 0.0) + value * (size / share) for name, value in named.items()}
         if self.state.step % self.config.log_every_steps != self.config.log_every_steps - 1:
             return 0.0, {}
-        mean = cast(Tensor, self.accelerator.reduce(torch.as_tensor(total), "mean"))
+        mean = cast(Tensor, self.accelerator.reduce(total, "mean"))
         return float(mean), {name: float(value) for name, value in parts.items()}
 
     def _elapsed_s(self, optim: OptimConfig, began: float) -> float:
-        """Time in the phase; under a time limit by the first process's clock, so that all end the phase together."""
+        """Time in the phase. Under a time limit several processes go by the first one's clock, so that all end the
+        phase together; they ask it only now and then, since an answer waits for the device.
+        """
         elapsed_s = time.monotonic() - began
-        if optim.max_minutes is None:
+        if optim.max_minutes is None or self.accelerator.num_processes == 1:
             return elapsed_s
+        if self.state.phase_step % self.config.log_every_steps:
+            return self.state.elapsed_s
         return float(cast(Tensor, broadcast(torch.tensor(elapsed_s, device=self.accelerator.device))))
 
     def _batches(self, optim: OptimConfig) -> Iterator[dict[str, Tensor]]:
@@ -227,6 +250,7 @@ class Trainer:
             optim.batch_size,
             self.state.batches,
             self.config.loader.num_workers,
+            optim.micro_batch,
             accelerator.process_index,
             accelerator.num_processes,
         )
@@ -263,8 +287,8 @@ class Trainer:
 
 
 def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
-    now, then = _flat(as_dict(config)), _flat(before)
-    changed = [f"{k} ({then.get(k)} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then.get(k)]
+    now, then = (_flat(as_dict(tree)) for tree in (config, load_dict(TrainConfig, before)))
+    changed = [f"{k} ({then[k]} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then[k]]
     if changed:
         raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
 
@@ -287,13 +311,21 @@ def train(config: TrainConfig, weights: WeightStore) -> Path:
     """
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    cpu = config.device == "cpu"
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and torch.cuda.is_available() and not cpu)
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
+    allow_tf32()
+    half = is_half(config.precision, config.device)
+    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="bf16" if half else "no")
     set_seed(config.seed)
     trainer = Trainer(config, build_task(config, weights), accelerator)
     trainer.run_all()
     return trainer.run
+
+
+def _fuller(error: torch.OutOfMemoryError) -> str:
+    said = str(error).splitlines()[0]
+    return (
+        f"{said}\nTake fewer samples at a time, optim.micro_batch=N: gradients stay the same. `python -m "
+        "benchmarks.count` says how many fit. The same command goes on from the last checkpoint"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -316,6 +348,9 @@ def main(arguments: list[str] | None = None) -> int:
         run = train(load_as(TrainConfig, given.config, settings), WeightStore.from_environment())
     except (ConfigError, DataError, MissingWeights) as error:
         print(f"model.train: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError as error:
+        print(f"model.train: {_fuller(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("model.train: stopped; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -16,22 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.config import UnetConfig
+from model.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
 
-
-class ResnetBlock(nn.Module):
-    def __init__(self, inner: int, outer: int, time_dim: int, groups: int) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(groups, inner, eps=1e-5)
-        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
-        self.time_emb_proj = nn.Linear(time_dim, outer)
-        self.norm2 = nn.GroupNorm(groups, outer, eps=1e-5)
-        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
-
-    def forward(self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"]) -> Float[Tensor, "b d h w"]:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time_emb_proj(F.silu(time))[:, :, None, None]
-        return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+EPS = 1e-5
+"""Of the residual blocks' norms."""
 
 
 class Attention(nn.Module):
@@ -74,9 +62,9 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     def __init__(self, width: int, context_dim: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.attn1 = nn.LayerNorm(width), Attention(width, width, heads)
-        self.norm2, self.attn2 = nn.LayerNorm(width), Attention(width, context_dim, heads)
-        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+        self.norm1, self.attn1 = LayerNorm(width), Attention(width, width, heads)
+        self.norm2, self.attn2 = LayerNorm(width), Attention(width, context_dim, heads)
+        self.norm3, self.ff = LayerNorm(width), FeedForward(width)
 
     def forward(self, x: Float[Tensor, "b n c"], audio: Float[Tensor, "b m d"]) -> Float[Tensor, "b n c"]:
         h = self.norm1(x)
@@ -88,7 +76,7 @@ class TransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     def __init__(self, width: int, context_dim: int, heads: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.norm = GroupNorm(groups, width, eps=1e-6)
         self.proj_in = nn.Conv2d(width, width, 1)
         self.transformer_blocks = nn.ModuleList([TransformerBlock(width, context_dim, heads)])
         self.proj_out = nn.Conv2d(width, width, 1)
@@ -110,15 +98,6 @@ class Downsample(nn.Module):
         return self.conv(x)
 
 
-class Upsample(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
 class Level(nn.Module):
     """One resolution: residual blocks, attention, and a step to the next resolution."""
 
@@ -127,7 +106,7 @@ class Level(nn.Module):
     ) -> None:
         super().__init__()
         outer, time_dim = widths[-1][1], 4 * config.block_channels[0]
-        self.resnets = nn.ModuleList([ResnetBlock(i, o, time_dim, config.num_groups) for i, o in widths])
+        self.resnets = nn.ModuleList([ResnetBlock(i, o, config.num_groups, EPS, time_dim) for i, o in widths])
         if attention:
             self.attentions = nn.ModuleList(
                 [SpatialTransformer(o, context_dim, config.num_heads, config.num_groups) for _, o in widths]
@@ -146,7 +125,7 @@ class Middle(nn.Module):
     def __init__(self, width: int, config: UnetConfig, context_dim: int) -> None:
         super().__init__()
         time_dim = 4 * config.block_channels[0]
-        self.resnets = nn.ModuleList([ResnetBlock(width, width, time_dim, config.num_groups) for _ in range(2)])
+        self.resnets = nn.ModuleList([ResnetBlock(width, width, config.num_groups, EPS, time_dim) for _ in range(2)])
         self.attentions = nn.ModuleList([SpatialTransformer(width, context_dim, config.num_heads, config.num_groups)])
 
     def forward(self, x: Tensor, time: Tensor, audio: Tensor) -> Tensor:
@@ -194,7 +173,7 @@ class UNet(nn.Module):
                 pairs.append((inner + skips.pop(), widths[i]))
                 inner = widths[i]
             self.up_blocks.append(Level(pairs, config, context_dim, config.attention[i], "up" if i else None))
-        self.conv_norm_out = nn.GroupNorm(config.num_groups, widths[0], eps=1e-5)
+        self.conv_norm_out = GroupNorm(config.num_groups, widths[0], eps=EPS)
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
     def forward(

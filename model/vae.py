@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model import taef2
 from model.config import VaeConfig
+from model.sd_vae import AutoencoderKL, modern_names
 from model.taef2 import Taef2Vae
 from pipeline.config import ConfigError
 
@@ -24,49 +25,32 @@ REACH = 5
 
 
 class SdVae(nn.Module):
-    """`AutoencoderKL` of Stable Diffusion 1.x (4 latent channels), frozen. Source: arXiv:2112.10752, sd-vae-ft-mse."""
+    """Stable Diffusion 1.x's auto-encoder (4 latent channels), frozen. Source: arXiv:2112.10752, sd-vae-ft-mse.
+
+    Args:
+        path: the published file; None leaves the weights as they come.
+    """
 
     def __init__(self, config: VaeConfig, path: Path | None) -> None:
         super().__init__()
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from safetensors.torch import load_file
 
         self.scale = config.scale
-        self.net = AutoencoderKL(
-            latent_channels=config.latent_channels,
-            layers_per_block=2,
-            block_out_channels=(128, 256, 512, 512),  # pyright: ignore[reportArgumentType]
-            down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
-            up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
-        )
+        self.net = AutoencoderKL(config.latent_channels, config.block_channels)
         if path is not None:
-            self.net.load_state_dict(_modern_names(load_file(path)))
+            self.net.load_state_dict(modern_names(load_file(path)))
         self.requires_grad_(False)
 
     def decode_lower_half(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
-        """The lower half of `decode`; its attention needs the whole."""
+        """The lower half of `decode`; its attention and its norms need the whole."""
         image = self.decode(latents)
         return image[:, :, image.shape[2] // 2 :]
 
     def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hl wl"]:
-        return self.net.encode(image, return_dict=False)[0].mode() * self.scale
+        return self.net.encode(image.to(self.net.quant_conv.weight.dtype)) * self.scale
 
     def decode(self, latents: Float[Tensor, "b c hl wl"]) -> Float[Tensor, "b 3 h w"]:
-        return self.net.decode(latents / self.scale, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
-
-
-def _modern_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published file names the attention of 2022's diffusers; its 1x1 convolutions have become linear layers."""
-    renamed = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-    out: dict[str, Tensor] = {}
-    for name, value in state.items():
-        parts = name.split(".")
-        if "attentions" in parts and parts[-2] in renamed:
-            parts[-2] = renamed[parts[-2]]
-            out[".".join(parts)] = value.reshape(value.shape[:2]) if value.ndim == 4 else value
-        else:
-            out[name] = value
-    return out
+        return self.net.decode((latents / self.scale).to(self.net.quant_conv.weight.dtype))
 
 
 class _Residual(nn.Module):
@@ -151,21 +135,22 @@ class TinyVae(nn.Module):
 Vae = SdVae | TinyVae | Taef2Vae
 
 
-def build_vae(config: VaeConfig, find: Callable[[str], Path]) -> Vae:
+def build_vae(config: VaeConfig, find: Callable[[str], Path] | None) -> Vae:
     """The auto-encoder a configuration asks for.
 
     Args:
-        find: where a published file of the registry lies; asked unless `vae.path` says it.
+        find: where a published file of the registry lies, asked unless `vae.path` says it. None reads no file at all
+            and leaves the weights as they come, for counting and timing.
     Raises:
         ConfigError: there is no such kind, or `vae.path` is not what it should be.
     """
     path = Path(config.path) if config.path else None
     if config.kind == "sd":
-        return SdVae(config, path or find("sd_vae"))
+        return SdVae(config, find and (path or find("sd_vae")))
     if config.kind == "taef2":
         if config.latent_channels != taef2.CHANNELS:
             raise ConfigError(f"vae.latent_channels is {config.latent_channels}, TAEF2 has {taef2.CHANNELS}")
-        return Taef2Vae([path / name if path else find(Path(name).stem) for name in taef2.FILES])
+        return Taef2Vae([path / name if path else find(Path(name).stem) for name in taef2.FILES] if find else [])
     if config.kind == "tiny":
         return TinyVae(config)
     raise ConfigError(f"vae.kind is {config.kind!r}, want sd, taef2 or tiny")

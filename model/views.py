@@ -99,16 +99,14 @@ class Change:
     top: int
     side: int
     shift: tuple[int, int]
-    without_depth: bool
 
 
 def draw_change(config: AugmentConfig, random: np.random.Generator) -> Change:
-    """A random change; drawn before the pictures are read, so that a depth nobody sees is not decoded."""
+    """A random change."""
     side = round(CROP_PX * np.sqrt(random.uniform(config.min_crop_scale, 1)))
     left, top = (int(v) for v in random.integers(0, CROP_PX - side, 2, endpoint=True))
     right, down = (round(v * CROP_PX) for v in random.uniform(-config.depth_shift, config.depth_shift, 2))
-    without_depth = bool(random.random() < config.depth_drop_prob)
-    return Change(_colour_matrix(config, random), left, top, side, (right, down), without_depth)
+    return Change(_colour_matrix(config, random), left, top, side, (right, down))
 
 
 def apply_change(views: Views, change: Change) -> Views:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.config import Wav2lipConfig
 from model.editor import Edited, hide_lower_half, to_signed
+from model.layers import GroupNorm
 
 GROUPS = 8
 LEVELS = (1, 2, 4, 8, 16, 32)
@@ -24,18 +25,18 @@ RESIDUALS = (0, 2, 3, 2, 2, 1)
 
 
 def _conv(inner: int, outer: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inner, outer, kernel, stride, padding), nn.GroupNorm(GROUPS, outer), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inner, outer, kernel, stride, padding), GroupNorm(GROUPS, outer), nn.ReLU())
 
 
 def _grow(inner: int, outer: int) -> nn.Sequential:
     up = nn.ConvTranspose2d(inner, outer, 3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(up, nn.GroupNorm(GROUPS, outer), nn.ReLU())
+    return nn.Sequential(up, GroupNorm(GROUPS, outer), nn.ReLU())
 
 
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(GROUPS, width))
+        self.conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), GroupNorm(GROUPS, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.conv(x))
@@ -130,17 +131,13 @@ class Wav2Lip(nn.Module):
         self.generator = Generator(config, num_tokens, audio_dim)
         self.expert = SyncExpert(config, num_tokens, audio_dim)
 
-    def forward(self, batch: dict[str, Tensor], whole: bool = True) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference` and `audio`.
-
-        Args:
-            whole: False leaves the upper half of the image out.
-        """
+    def forward(self, batch: dict[str, Tensor]) -> Edited:
+        """Edit a batch: needs `target` (only its upper half is looked at), `reference` and `audio`."""
         side, size = batch["target"].shape[2], (self.config.size_px, self.config.size_px)
         target, reference = (resized(to_signed(batch[name]), size) for name in ("target", "reference"))
         small = self.generator(torch.cat([hide_lower_half(target), reference], dim=1), batch["audio"])
         image = F.interpolate(small, size=(side, side), mode="bicubic", align_corners=False)
-        return Edited(small, image if whole else image[:, :, side // 2 :])
+        return Edited(small, image)
 
 
 def resized(image: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c v u"]:

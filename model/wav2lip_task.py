@@ -79,8 +79,8 @@ class Wav2lipTask:
         self.module = build_wav2lip(config, self.facts)
         learn, make = ExpertLoss(self.module.expert), GeneratorLoss(self.module)
         self.phases = [
-            Phase("expert", config.expert_optim, self.module.expert, learn, lambda network, batch: network(batch)),
-            Phase("generator", config.optim, self.module.generator, make, lambda network, batch: network(batch)),
+            Phase("expert", config.expert_optim, self.module.expert, learn),
+            Phase("generator", config.optim, self.module.generator, make),
         ]
 
     def start(self) -> None:
@@ -98,7 +98,6 @@ class Wav2lipTask:
         batch = {n: torch.stack([s[n][middle] for s in samples]).to(device) for n in ("target", "reference", "audio")}
         for name in ("target", "reference"):
             batch[name] = torch.nn.functional.interpolate(batch[name], (CROP_PX, CROP_PX))
-        batch["depth"] = torch.zeros_like(batch["target"][:, :1])
         with torch.no_grad():
             output = self.module(batch).image
         editor_grid(path, batch, to_bytes(output))

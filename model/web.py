@@ -21,8 +21,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.multipart import BodyPartReader
 
+from model.devices import default_device
 from model.infer import DEPTHS, LOOPS, InferConfig, dub
-from model.judge import default_device
 from model.progress import Progress
 from model.tasks import load_trained
 from pipeline.config import ConfigError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.config import AugmentConfig, LoaderConfig
-from model.data import Clip, ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader
+from model.data import Clip, ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader, parts_of
 from model.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
 from stages.depth import DepthConfig, DepthRenderer
 from stages.geometry import crop_focal_px
@@ -88,7 +88,7 @@ def test_a_change_moves_all_pictures_alike_and_the_depth_once_more():
     marked = np.zeros((256, 256), np.uint8)
     marked[120:140, 80:100] = 200
     colour = np.column_stack([np.eye(3) / 2, np.zeros(3)])
-    change = Change(colour, left=40, top=60, side=128, shift=(6, -4), without_depth=False)
+    change = Change(colour, left=40, top=60, side=128, shift=(6, -4))
     views = apply_change(Views(np.dstack([marked] * 3), np.dstack([marked] * 3), marked, marked), change)
     box = np.s_[122:158, 82:118]  # twice the size, from (120 - 60, 80 - 40); without the soft rim
     assert (views.target[box] == 100).all() and (views.reference == views.target).all()
@@ -108,11 +108,39 @@ def test_a_mask_is_widened_by_so_many_pixels(by_px: int):
     assert not widened(np.zeros((256, 256), bool), by_px).any()
 
 
-def test_depth_is_dropped_as_often_as_asked(shards: Path):
-    config = AugmentConfig(depth_drop_prob=0.5)
-    dataset = EditorDataset(str(shards), "train", LOADER, config, seed=0)
-    dropped = sum(not dataset[i]["depth"].any() for i in range(200))
-    assert 80 <= dropped <= 120
+@pytest.mark.parametrize(("share", "of_ten"), [(0.0, 0), (0.1, 1), (0.5, 5), (0.7, 7), (1.0, 10)])
+def test_every_batch_has_as_many_samples_without_depth_as_asked(shards: Path, share: float, of_ten: int):
+    dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(depth_drop_prob=share), seed=0)
+    batches = endless_loader(dataset, 10, 7, 0)
+    for batch in (next(batches), next(batches)):
+        assert len(batch["target"]) == 10
+        if of_ten == 10:
+            assert "depth" not in batch and "depth_of" not in batch
+        else:
+            assert batch["depth"].shape == (10 - of_ten, 1, 256, 256) and (batch["depth"].amax((1, 2, 3)) > 0).all()
+            assert len(set(batch["depth_of"].tolist())) == 10 - of_ten
+
+
+def test_a_batch_names_the_samples_that_its_depths_are_of(shards: Path):
+    dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=0)
+    batch = next(endless_loader(dataset, 6, 0, 0))
+    for place, depth in zip(batch["depth_of"].tolist(), batch["depth"], strict=True):
+        assert torch.equal(dataset[place]["depth"], depth)
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "sizes"), [(128, 32, [32] * 4), (16, 6, [6, 5, 5]), (4, 9, [4]), (5, None, [5]), (3, 1, [1] * 3)]
+)
+def test_parts_are_few_and_alike(number: int, most: int | None, sizes: list[int]):
+    assert parts_of(number, most) == sizes
+
+
+def test_parts_are_the_batch_in_order(shards: Path):
+    dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=0)
+    whole, parts = endless_loader(dataset, 5, 2, 0), endless_loader(dataset, 5, 2, 0, micro_batch=2)
+    for _ in range(2):
+        joined = torch.cat([next(parts)["target"] for _ in range(3)])
+        assert torch.equal(joined, next(whole)["target"])
 
 
 def test_samples_depend_on_seed_and_number_only(shards: Path):
@@ -127,7 +155,7 @@ def test_ranks_and_resume_share_one_order(shards: Path):
     dataset = EditorDataset(str(shards), "train", LOADER, AugmentConfig(), seed=0)
     alone = endless_loader(dataset, 4, 0, 0)
     whole = [next(alone)["frame"] for _ in range(4)]
-    ranks = [endless_loader(dataset, 2, 1, 0, rank, 2) for rank in (0, 1)]  # both ranks, from their second batch on
+    ranks = [endless_loader(dataset, 4, 1, 0, None, rank, 2) for rank in (0, 1)]  # both, from the second batch on
     halves = torch.cat([next(ranks[0])["frame"], next(ranks[1])["frame"]])
     assert torch.equal(halves, whole[1])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import cv2
 import pytest
 import torch
-from safetensors.torch import load_file
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import State, save_checkpoint
+from model.checkpoint import State, load_moments, save_checkpoint
 from model.config import OptimConfig, TrainConfig, as_dict, load_dict
-from model.tasks import EditorTask, load_trained
-from model.train import learning_rate, main, progress_of, train
+from model.data import editor_batch
+from model.tasks import EditorTask, build_task, load_trained
+from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
 from pipeline.config import ConfigError, load_as
 from pipeline.weights import WeightStore
 
@@ -63,12 +66,11 @@ def test_one_batch_is_learnt(shards: Path, tmp_path: Path, store: WeightStore):
     task.module.requires_grad_(False)
     phase = task.phases[1]
     phase.trained.requires_grad_(True)
-    samples = [task.dataset[i] for i in range(2)]
-    batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
-    optimizer = torch.optim.AdamW(phase.trained.parameters(), lr=4e-3)
+    batch = editor_batch([task.dataset[i] for i in range(2)])
+    optimizer = make_optimizer(list(phase.trained.parameters()), replace(phase.optim, lr=4e-3))
     history = []
     for _ in range(30):
-        loss, _ = phase.loss(task.module, batch)
+        loss, _ = phase.loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,7 +89,7 @@ def test_a_run_leaves_grids_metrics_and_a_model(shards: Path, tmp_path: Path, st
 
 def test_interrupted_equals_uninterrupted(shards: Path, tmp_path: Path, store: WeightStore):
     """Two steps of the auto-encoder, six of the editor, a checkpoint every second one."""
-    whole = config(shards, tmp_path / "whole", "optim.max_steps=6", "optim.accumulate=2")
+    whole = config(shards, tmp_path / "whole", "optim.max_steps=6", "optim.micro_batch=1")
     train(whole, store)
     broken = replace(whole, out=str(tmp_path / "broken"))
     for stop_at in (1, 2, 3, 5, 8):
@@ -164,7 +166,78 @@ def test_what_only_changes_speed_may_change(shards: Path, tmp_path: Path, store:
     settings = config(shards, tmp_path / "run", "optim.max_steps=2")
     before = train(settings, store)
     faster = replace(settings.loader, num_workers=3, cache_clips=2)
-    assert train(replace(settings, loader=faster, compile=True, channels_last=False), store) == before
+    smaller = replace(settings.optim, micro_batch=1)
+    other = replace(settings, loader=faster, compile=True, channels_last=False, optim=smaller)
+    assert train(other, store) == before
+
+
+def test_parts_of_a_batch_give_its_gradients(shards: Path, tmp_path: Path, store: WeightStore):
+    """Four samples at once, three and one, one by one; pixels of every second."""
+    settings = ["optim.batch_size=4", "optim.max_steps=2", "loss.mouth=1", "loss.pixel_every=2", "vae.noise=0"]
+    found = []
+    for micro in ("null", "2", "1"):
+        every = [*settings, f"optim.micro_batch={micro}", *(["loss.pixel_every=1"] if micro == "1" else [])]
+        run = train(config(shards, tmp_path / micro, *every), store)
+        found.append([losses(run, "edit", part) for part in ("loss", "grad_norm", "latent")])
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4) and found[1][1] == pytest.approx(found[0][1], rel=1e-3)
+    assert found[2][0] != pytest.approx(found[0][0], rel=1e-4)
+    assert found[2][2][0] == pytest.approx(found[0][2][0], rel=1e-4)
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(shards: Path, tmp_path: Path, store: WeightStore):
+    """It called a part of a step's batch `batch_size`, and counted parts."""
+    settings = config(shards, tmp_path / "run", "optim.max_steps=3", "optim.batch_size=4", "checkpoint_every_steps=1")
+    run = train(settings, store)
+    kept = run / "checkpoint-00000004"  # two steps of the auto-encoder and two of three of the editor
+    shutil.rmtree(run / "checkpoint-00000005")
+    record = json.loads((kept / "state.json").read_text())
+    assert record["state"]["batches"] == 4
+    record["config"]["optim"] |= {"batch_size": 2, "accumulate": 2}
+    del record["config"]["optim"]["micro_batch"], record["config"]["vae"]["block_channels"]
+    record["config"]["vae_optim"]["accumulate"] = 1
+    record["state"]["batches"] = 8
+    (kept / "state.json").write_text(json.dumps(record))
+    before = losses(run, "edit")
+    train(settings, store)
+    assert losses(run, "edit") == before
+
+
+def test_moments_lie_as_their_weights_do(shards: Path, tmp_path: Path, store: WeightStore):
+    run = train(config(shards, tmp_path / "run", "optim.max_steps=2", "checkpoint_every_steps=1"), store)
+    weight = torch.nn.Parameter(torch.zeros(32, 16, 3, 3).to(memory_format=torch.channels_last))
+    optimizer = make_optimizer([weight], OptimConfig())
+    folder = run / "checkpoint-00000003"
+    saved = load_file(folder / "optimizer.safetensors")
+    place = next(int(k.split(".")[0]) for k, v in saved.items() if v.shape == weight.shape)
+    ours = {k.replace(f"{place}.", "0.", 1): v for k, v in saved.items() if k.startswith(f"{place}.")}
+    save_file(ours, folder / "optimizer.safetensors")
+    load_moments(optimizer, folder)
+    moments = optimizer.state[weight]
+    assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == weight.stride()
+    assert torch.equal(moments["exp_avg"], ours["0.exp_avg"]) and ours["0.exp_avg"].any()
+
+
+def test_a_batch_that_processes_cannot_share_is_named(shards: Path, tmp_path: Path, store: WeightStore):
+    class Three(Accelerator):
+        num_processes = 3  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+    settings = config(shards, tmp_path / "run", "optim.max_steps=2")
+    trainer = Trainer(settings, build_task(settings, store), Three(cpu=True))
+    with pytest.raises(ConfigError, match="a batch of 2 cannot be shared by 3 processes"):
+        trainer.run_all()
+
+
+def test_a_full_card_is_told_with_the_way_out(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr("model.train.train", full)
+    assert main(["--data", str(shards), "--config", "model/configs/tiny.yaml", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "Tried to allocate 2.00 GiB" in said and "optim.micro_batch=N: gradients stay the same" in said
+    assert "more" not in said and "benchmarks.count" in said
 
 
 def test_a_broken_file_of_settings_is_one_line(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

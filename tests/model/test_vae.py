@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from skimage.data import astronaut
 
 from model.config import VaeConfig
+from model.sd_vae import AutoencoderKL, modern_names
 from model.taef2 import FILES, Taef2Vae
-from model.vae import TinyVae, _modern_names, build_vae
+from model.vae import SdVae, TinyVae, build_vae
 from pipeline.config import ConfigError
 
 
@@ -87,10 +89,58 @@ def test_published_names_become_todays():
         "encoder.mid_block.attentions.0.group_norm.weight": torch.zeros(8),
         "encoder.conv_in.weight": torch.zeros(8, 3, 3, 3),
     }
-    shapes = {name: tuple(value.shape) for name, value in _modern_names(old).items()}
+    shapes = {name: tuple(value.shape) for name, value in modern_names(old).items()}
     assert shapes == {
         "encoder.mid_block.attentions.0.to_q.weight": (8, 8),
         "encoder.mid_block.attentions.0.to_out.0.bias": (8,),
         "encoder.mid_block.attentions.0.group_norm.weight": (8,),
         "encoder.conv_in.weight": (8, 3, 3, 3),
     }
+
+
+def test_sd_equals_diffusers_with_its_weights(tmp_path: Path):
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL as Theirs
+
+    torch.manual_seed(0)
+    widths = (32, 32, 64, 64)
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    theirs = Theirs(latent_channels=4, layers_per_block=2, block_out_channels=widths, **kinds).eval()  # pyright: ignore
+    save_file(theirs.state_dict(), tmp_path / "vae.safetensors")
+    config = VaeConfig(path=str(tmp_path / "vae.safetensors"), block_channels=widths)
+    ours, image = build_vae(config, Path), photo()[:, :, 100:164, 200:296]
+    with torch.no_grad():
+        expected = theirs.encode(image, return_dict=False)[0].mode()
+        torch.testing.assert_close(ours.encode(image), expected * config.scale, rtol=1e-4, atol=1e-5)
+        made = theirs.decode(expected, return_dict=False)[0]
+        torch.testing.assert_close(ours.decode(expected * config.scale), made, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            ours.decode_lower_half(expected * config.scale), made[:, :, 32:], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_sd_has_the_published_size():
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL as Theirs
+
+    widths = VaeConfig().block_channels
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    with torch.device("meta"):
+        theirs = Theirs(latent_channels=4, layers_per_block=2, block_out_channels=widths, **kinds)  # pyright: ignore
+        ours = AutoencoderKL(4, widths)
+    shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
+    assert {name: tuple(value.shape) for name, value in ours.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("kind", ["sd", "taef2"])
+def test_half_precision_is_near(kind: str):
+    """A frozen auto-encoder computes in bf16 where training does."""
+    torch.manual_seed(0)
+    vae = SdVae(VaeConfig(block_channels=(32, 32, 64, 64)), None) if kind == "sd" else Taef2Vae([])
+    image = photo()[:, :, 100:164, 200:296]
+    with torch.no_grad():
+        latents = vae.encode(image)
+        made = vae.decode(latents)
+        vae.to(torch.bfloat16)
+        half, again = vae.encode(image), vae.decode(latents)
+    assert half.dtype == again.dtype == torch.bfloat16
+    for ours, theirs in ((half, latents), (again, made)):
+        assert (ours.float() - theirs).abs().mean() < 0.1 * theirs.abs().mean()
