@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo compare test test-cluster test-compiled test-hostile fuzz doctor weights lint clean help
+.PHONY: demo compare test test-cluster test-gpu test-hostile fuzz doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
 	@echo "make test     lint, types and tests"
 	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
-	@echo "make test-compiled  compiled training against eager training, for every preset: all gradients"
+	@echo "make test-gpu  what GPUs run, on the CPU: compiled training of every preset, benchmarks.gpu in small"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
 	@echo "make compare  JoyGen, MuseTalk and Wav2Lip trained alike on DATA=OUT/shards, and judged on clips left out"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
@@ -24,8 +24,8 @@ test: lint
 test-cluster: $(VENV)/ready
 	$(RUN) -m pytest -m cluster tests
 
-test-compiled: $(VENV)/ready
-	$(RUN) -m pytest -n 2 -m "compiled or not compiled" tests/model/test_compiled.py
+test-gpu: $(VENV)/ready
+	$(RUN) -m pytest -n 2 -m "gpu or not gpu" tests/model/test_compiled.py tests/benchmarks
 
 test-hostile: $(VENV)/ready
 	$(RUN) -m pytest -m "hostile or not cluster" tests/hostile

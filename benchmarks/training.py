@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import TrainConfig
 from model.data import DataError, endless_loader
 from model.devices import default_device, is_half
-from model.tasks import Phase, Task, build_task
+from model.tasks import Phase, build_task
 from model.train import Average, make_optimizer
 from pipeline.config import ConfigError, load_as
 from pipeline.weights import MissingWeights, WeightStore
@@ -50,22 +50,31 @@ class Clock:
 
 
 class Steps:
-    """Steps of a phase as the trainer does them, for one process."""
+    """Steps of a phase as the trainer does them, for one process.
 
-    def __init__(self, task: Task, config: TrainConfig, device: torch.device) -> None:
-        self.phase: Phase = task.phases[-1]
-        self.device, self.optim = device, self.phase.optim
-        task.module.to(device).requires_grad_(False).train()
+    Args:
+        module: all networks, of which the phase trains some.
+        half: compute in bf16.
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        module: nn.Module,
+        batches: Iterator[dict[str, Tensor]],
+        device: torch.device,
+        half: bool,
+        compiled: bool = False,
+    ) -> None:
+        self.phase, self.batches = phase, batches
+        self.device, self.optim, self.is_half = device, phase.optim, half
+        module.to(device).requires_grad_(False).train()
         self.phase.trained.requires_grad_(True)
-        trained = [(name, value) for name, value in task.module.named_parameters() if value.requires_grad]
+        trained = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
         self.parameters = [value for _, value in trained]
         self.optimizer = make_optimizer(self.parameters, self.optim)
         self.average = Average([name for name, _ in trained], list(self.parameters), self.optim.ema_decay)
-        self.loss_of = torch.compile(self.phase.loss) if config.compile else self.phase.loss
-        self.is_half = is_half(config.precision, device.type)
-        self.batches: Iterator[dict[str, Tensor]] = endless_loader(
-            task.dataset, self.optim.batch_size, 0, config.loader.num_workers
-        )
+        self.loss_of = torch.compile(self.phase.loss) if compiled else self.phase.loss
 
     def batch(self) -> dict[str, Tensor]:
         return {name: value.to(self.device, non_blocking=True) for name, value in next(self.batches).items()}
@@ -125,7 +134,10 @@ def main() -> None:
         torch.set_num_threads(config.num_threads)
     device = torch.device(config.device or default_device())
     set_seed(config.seed)
-    steps = Steps(task, config, device)
+    phase = task.phases[-1]
+    batches = endless_loader(task.dataset, phase.optim.batch_size, 0, config.loader.num_workers)
+    half = is_half(config.precision, device.type)
+    steps = Steps(phase, task.module, batches, device, half, config.compile)
     flop = flop_of(steps)
     for number in range(WARM_UP_STEPS):
         steps.one(number, Clock(device))

@@ -80,7 +80,7 @@ def settings_of(preset: str, settings: list[str], shards: Path, published: Path)
     return load_as(TrainConfig, [Path(f"model/configs/{preset}.yaml")], given)
 
 
-@pytest.mark.compiled
+@pytest.mark.gpu
 @pytest.mark.parametrize(("preset", "settings", "number"), CASES)
 def test_gradients_are_eager_ones(preset: str, settings: list[str], number: int, shards: Path, published: Path):
     torch._dynamo.reset()
@@ -138,7 +138,7 @@ def test_upsampling_keeps_its_gradients_when_compiled():
     assert not lost_gradients()
 
 
-@pytest.mark.compiled
+@pytest.mark.gpu
 def test_the_fault_is_still_there(monkeypatch: pytest.MonkeyPatch):
     """Once it is mended in torch, this fails: `model.layers.doubled` may then be `F.interpolate` again."""
     monkeypatch.setattr("model.layers.doubled", lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"))

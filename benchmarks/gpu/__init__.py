@@ -1,0 +1,1 @@
+"""What a CUDA machine does with this project, in ten minutes: `python -m benchmarks.gpu`."""

@@ -1,0 +1,132 @@
+"""Everything that a CUDA machine has to say of this project, in ten minutes, on a machine that has next to nothing.
+
+    python -m benchmarks.gpu [--device cuda|cpu] [--minutes 9] [--shards FOLDER] --out DIR
+    python -m benchmarks.gpu --wheels > wheels.txt && pip download --no-deps -r wheels.txt -d wheels
+
+Needs torch, accelerate, safetensors, numpy, OpenCV, numba, SciPy, pyarrow, jaxtyping and, as the one wheel that such
+machines lack, omegaconf. What else is missing is said, and costs only what needs it. No network is asked. Parts run in
+order of worth, each in a process and a time of its own; every result stands in `DIR/gpu.json` and `DIR/gpu.md` at once.
+A folder of model files (`KOUXING_WEIGHTS`) and shards of a pipeline run may be brought; without them weights are random
+and speakers drawn. `--device cpu` does all of it in small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.gpu.lease import Lease, add
+
+PARTS = {
+    "branches": 100,
+    "gradients": 60,
+    "step": 130,
+    "feeding": 30,
+    "drawing": 30,
+    "dubbing": 60,
+    "small": 130,
+}
+"""Seconds of nine minutes; what a part leaves over goes to the last."""
+GRACE_S = 20
+"""That a part may take beyond its time before it is stopped."""
+SHORTEST_S = 10
+"""In which a part gets anything done."""
+NEEDED = ("torch", "accelerate", "safetensors", "numpy", "cv2", "numba", "scipy", "pyarrow", "jaxtyping", "omegaconf")
+HELPFUL = ("triton", "nvdiffrast", "av", "mediapipe", "ctranslate2", "pyannote", "torchaudio")
+WHEELS = ("omegaconf", "av", "mediapipe", "ctranslate2", "universal-pathlib", "pathlib-abc")
+"""What is worth bringing: the first is needed."""
+
+
+def wheels() -> list[str]:
+    """`WHEELS` in the versions of the lock."""
+    lock = (Path(__file__).parents[2] / "requirements.lock").read_text()
+    return [line for name in WHEELS for line in re.findall(rf"^{name}==\S+$", lock, re.MULTILINE)]
+
+
+def describe(out: Path, device: str) -> None:
+    """The machine, and what it lacks."""
+    import torch
+
+    about = {"python": platform.python_version(), "torch": torch.__version__, "cpus": os.cpu_count()}
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        about |= {"card": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        about |= {"cuda": torch.version.cuda, "multiprocessors": properties.multi_processor_count}
+    missing = [name for name in HELPFUL if find_spec(name) is None]
+    add(out, {"part": "machine", "what": device, **about, "missing": ", ".join(missing) or "nothing"})
+
+
+def run_part(name: str, seconds: float, given: argparse.Namespace) -> None:
+    """One part in a process of its own, which is killed if it does not end."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", given.device]
+    command += ["--seconds", str(seconds), "--out", str(given.out)]
+    command += ["--shards", str(given.shards)] if given.shards else []
+    began = time.monotonic()
+    try:
+        with (given.out / f"{name}.log").open("w") as log:
+            ended = subprocess.run(command, timeout=seconds + GRACE_S, stderr=log, check=False).returncode
+    except subprocess.TimeoutExpired:
+        add(given.out, {"part": name, "what": "cut off", "failed": f"not done after {seconds + GRACE_S:.0f} s"})
+        return
+    result = {"part": name, "what": "time", "seconds": round(time.monotonic() - began, 1)}
+    add(given.out, result if ended == 0 else {**result, "failed": f"ended with {ended}: see {name}.log"})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    parser.add_argument("--shards", type=Path, help="shards of a pipeline run; default: drawn speakers")
+    parser.add_argument("--wheels", action="store_true", help="print what `pip download` should bring")
+    parser.add_argument("--only", nargs="*", choices=PARTS, help="these parts")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.wheels:
+        print("\n".join(wheels()))
+        return 0
+    if given.out is None:
+        parser.error("--out is needed")
+    given.out.mkdir(parents=True, exist_ok=True)
+    lacking = [name for name in NEEDED if find_spec(name) is None]
+    if lacking:
+        print(f"benchmarks.gpu: not installed: {', '.join(lacking)}; --wheels names what to bring", file=sys.stderr)
+        return 2
+    if given.part:
+        part = importlib.import_module(f"benchmarks.gpu.{given.part}")
+        part.run(Lease(given.part, given.device, given.out, given.seconds, given.shards))
+        return 0
+    if given.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            print("benchmarks.gpu: this torch sees no CUDA device; --device cpu runs it in small", file=sys.stderr)
+            return 2
+    for old in ("gpu.json", "gpu.md"):
+        (given.out / old).unlink(missing_ok=True)
+    end = time.monotonic() + 60 * given.minutes
+    describe(given.out, given.device)
+    wanted = {name: s for name, s in PARTS.items() if not given.only or name in given.only}
+    scale = 60 * given.minutes / sum(wanted.values())
+    for number, (name, seconds) in enumerate(wanted.items()):
+        left_s = end - time.monotonic()
+        seconds_s = left_s if number == len(wanted) - 1 else min(seconds * scale, left_s)
+        if seconds_s < SHORTEST_S:
+            add(given.out, {"part": name, "what": "all of it", "skipped": "out of time"})
+        else:
+            run_part(name, seconds_s, given)
+    print((given.out / "gpu.md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,41 @@
+"""Can this machine's cores feed the card? The loader alone, against the steps that were measured before."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from benchmarks.gpu.lease import Lease, results
+from benchmarks.gpu.material import drawn_shards
+from model.config import TrainConfig
+from model.data import EditorDataset, endless_loader
+from pipeline.config import load_as
+
+WIDTH = 384
+"""Of Whisper tiny's tokens, which `joygen.yaml` hears."""
+
+
+def run(lease: Lease) -> None:
+    lease.attempt("loader", lambda: _feed(lease))
+
+
+def _feed(lease: Lease) -> None:
+    shards = lease.shards or drawn_shards(lease.work / f"shards-{WIDTH}", 4 if lease.small else 32, 60, WIDTH)
+    config = load_as(TrainConfig, [Path("model/configs/joygen.yaml")], [])
+    workers = max(1, (os.cpu_count() or 2) - 1) if lease.device == "cuda" else 1
+    batch = 8 if lease.small else 32
+    dataset = EditorDataset(str(shards), "train", config.loader, config.augment, config.seed)
+    batches = endless_loader(dataset, batch, 0, workers)
+    for _ in range(2 * workers):  # the workers' start, and what they have made ready meanwhile
+        next(batches)
+    began, number = time.perf_counter(), 0
+    while number < 4 or time.perf_counter() - began < min(12.0, lease.left_s / 2):
+        next(batches)
+        number += 1
+    speed = number * batch / (time.perf_counter() - began)
+    steps = [r["samples_per_s"] for r in results(lease.out) if r["what"].startswith("ours, bf16") and "mfu" in r]
+    values = {"samples_per_s": speed, "workers": workers, "per_worker": speed / workers}
+    if steps:
+        values |= {"fastest_step": max(steps), "ok": speed > max(steps)}
+    lease.tell("loader alone", **values)
