@@ -36,7 +36,7 @@ PARTS = {
 }
 """Seconds of nine minutes; what a part leaves over goes to the last."""
 GRACE_S = 20
-"""That a part may take beyond its time before it is stopped."""
+"""That a part may take beyond its time before it is stopped, and besides half of what the later ones have."""
 SHORTEST_S = 10
 """In which a part gets anything done."""
 NEEDED = ("torch", "accelerate", "safetensors", "numpy", "cv2", "numba", "scipy", "pyarrow", "jaxtyping", "omegaconf")
@@ -64,7 +64,7 @@ def describe(out: Path, device: str) -> None:
     add(out, {"part": "machine", "what": device, **about, "missing": ", ".join(missing) or "nothing"})
 
 
-def run_part(name: str, seconds: float, given: argparse.Namespace) -> None:
+def run_part(name: str, seconds: float, limit_s: float, given: argparse.Namespace) -> None:
     """One part in a process of its own, which is killed if it does not end."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", given.device]
     command += ["--seconds", str(seconds), "--out", str(given.out)]
@@ -72,9 +72,9 @@ def run_part(name: str, seconds: float, given: argparse.Namespace) -> None:
     began = time.monotonic()
     try:
         with (given.out / f"{name}.log").open("w") as log:
-            ended = subprocess.run(command, timeout=seconds + GRACE_S, stderr=log, check=False).returncode
+            ended = subprocess.run(command, timeout=limit_s, stderr=log, check=False).returncode
     except subprocess.TimeoutExpired:
-        add(given.out, {"part": name, "what": "cut off", "failed": f"not done after {seconds + GRACE_S:.0f} s"})
+        add(given.out, {"part": name, "what": "cut off", "failed": f"not done after {limit_s:.0f} s"})
         return
     result = {"part": name, "what": "time", "seconds": round(time.monotonic() - began, 1)}
     add(given.out, result if ended == 0 else {**result, "failed": f"ended with {ended}: see {name}.log"})
@@ -123,7 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
         if seconds_s < SHORTEST_S:
             add(given.out, {"part": name, "what": "all of it", "skipped": "out of time"})
         else:
-            run_part(name, seconds_s, given)
+            later_s = scale * sum(list(wanted.values())[number + 1 :])
+            run_part(name, seconds_s, max(seconds_s, left_s - later_s / 2) + GRACE_S, given)
     print((given.out / "gpu.md").read_text())
     return 0
 
