@@ -16,8 +16,8 @@ import numpy as np
 
 from manifests.demo.speech import Voice, speak
 from manifests.demo.texts import FILM, STUDY, TRAVEL, WEATHER
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
 
 CLIP_S = 10
 

@@ -29,7 +29,7 @@ from pipeline.finalize import write_accounts
 from pipeline.judge import judge
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, PolicyConfig
-from pipeline.records import LEDGER, STAGE_COLUMNS
+from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
 SPREAD = 0.2

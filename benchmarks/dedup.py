@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.config import FinalizeConfig
 from pipeline.dedup import choose_copies, find_overlaps
 from pipeline.identities import cluster_identities
-from pipeline.records import Row
+from stages.core.records import Row
 from stages.motion import SIDE_BITS
 
 NUM_WORDS, NUM_MOTION_WORDS = 60, 60

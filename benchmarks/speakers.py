@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS
-from pipeline.weights import WeightStore
+from stages.core.records import CROP_PX, NUM_LANDMARKS
+from stages.core.weights import WeightStore
 from stages.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
 from stages.depth import mouth_mask
 from stages.face_model import FaceModel, Part, load_face_model

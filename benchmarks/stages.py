@@ -21,7 +21,7 @@ from pipeline.config import load_config
 from pipeline.manifest import read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.step import Event, Runner
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 
 def main() -> None:

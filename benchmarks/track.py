@@ -12,8 +12,8 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from pipeline.records import CLIP_FPS
-from pipeline.weights import WeightStore
+from stages.core.records import CLIP_FPS
+from stages.core.weights import WeightStore
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_video, probe_media
 from stages.mouth import MouthConfig, measure_mouth

@@ -25,7 +25,7 @@ from model.data import DataError, endless_loader
 from model.tasks import Phase, Task, build_task
 from model.train import Average, make_optimizer
 from pipeline.config import ConfigError, load_as
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.weights import MissingWeights, WeightStore
 
 WARM_UP_STEPS = 3
 """Caches, compiled kernels and the workers' first batches."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.crop import paste_face
 from stages.landmarks import LIPS_OUTER
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ConfigError
-from pipeline.storage import write_text
+from stages.core.storage import write_text
 
 KEY, CHAIN = "key.pem", "chain.pem"
 MIME = "video/mp4"

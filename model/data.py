@@ -35,9 +35,9 @@ from model.views import (
     reference_frame,
     widened,
 )
-from pipeline.records import CROP_PX, NUM_LANDMARKS
-from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages import lip_sound
+from stages.core.records import CROP_PX, NUM_LANDMARKS
+from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.face_model import FaceModel
 from stages.geometry import crop_focal_px
 

@@ -17,7 +17,7 @@ from model.motion import FaceMotion
 from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack
-from pipeline.records import CLIP_FPS, CROP_PX
+from stages.core.records import CLIP_FPS, CROP_PX
 from stages.crop import crop_face
 
 

@@ -32,10 +32,10 @@ from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
 from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
-from pipeline.storage import as_path, local_path, write_text
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
+from stages.core.storage import as_path, local_path, write_text
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import MissingWeights, WeightStore
 
 COLUMNS = (*EDITOR_COLUMNS, "audio_pcm16")
 MIN_FRAMES = 50

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.storage import write_whole
+from stages.core.storage import write_whole
 
 TITLES = ("reference", "masked", "depth", "output", "truth")
 TITLE_PX = 24

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.a2m import A2m
 from model.config import A2mConfig
-from pipeline.records import CLIP_FPS
+from stages.core.records import CLIP_FPS
 from stages.face_model import FaceModel
 from stages.geometry import LIPS
 from stages.landmarks import CHIN, FOREHEAD

@@ -14,7 +14,7 @@ import numpy as np
 
 from model.sync import Features, SyncTrainConfig, chance_of, held_out
 from pipeline.policy import PolicyConfig
-from pipeline.records import CLIP_FPS
+from stages.core.records import CLIP_FPS
 from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
 from stages.sync import SyncConfig, best_delay
 

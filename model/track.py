@@ -10,8 +10,8 @@ from tempfile import TemporaryFile
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pipeline.records import NUM_LANDMARKS
-from pipeline.weights import WeightStore
+from stages.core.records import NUM_LANDMARKS
+from stages.core.weights import WeightStore
 from stages.crop import crop_boxes, to_crop
 from stages.faces import FaceFinder
 from stages.landmarks import LandmarkDetector

@@ -31,8 +31,8 @@ from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
 from pipeline.config import ConfigError, load_as
-from pipeline.storage import local_path
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.storage import local_path
+from stages.core.weights import MissingWeights, WeightStore
 
 FREE_KEYS = {
     *("data", "out", "device", "num_threads", "channels_last", "compile", "loader.num_workers", "loader.cache_clips"),

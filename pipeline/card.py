@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.policy import PolicyConfig
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import SCHEMA_VERSION, SPLITS
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
-from pipeline.storage import list_files, open_parquet, title_of, write_text
-from pipeline.weight_files import WEIGHTS, Weight
+from stages.core.reasons import REASON_TEXT
+from stages.core.records import SCHEMA_VERSION, SPLITS
+from stages.core.storage import list_files, open_parquet, title_of, write_text
+from stages.core.weight_files import WEIGHTS, Weight
 
 if TYPE_CHECKING:
     from pipeline.config import Config

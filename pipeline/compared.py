@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pipeline import dedup, identities
 from pipeline.config import FinalizeConfig
 from pipeline.dedup import UNTOLD
-from pipeline.rows import rows_from_table
+from stages.core.rows import rows_from_table
 
 COMPARED_BY = b"compared_by"
 """Ledger metadata: code and settings that its clips were compared with."""

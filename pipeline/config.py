@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pipeline.limits import find_faults
 from pipeline.policy import PolicyConfig
-from pipeline.storage import is_file, read_text
+from stages.core.storage import is_file, read_text
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.features import FeaturesConfig

@@ -25,11 +25,11 @@ from pipeline.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.ledger import Address, part_files, read_parts
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict
-from pipeline.records import DECIDED, LEDGER, DropReason, Row
-from pipeline.rows import completed, rows_from_table
-from pipeline.storage import is_file, named, open_parquet, read_table, read_text
 from pipeline.tombstones import FILE as TOMBSTONES
 from pipeline.tombstones import Tombstones, scrubbed
+from stages.core.records import DECIDED, LEDGER, DropReason, Row
+from stages.core.rows import completed, rows_from_table
+from stages.core.storage import is_file, named, open_parquet, read_table, read_text
 
 if TYPE_CHECKING:
     import pandas as pd

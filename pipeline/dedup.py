@@ -17,10 +17,10 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.config import FinalizeConfig
 from pipeline.dedup_kernel import mark, marked
-from pipeline.records import CLIP_FPS, Row
 from stages import motion
 from stages.audio import fingerprint as sound
 from stages.audio.fingerprint import MIN_OVERLAP_WORDS, NUM_BITS, WORD_S, match_fingerprints
+from stages.core.records import CLIP_FPS, Row
 
 MAX_BUCKET = 50
 """Words that more clips share say nothing: silence, hum, a jingle."""

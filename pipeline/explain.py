@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.config import ConfigError, stored_config
-from pipeline.console import make_console
 from pipeline.decision import copy_of, read_columns
 from pipeline.gallery import printable, read_rows
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import STAGE_COLUMNS, DropReason, Row
-from pipeline.storage import StorageError, UnknownStorage, as_path
+from stages.core.command import make_console
+from stages.core.reasons import REASON_TEXT
+from stages.core.records import STAGE_COLUMNS, DropReason, Row
+from stages.core.storage import StorageError, UnknownStorage, as_path
 
 if TYPE_CHECKING:
     from rich.console import Console

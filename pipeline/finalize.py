@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 from pipeline.card import write_card
 from pipeline.changes import Changes, compare, print_changes
 from pipeline.config import Config, ConfigError, config_hash, stored_config, to_yaml
-from pipeline.console import make_console
 from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.judge import judge, verdicts
 from pipeline.ledger import BrokenPart, Busy, Parts, alone, part_files
@@ -31,11 +30,13 @@ from pipeline.manifest import is_there, is_url
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import Verdict, decide
 from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
 from pipeline.report import write_report
 from pipeline.shards import Kept, write_shards
 from pipeline.stats import compute_stats, print_funnel
-from pipeline.storage import (
+from pipeline.tombstones import read_tombstones, scrub_parts
+from stages.core.command import make_console
+from stages.core.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
+from stages.core.storage import (
     UnknownStorage,
     as_path,
     is_file,
@@ -44,7 +45,6 @@ from pipeline.storage import (
     write_parquet,
     write_text,
 )
-from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
 UNFINISHED = ".shards.unfinished"

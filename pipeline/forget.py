@@ -21,13 +21,23 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Config, ConfigError, load_config
-from pipeline.console import make_console
 from pipeline.decision import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
 from pipeline.ledger import BrokenPart, Busy, alone, part_files
-from pipeline.records import DropReason, Row
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.storage import (
+from pipeline.tombstones import (
+    Tombstones,
+    gone,
+    media_of,
+    read_tombstones,
+    remains,
+    remove_files,
+    scrub_parts,
+    write_tombstones,
+)
+from stages.core.command import make_console
+from stages.core.records import DropReason, Row
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.storage import (
     UnknownStorage,
     as_path,
     is_file,
@@ -40,16 +50,6 @@ from pipeline.storage import (
     remove,
     size_of,
     write_whole,
-)
-from pipeline.tombstones import (
-    Tombstones,
-    gone,
-    media_of,
-    read_tombstones,
-    remains,
-    remove_files,
-    scrub_parts,
-    write_tombstones,
 )
 
 _SOURCE_KEYS = (

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from pipeline.geometry_view import UnknownClip, open_clip
 from pipeline.policy import PolicyConfig, Verdict
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import Row
-from pipeline.rows import rows_from_table
-from pipeline.storage import named, open_parquet, read_table
+from stages.core.reasons import REASON_TEXT
+from stages.core.records import Row
+from stages.core.rows import rows_from_table
+from stages.core.storage import named, open_parquet, read_table
 from stages.face_model import FaceModelError
 
 MAX_KEPT = 24

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.config import ConfigError, stored_config
-from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
-from pipeline.rows import rows_from_table
-from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet
+from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
+from stages.core.rows import rows_from_table
+from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet
 from stages.crop import decode_jpeg
 from stages.depth import decode_depth, depth_range, mouth_mask, range_view
 from stages.face_model import EMBEDDED, FaceModel, FaceModelError, load_face_model

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import FinalizeConfig
-from pipeline.records import Row
+from stages.core.records import Row
 
 BLOCK = 512
 """Clips compared with all others at a time: 100 MB of cosines for 50,000 clips."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict
-from pipeline.records import Row
+from stages.core.records import Row
 
 VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from pipeline.records import LEDGER, ROW
-from pipeline.rows import completed
-from pipeline.storage import (
+from stages.core.records import LEDGER, ROW
+from stages.core.rows import completed
+from stages.core.storage import (
     is_remote,
     list_files,
     named,

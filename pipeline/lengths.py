@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import Row
+from stages.core.records import Row
 
 TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
 """Columns that tell it."""

@@ -17,9 +17,9 @@ import pyarrow as pa
 import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
-from pipeline.records import SOURCE, Row
-from pipeline.spans import read_spans
-from pipeline.storage import (
+from stages.core.records import SOURCE, Row
+from stages.core.spans import read_spans
+from stages.core.storage import (
     BUCKETS,
     Forbidden,
     UnknownStorage,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.node_cache import NodeCache
-from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.tombstones import Gatekeeper
-from pipeline.weights import WeightStore
+from stages.core.node_cache import NodeCache
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.weights import WeightStore
 from stages.crawl import Gate
 
 StageFunction = Callable[[Row], Row | Iterator[Row]]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.records import DropReason, Row
+from stages.core.records import DropReason, Row
 
 
 class Verdict(StrEnum):

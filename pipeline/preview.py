@@ -20,15 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import Config, ConfigError, load_config
-from pipeline.console import make_console
 from pipeline.manifest import ManifestError, read_manifest
 from pipeline.plan import Stage
-from pipeline.records import DropReason, Row
 from pipeline.sources import expand, spread_hosts
 from pipeline.step import Runner
-from pipeline.storage import as_path, write_text
 from pipeline.tombstones import Gatekeeper
-from pipeline.weights import WeightStore
+from stages.core.command import make_console
+from stages.core.records import DropReason, Row
+from stages.core.storage import as_path, write_text
+from stages.core.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
 
 NUM_THREADS = 16

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipeline.records import DropReason
 from pipeline.step import Event
+from stages.core.records import DropReason
 
 PLAIN_INTERVAL_S = 10.0
 UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)

@@ -25,9 +25,9 @@ from omegaconf import OmegaConf
 from pipeline import charts
 from pipeline.gallery import printable, read_gallery
 from pipeline.policy import PolicyConfig
-from pipeline.reasons import REASON_TEXT
 from pipeline.stats import duration_text
-from pipeline.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
+from stages.core.reasons import REASON_TEXT
+from stages.core.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
 
 TEMPLATE = "report_template.html.j2"
 SCRIPT = "report.js"

@@ -10,8 +10,8 @@ import re
 import pyarrow as pa
 
 from pipeline.policy import CHECKS
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import (
+from stages.core.reasons import REASON_TEXT
+from stages.core.records import (
     AUDIO_RATE_HZ,
     CLIP_FPS,
     CROP_PX,
@@ -36,7 +36,7 @@ def render() -> str:
     hidden = ", ".join(f"`{field.name}`" for field in ROW if field.name not in shard.names)
     parts = [
         "# Columns",
-        "Made by `python -m pipeline.schema_doc > docs/schema.md` from `pipeline/records.py`: change it there.",
+        "Made by `python -m pipeline.schema_doc > docs/schema.md` from `stages/core/records.py`: change it there.",
         f"Schema version {SCHEMA_VERSION}. A row starts as a source (one video file), becomes one row per shot after "
         "`scan` and one per clip after `track`; columns that nothing has measured are null. Clips have "
         f"{CLIP_FPS} frames a second, crops are {CROP_PX} px square, sound is {AUDIO_RATE_HZ} Hz mono.",

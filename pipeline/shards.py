@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from pipeline.config import Config, FinalizeConfig, config_hash
 from pipeline.ledger import Address, read_rows
 from pipeline.levels import to_levels
-from pipeline.records import CLIP_FPS, SPLITS, Row, shard_schema
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.storage import parquet_writer
 from pipeline.swap import swap_files
+from stages.core.records import CLIP_FPS, SPLITS, Row, shard_schema
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.storage import parquet_writer
 
 FRAME_BYTES, DEPTH_BYTES = 18_000, 17_000
 """About what a frame takes, and what its depth map does."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
 from pipeline.manifest import id_of
-from pipeline.records import DropReason, Row
+from stages.core.records import DropReason, Row
 from stages.crawl import host_of
 
 MAX_DEPTH = 3

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.lengths import lengths_s
 from pipeline.policy import Verdict
 from pipeline.quantities import QUANTITIES, Quantity
-from pipeline.records import LEDGER
+from stages.core.records import LEDGER
 
 if TYPE_CHECKING:
     from rich.console import Console

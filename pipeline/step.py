@@ -16,9 +16,9 @@ from pipeline.guard import Guard
 from pipeline.lengths import length_s
 from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.policy import Verdict, decide
-from pipeline.records import Dropped, DropReason, Row, row_id
-from pipeline.storage import StorageError, as_path, protocol_of
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.records import Dropped, DropReason, Row, row_id
+from stages.core.storage import StorageError, as_path, protocol_of
+from stages.core.weights import MissingWeights, WeightStore
 
 
 @dataclass(frozen=True)

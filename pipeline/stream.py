@@ -30,12 +30,12 @@ from pipeline.guard import Guard
 from pipeline.ledger import compact, write_part
 from pipeline.plan import STAGE_NAMES, STAGES, Stage
 from pipeline.progress import Tally
-from pipeline.records import SOURCE, Row
-from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.sources import expand, spread_hosts
 from pipeline.step import Event, Runner
 from pipeline.version import code_version
-from pipeline.weights import WEIGHTS, MissingWeights, WeightStore
+from stages.core.records import SOURCE, Row
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
 REFRESH_S = 1.0

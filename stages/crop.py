@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.landmarks import RIGID
 
 BRIDGE = 195

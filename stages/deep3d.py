@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
-from pipeline.tensors import read_tensors
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
+from stages.core.tensors import read_tensors
+from stages.core.weights import MissingWeights, WeightStore
 from stages.crop import decode_jpeg
 from stages.face_model import load_face_model
 from stages.face_model_bfm import NUM_COEFFICIENTS, Coefficients

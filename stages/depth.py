@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import CROP_PX, Row
+from stages.core.records import CROP_PX, Row
 from stages.face_model import load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
 from stages.landmarks import LIP_RINGS

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.weights import MissingWeights
+from stages.core.weights import MissingWeights
 from stages.landmarks import LIP_RINGS
 
 EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}

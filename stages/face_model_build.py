@@ -356,7 +356,7 @@ def save_face_model(path: Path, model: FaceModel) -> None:
 
 
 def main() -> None:
-    from pipeline.weights import WeightStore
+    from stages.core.weights import WeightStore
     from stages.face_model_landmarks import LandmarkSearch, place_landmarks
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -138,7 +138,7 @@ def place_beside(path: Path, landmarker: Path, search: LandmarkSearch) -> FaceMo
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from pipeline.weights import MissingWeights, WeightStore
+    from stages.core.weights import MissingWeights, WeightStore
     from stages.face_model_build import save_face_model
 
     parser = argparse.ArgumentParser(prog="python -m stages.face_model_convert", description="Make a face model ready.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.face_model import NUM_FIT_LANDMARKS, FaceModel, Part
 from stages.geometry import FOCAL_PX, project, synthesize
 from stages.raster import rasterize

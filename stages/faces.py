@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.quiet import quiet_loading
 
 MIN_SIDE_PX = 160

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from stages.face_model import NUM_FIT_LANDMARKS, load_face_model
 from stages.mouth import MouthConfig, hidden_frames
 

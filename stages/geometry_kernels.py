@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 
 MIDDLE_PX = np.float32(CROP_PX / 2)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.geometry import FOCAL_PX
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS, Row
-from pipeline.weights import WeightStore
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
+from stages.core.weights import WeightStore
 from stages.crop import decode_jpeg, to_source
 
 ARCFACE_PX = 112

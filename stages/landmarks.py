@@ -8,7 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.faces import FaceFinder
 from stages.quiet import quiet_loading
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.audio.whisper_mel import mel_filters
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.crop import to_source
 from stages.landmarks import CHIN, FOREHEAD
 from stages.sync import Curves, curves_of

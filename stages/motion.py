@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.records import CLIP_FPS, NUM_LANDMARKS
 from stages.audio.fingerprint import WORD_S
+from stages.core.records import CLIP_FPS, NUM_LANDMARKS
 from stages.crop import to_source
 from stages.landmarks import LEFT_EYE, LIP_GAP, MOUTH_CORNERS, RIGHT_EYE
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS, Row
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.crop import decode_jpeg, to_source
 from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LIPS_INNER, MOUTH_CORNERS
 

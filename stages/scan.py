@@ -11,8 +11,8 @@ from statistics import median
 
 import cv2
 
-from pipeline.records import Dropped, DropReason, Row
-from pipeline.weights import WeightStore
+from stages.core.records import Dropped, DropReason, Row
+from stages.core.weights import WeightStore
 from stages.cuts import CutConfig, CutFinder
 from stages.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
+from stages.core.weights import WeightStore
 
 EXPERTS = ("lips", "syncnet", "latentsync")
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Row
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Row
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
 from stages.crop import decode_jpeg
 from stages.sync import Curves, curves_of
 

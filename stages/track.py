@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import CLIP_FPS, Dropped, DropReason, Row
-from pipeline.weights import WeightStore
 from stages.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
+from stages.core.records import CLIP_FPS, Dropped, DropReason, Row
+from stages.core.weights import WeightStore
 from stages.crop import crop_boxes, to_crop
 from stages.faces import FaceFinder, shorter_sides, shrink
 from stages.jumps import JumpConfig, JumpFinder

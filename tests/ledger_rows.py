@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 
 from pipeline.decision import FINAL_LEDGER
 from pipeline.policy import PolicyConfig, decide
-from pipeline.records import DropReason, Row, row_id
-from pipeline.rows import table_from_rows
 from pipeline.stats import compute_stats
+from stages.core.records import DropReason, Row, row_id
+from stages.core.rows import table_from_rows
 
 STAGES = (
     *("crawl", "probe", "hear", "scan", "track", "identity"),

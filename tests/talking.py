@@ -13,7 +13,7 @@ from model.config import TrainConfig, as_dict
 from model.editor import Editor
 from model.tasks import DataFacts, build_editor
 from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 
 

@@ -12,7 +12,7 @@ from manifests.demo.head_render import Camera, Surface, mottle, open_air, part_w
 from manifests.demo.looks import Look
 from manifests.demo.mesh import EYE_CORNERS, UPPER_LIDS
 from manifests.demo.portrait import Portrait, find_points
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.face_model import FaceModel, Part, load_face_model
 from stages.landmarks import CHIN, FOREHEAD, SIDES
 

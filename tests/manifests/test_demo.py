@@ -23,8 +23,8 @@ from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
 from pipeline.config import FinalizeConfig
 from pipeline.manifest import read_manifest
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason
+from stages.core.weights import WeightStore
 from stages.faces import FaceFinder
 from stages.hear import AudioGate, HearConfig
 from stages.identity import IdentityChecker, IdentityConfig

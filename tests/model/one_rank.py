@@ -19,7 +19,7 @@ from model.config import TrainConfig
 from model.tasks import build_task
 from model.train import Trainer
 from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 
 def main(folder: Path, preset: str, settings: list[str]) -> None:

@@ -20,9 +20,9 @@ from model.tasks import DataFacts, build_editor
 from model.track import follow_face
 from model.vae import TinyVae
 from pipeline.config import load_as
-from pipeline.records import shard_schema
-from pipeline.rows import table_from_rows
-from pipeline.weights import WeightStore
+from stages.core.records import shard_schema
+from stages.core.rows import table_from_rows
+from stages.core.weights import WeightStore
 from stages.crop import crop_face
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS, EXP_DIM, clip_row, whisper
 

@@ -21,8 +21,8 @@ from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts
 from model.track import chunks_of, follow_face, runs_of
 from pipeline.config import ConfigError
-from pipeline.records import Dropped, DropReason
-from pipeline.weights import WeightStore
+from stages.core.records import Dropped, DropReason
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 from stages.media import decode_audio, decode_video, probe_media, write_video
 from tests.media_files import clicks

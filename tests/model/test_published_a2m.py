@@ -12,7 +12,7 @@ from transformers import HubertConfig, HubertModel
 
 from model.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, main, pitch_of
 from pipeline.config import ConfigError
-from pipeline.weights import MissingWeights
+from stages.core.weights import MissingWeights
 
 
 def published(network: PublishedA2m) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from model.checkpoint import latest_checkpoint
 from model.config import TrainConfig
 from model.train import train
 from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from tests.model.test_train import TINY
 
 PRESET = "model/configs/tiny.yaml"

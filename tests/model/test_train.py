@@ -16,7 +16,7 @@ from model.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.tasks import EditorTask, load_trained
 from model.train import learning_rate, main, progress_of, train
 from pipeline.config import ConfigError, load_as
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 TINY = [
     "num_threads=1",

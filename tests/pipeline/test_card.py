@@ -12,9 +12,9 @@ import yaml
 from pipeline import schema_doc, weights_doc
 from pipeline.card import render_card
 from pipeline.policy import PolicyConfig
-from pipeline.records import ROW, DropReason, shard_schema
-from pipeline.rows import table_from_rows
-from pipeline.weights import WEIGHTS
+from stages.core.records import ROW, DropReason, shard_schema
+from stages.core.rows import table_from_rows
+from stages.core.weights import WEIGHTS
 from tests.ledger_rows import make_rows, write_out
 
 DOCS = Path(__file__).parents[2] / "docs"

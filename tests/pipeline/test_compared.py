@@ -8,8 +8,8 @@ from pipeline.compared import grown, known_groups
 from pipeline.config import Config, load_config
 from pipeline.decision import Measured, decide_set
 from pipeline.dedup import UNTOLD
-from pipeline.records import LEDGER
-from pipeline.rows import table_from_rows
+from stages.core.records import LEDGER
+from stages.core.rows import table_from_rows
 from tests.kept_rows import kept_clip
 
 NONE = UNTOLD

@@ -22,13 +22,13 @@ from pipeline.ledger import alone, read_parts
 from pipeline.plan import STAGES
 from pipeline.policy import PolicyConfig
 from pipeline.preview import preview
-from pipeline.records import DropReason
-from pipeline.rows import rows_from_table
 from pipeline.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.step import Runner
-from pipeline.storage import list_files, read_table, read_text, upload
 from pipeline.tombstones import Tombstones, read_tombstones
-from pipeline.weights import WeightStore
+from stages.core.records import DropReason
+from stages.core.rows import rows_from_table
+from stages.core.storage import list_files, read_table, read_text, upload
+from stages.core.weights import WeightStore
 from stages.crawl import CrawlConfig
 from tests.kept_rows import kept_clip, write_rows
 from tests.media_files import steady, tone, write_media

@@ -16,8 +16,8 @@ from PIL import Image
 from pipeline.gallery import read_gallery
 from pipeline.geometry_view import main, open_clip
 from pipeline.policy import PolicyConfig
-from pipeline.records import CLIP_FPS, Row, shard_schema
-from pipeline.rows import table_from_rows
+from stages.core.records import CLIP_FPS, Row, shard_schema
+from stages.core.rows import table_from_rows
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face_model import load_face_model
 from stages.geometry import crop_focal_px, project, synthesize

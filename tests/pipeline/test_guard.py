@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import RunConfig
 from pipeline.guard import Attempts, Guard, time_limit
-from pipeline.records import Dropped, DropReason
+from stages.core.records import Dropped, DropReason
 
 ROW = {"source_id": "a"}
 

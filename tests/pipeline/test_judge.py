@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.judge import judge, verdicts
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import CHECKS, PolicyConfig, decide
-from pipeline.records import LEDGER, Row
-from pipeline.rows import rows_from_table, table_from_rows
+from stages.core.records import LEDGER, Row
+from stages.core.rows import rows_from_table, table_from_rows
 
 LIMITS = {limit.columns[0]: limit for check in CHECKS for limit in check.limits if len(limit.columns) == 1}
 WORDS = {

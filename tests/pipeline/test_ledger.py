@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.ledger import BrokenPart, compact, next_generation, part_files, read_parts, read_rows, write_part
-from pipeline.records import Row, row_id
-from pipeline.rows import table_from_rows
+from stages.core.records import Row, row_id
+from stages.core.rows import table_from_rows
 
 
 def _row(source: str, shot: int | None = None, clip: int | None = None, **more) -> Row:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.rows import rows_from_table, table_from_rows
+from stages.core.rows import rows_from_table, table_from_rows
 
 
 def _ids(path) -> list[str]:

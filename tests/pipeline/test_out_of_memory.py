@@ -10,8 +10,8 @@ import pytest
 
 from pipeline import finalize
 from pipeline.config import Config, RunConfig
-from pipeline.records import Row
 from pipeline.stream import Stream
+from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES, GREED_BYTES
 
 pytestmark = pytest.mark.cluster  # it takes 6 GB

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.policy import CHECKS, CUTTING, PolicyConfig, Verdict, decide
-from pipeline.records import ROW, DropReason, Row
+from stages.core.records import ROW, DropReason, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
 STRICT = PolicyConfig(require_licence=True, require_consent=True, require_same_bytes=True)

@@ -18,10 +18,10 @@ from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
 from pipeline.config import Config
 from pipeline.ledger import part_files
-from pipeline.node_cache import NodeCache
-from pipeline.records import Dropped, DropReason
-from pipeline.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from pipeline.stream import _start_ray
+from stages.core.node_cache import NodeCache
+from stages.core.records import Dropped, DropReason
+from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from stages.crawl import CrawlConfig, Crawler
 from tests.media_files import steady, tone, write_media
 from tests.object_store import BUCKET, READER

@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
 from pipeline.policy import PolicyConfig
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import ROW, DropReason
 from pipeline.report import main, write_report
+from stages.core.reasons import REASON_TEXT
+from stages.core.records import ROW, DropReason
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out
 
 

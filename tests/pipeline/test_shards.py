@@ -14,8 +14,8 @@ from model.data import ClipTable, EditorDataset
 from pipeline.config import Config, load_config
 from pipeline.finalize import finalize
 from pipeline.ledger import write_part
-from pipeline.records import CROP_PX, shard_schema
-from pipeline.rows import table_from_rows
+from stages.core.records import CROP_PX, shard_schema
+from stages.core.rows import table_from_rows
 from stages.depth import encode_depth
 from tests.kept_rows import kept_clip
 from tests.shards import clip_row

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.manifest import read_manifest
-from pipeline.records import DropReason, Row
 from pipeline.sources import MAX_DEPTH, entries_of, expand, spread_hosts
+from stages.core.records import DropReason, Row
 
 PART = "https://www.bilibili.com/video/BV1xx?p="
 

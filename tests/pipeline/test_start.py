@@ -12,7 +12,7 @@ import ray
 
 from pipeline.config import Config
 from pipeline.stream import Stream
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 
 def _hold_up_the_first_agent(held: list[int]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from pipeline.config import Config, RunConfig
 from pipeline.plan import STAGES, Stage
 from pipeline.policy import PolicyConfig
-from pipeline.records import Dropped, DropReason, Row
 from pipeline.step import Event, Runner
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.records import Dropped, DropReason, Row
+from stages.core.weights import MissingWeights, WeightStore
 
 SHOT = {"shot_start_s": 0.0, "shot_end_s": 8.0, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}
 SOURCE = SHOT | {"duration_s": 16.0, "width_px": 640, "height_px": 480, "fps_num": 25, "fps_den": 1}
@@ -42,7 +42,7 @@ def _raise(error: Exception) -> Callable:
 
 
 def test_every_stage_reads_only_what_was_written_before():
-    from pipeline.records import SOURCE
+    from stages.core.records import SOURCE
 
     written = set(SOURCE.names)
     for stage in STAGES:

@@ -11,9 +11,9 @@ from pipeline.config import Config
 from pipeline.finalize import finalize
 from pipeline.plan import STAGE_NAMES
 from pipeline.policy import PolicyConfig, Verdict, decide
-from pipeline.records import LEDGER, Row
-from pipeline.rows import rows_from_table, table_from_rows
 from pipeline.suggest import KEYS, Ledger, main
+from stages.core.records import LEDGER, Row
+from stages.core.rows import rows_from_table, table_from_rows
 from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_ledger, make_rows
 

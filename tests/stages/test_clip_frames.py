@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.records import Dropped, DropReason
 from stages.clip_frames import Region, SeenFrame, crop_clip, fill_gaps, measure_jitter
+from stages.core.records import Dropped, DropReason
 from stages.landmarks import RIGID, FaceLandmarks
 
 

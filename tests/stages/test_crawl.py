@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config, ConfigError, config_hash
-from pipeline.records import CRAWL, Dropped, DropReason
+from stages.core.records import CRAWL, Dropped, DropReason
 from stages.crawl import CrawlConfig, Crawler, check_crawl_config
 from stages.media import probe_media
 from tests.media_files import steady, tone, write_media

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.records import DropReason
+from stages.core.records import DropReason
 from stages.crawl import Crawler
 from tests.media_files import steady, tone, write_media
 from tests.stages.crawling import drop_of, hash_of, quick

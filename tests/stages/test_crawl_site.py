@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import DropReason
+from stages.core.records import DropReason
 from stages.crawl import Crawler, HostGate
 from tests.media_files import steady, tone, write_media
 from tests.stages.crawling import drop_of, hash_of, quick

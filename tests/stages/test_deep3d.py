@@ -13,8 +13,8 @@ from torch.nn import functional as f
 
 from pipeline.config import load_config
 from pipeline.plan import STAGES
-from pipeline.tensors import UnsafeWeights
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.tensors import UnsafeWeights
+from stages.core.weights import MissingWeights, WeightStore
 from stages.crop import decode_jpeg
 from stages.deep3d import (
     FIVE_LANDMARKS,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.detail import looks, measure_detail
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.records import IDENTITY
-from pipeline.weights import WeightStore
+from stages.core.records import IDENTITY
+from stages.core.weights import WeightStore
 from stages.crop import crop_face, encode_jpeg, to_crop
 from stages.identity import (
     ARCFACE_TEMPLATE,

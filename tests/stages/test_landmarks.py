@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.faces import FaceFinder, shorter_sides
 from stages.landmarks import CHIN, FOREHEAD, LandmarkDetector, head_angles
 from tests.stages.footage import blank, photo, place

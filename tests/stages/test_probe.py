@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import PROBE, Dropped, DropReason
+from stages.core.records import PROBE, Dropped, DropReason
 from stages.probe import ProbeConfig, probe
 from tests.media_files import cut_bytes, steady, tone, write_media
 

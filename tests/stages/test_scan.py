@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from pipeline.records import SCAN, Dropped, DropReason
-from pipeline.weights import WeightStore
+from stages.core.records import SCAN, Dropped, DropReason
+from stages.core.weights import WeightStore
 from stages.media import _video
 from stages.scan import Look, ScanConfig, ShotScanner, summarise_looks
 from tests.media_files import steady, write_media

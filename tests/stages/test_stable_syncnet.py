@@ -11,9 +11,9 @@ import torch
 
 from pipeline.config import load_config
 from pipeline.plan import STAGES
-from pipeline.records import AUDIO_RATE_HZ, Row
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.records import AUDIO_RATE_HZ, Row
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import MissingWeights, WeightStore
 from stages.crop import to_crop
 from stages.stable_syncnet import (
     AUDIO_STAGES,

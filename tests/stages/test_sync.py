@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.records import STAGE_COLUMNS, Row
-from pipeline.weights import WeightStore
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.weights import WeightStore
 from stages.lip_sound import MAX_STEPS, LipSound, agreement, lip_features
 from stages.media import decode_audio
 from stages.sync import SyncConfig, SyncMeasurer, best_delay

@@ -12,9 +12,9 @@ import torch
 
 from pipeline.config import load_config
 from pipeline.plan import STAGES
-from pipeline.records import Row
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import MissingWeights, WeightStore, sha256_of
+from stages.core.records import Row
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import MissingWeights, WeightStore, sha256_of
 from stages.sync import SyncConfig, SyncMeasurer
 from stages.syncnet import (
     MAX_SHIFT_FRAMES,

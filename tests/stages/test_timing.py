@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EditorDataset
 from model.views import Views
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
-from pipeline.rows import table_from_rows
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
+from stages.core.rows import table_from_rows
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import PAYLOAD, TRACK, DropReason, Row
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.weights import WeightStore
+from stages.core.records import PAYLOAD, TRACK, DropReason, Row
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.weights import WeightStore
 from stages.crop import crop_face, decode_jpeg
 from stages.media import decode_audio, decode_video
 from stages.mouth import MouthConfig

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
 from pipeline.step import Runner
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
+from stages.core.weights import WeightStore
 from stages.crop import to_source
 from stages.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from stages.media import decode_video, probe_media

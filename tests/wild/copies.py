@@ -23,9 +23,9 @@ import torch
 
 from pipeline.config import FinalizeConfig
 from pipeline.dedup import Overlap, choose_copies, find_overlaps
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Row
-from pipeline.weights import WeightStore
 from stages.audio.fingerprint import fingerprint
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
+from stages.core.weights import WeightStore
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_audio, decode_video, probe_media, write_video
 from stages.motion import motion_fingerprint

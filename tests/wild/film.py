@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 from stages.media import write_video
 
 Frames = Callable[[], Iterator[np.ndarray]]

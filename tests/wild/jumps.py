@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import CLIP_FPS
-from pipeline.weights import WeightStore
+from stages.core.records import CLIP_FPS
+from stages.core.weights import WeightStore
 from stages.jumps import JumpConfig, JumpFinder
 from stages.landmarks import RIGID, LandmarkDetector
 from stages.media import decode_video

@@ -16,9 +16,9 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.plan import STAGES
 from pipeline.policy import Verdict
-from pipeline.records import STAGE_COLUMNS, Row
 from pipeline.step import Runner
-from pipeline.weights import WeightStore
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.weights import WeightStore
 from tests.wild.clips import Clip, strangers
 from tests.wild.recipes import RECIPES, Cast, Recipe
 from tests.wild.score import Piece, Result, Truth

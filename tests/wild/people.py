@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 from stages.identity import fit_similarity
 from stages.landmarks import CHIN, MOUTH_CORNERS, RIGID, SIDES
 from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped

@@ -9,7 +9,7 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.landmarks import FOREHEAD, LIP_GAP
 from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
 from tests.wild.film import Film, Span, fitted, samples_until

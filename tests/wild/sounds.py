@@ -10,7 +10,7 @@ from scipy.signal import butter, fftconvolve, sosfilt
 from manifests.demo import takes
 from manifests.demo.speech import Voice, speak
 from manifests.demo.texts import ENGLISH, WEATHER
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 from tests.wild.film import fitted, samples_until
 
 PEAK = 0.95

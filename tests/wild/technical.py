@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 from tests.wild.film import Film
 from tests.wild.recipes import TECHNICAL_KIND, Cast, Recipe
 from tests.wild.variants import VARIANTS, Clip, Variant, write_variant

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import AUDIO_RATE_HZ, DropReason
+from stages.core.records import AUDIO_RATE_HZ, DropReason
 from stages.media import decode_audio, decode_video
 from tests.media_files import coded_frame, read_code
 from tests.wild import covers, people, pictures, sounds

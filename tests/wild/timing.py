@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.media import VideoFrame, decode_audio, decode_video
 from tests.media_files import NUM_BITS, clicks, coded_frame
 from tests.wild.variants import VARIANTS, Clip, Truth, Variant, write_variant

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.records import PAYLOAD, ROW, shard_schema
-from pipeline.rows import rows_from_table, table_from_rows
+from stages.core.records import PAYLOAD, ROW, shard_schema
+from stages.core.rows import rows_from_table, table_from_rows
 
 
 def test_arrays_come_back_with_shape_type_and_values():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import ROW, Row
+from stages.core.records import ROW, Row
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.weights import MissingWeights
+from stages.core.weights import MissingWeights
 
 
 class UnsafeWeights(MissingWeights):

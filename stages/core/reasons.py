@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.records import DropReason
+from stages.core.records import DropReason
 
 REASON_TEXT: dict[DropReason, str] = {
     DropReason.UNAVAILABLE: "the source could not be fetched",

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 import s3fs
 
-from pipeline.node_cache import NodeCache
-from pipeline.storage import (
+from stages.core.node_cache import NodeCache
+from stages.core.storage import (
     Forbidden,
     StorageError,
     UnknownStorage,
@@ -102,7 +102,7 @@ def test_a_writer_that_fails_leaves_what_was_there(remote, before):
 def test_what_another_process_writes_is_seen_at_once(remote):
     write_text(remote / "1.txt", "")
     assert len(list_files(remote, "*")) == 1
-    code = f"from pipeline.storage import *; write_text(as_path('{remote}/2.txt'), 'new')"
+    code = f"from stages.core.storage import *; write_text(as_path('{remote}/2.txt'), 'new')"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [path.name for path in list_files(remote, "*")] == ["1.txt", "2.txt"]
     assert read_text(remote / "2.txt") == "new"

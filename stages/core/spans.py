@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pipeline.records import Row
+from stages.core.records import Row
 
 Span = tuple[float, float, str]
 """Start and end in seconds, half-open, and a name."""

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from pipeline.weight_files import WEIGHTS, Mirror, Weight
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.weight_files import WEIGHTS, Mirror, Weight
+from stages.core.weights import MissingWeights, WeightStore
 
 CONTENT = b"the model"
 

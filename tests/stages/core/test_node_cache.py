@@ -11,16 +11,16 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.manifest import is_there
-from pipeline.node_cache import NodeCache
 from pipeline.plan import Stage
-from pipeline.records import Dropped, DropReason, Row
 from pipeline.step import Runner
-from pipeline.storage import (
+from stages.core.node_cache import NodeCache
+from stages.core.records import Dropped, DropReason, Row
+from stages.core.storage import (
     StorageError,
     as_path,
     write_text,
 )
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from tests.object_store import READER, connecting_with
 
 
