@@ -19,7 +19,7 @@ from pipeline.config import FinalizeConfig
 from pipeline.dedup import choose_copies, find_overlaps
 from pipeline.identities import cluster_identities
 from stages.core.records import Row
-from stages.motion import SIDE_BITS
+from stages.face.motion_print import SIDE_BITS
 
 NUM_WORDS, NUM_MOTION_WORDS = 60, 60
 """Of sound and of motion in 6 s."""

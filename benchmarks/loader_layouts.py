@@ -26,7 +26,7 @@ from model.data import EDITOR_COLUMNS, MOUTH_MARGIN_PX, Clip, ClipTable, EditorD
 from model.views import Views, apply_change, depth_view, draw_change, lip_mask, reference_frame, widened
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.depth import decode_depth, joygen_view
-from stages.landmarks import LIPS_OUTER
+from stages.face.landmarks import LIPS_OUTER
 
 LOADER, AUGMENT = LoaderConfig(cache_clips=64), AugmentConfig()
 """No more of our clips stay decompressed than are shuffled together: in a large set that is all that helps."""

@@ -23,12 +23,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.weights import WeightStore
-from stages.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
 from stages.depth import mouth_mask
+from stages.face.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
+from stages.face.landmarks import LandmarkDetector
 from stages.face_model import FaceModel, Part, load_face_model
 from stages.face_model_landmarks import Light, shade
 from stages.geometry import FACE_OVAL, LIPS, FaceFit, GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.landmarks import LandmarkDetector
 from stages.raster import rasterize
 
 FRAME_PX, FINER = 384, 2

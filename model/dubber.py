@@ -18,7 +18,7 @@ from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack
 from stages.core.records import CLIP_FPS, CROP_PX
-from stages.crop import crop_face
+from stages.face.crop import crop_face
 
 
 def sound_time_s(number: int, fps: Fraction) -> float:

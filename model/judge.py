@@ -17,10 +17,10 @@ from model.metrics import cosine, face_distance, lip_distance, psnr_db, ssim
 from stages.core.records import CLIP_FPS, CROP_PX
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import WeightStore
-from stages.crop import encode_jpeg
-from stages.faces import FaceFinder
+from stages.face.crop import encode_jpeg
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import LandmarkDetector
 from stages.identity import IdentityChecker, IdentityConfig
-from stages.landmarks import LandmarkDetector
 from stages.sync import SyncConfig, SyncMeasurer
 from stages.syncnet import WINDOW_FRAMES, Lse, SyncNetExpert, lip_sync_error, picture
 

@@ -17,7 +17,7 @@ from model.judge import Shown
 from model.track import FaceTrack, follow_face
 from stages.core.records import CLIP_FPS, Dropped, DropReason
 from stages.core.weights import WeightStore
-from stages.crop import crop_face, to_source
+from stages.face.crop import crop_face, to_source
 from stages.media import decode_audio, decode_video, probe_media
 from stages.syncnet import PICTURE_PX, PICTURE_SIDE
 

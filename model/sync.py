@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.config import FinalizeConfig
 from pipeline.identities import cluster_identities
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
-from stages.crop import to_source
+from stages.face.crop import to_source
 from stages.lip_sound import EMBEDDED, MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features, sound_features
 
 COLUMNS = ("row_id", "source_id", "start_s", "speech_ratio", "landmarks", "crop_box_xyxy_px", "audio_pcm16")

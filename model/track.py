@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from stages.core.records import NUM_LANDMARKS
 from stages.core.weights import WeightStore
-from stages.crop import crop_boxes, to_crop
-from stages.faces import FaceFinder
-from stages.landmarks import LandmarkDetector
+from stages.face.crop import crop_boxes, to_crop
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import LandmarkDetector
 
 MIN_RUN_FRAMES = 5
 """A face seen for less is taken for a false detection and passes through."""

@@ -17,10 +17,10 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.config import FinalizeConfig
 from pipeline.dedup_kernel import mark, marked
-from stages import motion
 from stages.audio import fingerprint as sound
 from stages.audio.fingerprint import MIN_OVERLAP_WORDS, NUM_BITS, WORD_S, match_fingerprints
 from stages.core.records import CLIP_FPS, Row
+from stages.face import motion_print
 
 MAX_BUCKET = 50
 """Words that more clips share say nothing: silence, hum, a jingle."""
@@ -76,9 +76,9 @@ def find_overlaps(rows: list[Row], config: FinalizeConfig, told: np.ndarray | No
     found = []
     for a, b in _alike(rows, sounds, config.identity_sim, told):
         found += _overlap(a, b, "sound", sound.SPAN_S, sounds[a], [sounds[b]], config)
-    for a, b in _alike(rows, [motion.unsided(words) for words in motions], config.identity_sim, told):
-        both_sides = [motions[b], motions[b] ^ motion.SIDE_BITS]
-        found += _overlap(a, b, "pictures", motion.SPAN_S, motions[a], both_sides, config)
+    for a, b in _alike(rows, [motion_print.unsided(words) for words in motions], config.identity_sim, told):
+        both_sides = [motions[b], motions[b] ^ motion_print.SIDE_BITS]
+        found += _overlap(a, b, "pictures", motion_print.SPAN_S, motions[a], both_sides, config)
     return found
 
 

@@ -23,11 +23,11 @@ from pipeline.config import ConfigError, stored_config
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet
-from stages.crop import decode_jpeg
 from stages.depth import decode_depth, depth_range, mouth_mask, range_view
+from stages.face.crop import decode_jpeg
+from stages.face.landmarks import LIP_GAP
 from stages.face_model import EMBEDDED, FaceModel, FaceModelError, load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
-from stages.landmarks import LIP_GAP
 from stages.media import write_video
 from stages.raster import rasterize
 from stages.texture import paint, sample_colours, vertex_normals

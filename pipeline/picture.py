@@ -15,7 +15,7 @@ from pipeline.geometry_view import read_kept
 from pipeline.policy import Verdict
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Dropped, Row
 from stages.core.storage import write_whole
-from stages.landmarks import LIPS_INNER, LIPS_OUTER
+from stages.face.landmarks import LIPS_INNER, LIPS_OUTER
 from stages.media import decode_video
 
 NUM_CROPS, NUM_LOOKS = 12, 5

@@ -20,7 +20,7 @@ from PIL import Image
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights, WeightStore
-from stages.crop import decode_jpeg
+from stages.face.crop import decode_jpeg
 from stages.face_model import load_face_model
 from stages.face_model_bfm import NUM_COEFFICIENTS, Coefficients
 from stages.geometry import TO_CAMERA, GeometryConfig, crop_focal_px, project, synthesize

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from stages.core.records import CROP_PX, Row
+from stages.face.landmarks import LIP_RINGS
 from stages.face_model import load_face_model
 from stages.geometry import crop_focal_px, project, synthesize
-from stages.landmarks import LIP_RINGS
 from stages.raster import rasterize
 
 STEPS_PER_MM = 10

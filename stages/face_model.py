@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from stages.core.weights import MissingWeights
-from stages.landmarks import LIP_RINGS
+from stages.face.landmarks import LIP_RINGS
 
 EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
 PLACED = ".mp468.npz"

@@ -18,8 +18,8 @@ import numpy as np
 
 from stages.audio.whisper_mel import mel_filters
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
-from stages.crop import to_source
-from stages.landmarks import CHIN, FOREHEAD
+from stages.face.crop import to_source
+from stages.face.landmarks import CHIN, FOREHEAD
 from stages.sync import Curves, curves_of
 
 EMBEDDED = Path(__file__).parent / "data" / "lip_sound.npz"

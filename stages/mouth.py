@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
-from stages.crop import decode_jpeg, to_source
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LIPS_INNER, MOUTH_CORNERS
+from stages.face.crop import decode_jpeg, to_source
+from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, LIPS_INNER, MOUTH_CORNERS
 
 OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)

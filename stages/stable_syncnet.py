@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
-from stages.crop import decode_jpeg, to_crop, to_source
+from stages.face.crop import decode_jpeg, to_crop, to_source
 from stages.sync import Curves
 from stages.syncnet import DistanceExpert, curves_by_distance
 

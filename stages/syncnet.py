@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
-from stages.crop import decode_jpeg
+from stages.face.crop import decode_jpeg
 from stages.sync import Curves, curves_of
 
 PICTURE_PX = 224

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
 from stages.core.records import CLIP_FPS, Dropped, DropReason, Row
 from stages.core.weights import WeightStore
-from stages.crop import crop_boxes, to_crop
-from stages.faces import FaceFinder, shorter_sides, shrink
+from stages.face.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
+from stages.face.crop import crop_boxes, to_crop
+from stages.face.faces import FaceFinder, shorter_sides, shrink
+from stages.face.landmarks import FaceLandmarks, LandmarkDetector, head_angles
 from stages.jumps import JumpConfig, JumpFinder
-from stages.landmarks import FaceLandmarks, LandmarkDetector, head_angles
 from stages.media import VideoFrame, decode_audio, decode_video
 from stages.mouth import MouthConfig, look_at_mouth
 from stages.stretches import StretchFinder, cut_evenly

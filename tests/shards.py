@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
 from stages.core.rows import table_from_rows
-from stages.landmarks import LIP_RINGS
+from stages.face.landmarks import LIP_RINGS
 
 EXP_DIM, JAW_OPEN = 52, 24
 """Of the face model cc0."""

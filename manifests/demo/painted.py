@@ -13,8 +13,8 @@ from manifests.demo.looks import Look
 from manifests.demo.mesh import EYE_CORNERS, UPPER_LIDS
 from manifests.demo.portrait import Portrait, find_points
 from stages.core.weights import WeightStore
+from stages.face.landmarks import CHIN, FOREHEAD, SIDES
 from stages.face_model import FaceModel, Part, load_face_model
-from stages.landmarks import CHIN, FOREHEAD, SIDES
 
 CANVAS_PX = 768
 OVERSAMPLING = 1.5

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from stages.core.weights import WeightStore
-from stages.landmarks import CHIN, FOREHEAD, LIPS_OUTER, LandmarkDetector
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS_OUTER, LandmarkDetector
 
 NUM_MESH_POINTS = 468
 

@@ -25,10 +25,10 @@ from pipeline.config import FinalizeConfig
 from pipeline.manifest import read_manifest
 from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason
 from stages.core.weights import WeightStore
-from stages.faces import FaceFinder
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector
 from stages.hear import AudioGate, HearConfig
 from stages.identity import IdentityChecker, IdentityConfig
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector
 from stages.media import decode_audio, decode_video, probe_media
 from tests.stages.footage import clip_of
 

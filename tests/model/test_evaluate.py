@@ -23,7 +23,7 @@ from pipeline.config import load_as
 from stages.core.records import shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WeightStore
-from stages.crop import crop_face
+from stages.face.crop import crop_face
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS, EXP_DIM, clip_row, whisper
 
 NUM_FRAMES = 52

@@ -12,7 +12,7 @@ from pipeline import dedup
 from pipeline.config import FinalizeConfig
 from pipeline.dedup import MAX_BUCKET, choose_copies, find_overlaps, group_overlaps, share_a_word
 from stages.audio.fingerprint import fingerprint
-from stages.motion import SIDE_BITS
+from stages.face.motion_print import SIDE_BITS
 
 RATE = 16_000
 

@@ -15,7 +15,6 @@ from pipeline.config import load_config
 from pipeline.plan import STAGES
 from stages.core.tensors import UnsafeWeights
 from stages.core.weights import MissingWeights, WeightStore
-from stages.crop import decode_jpeg
 from stages.deep3d import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
@@ -28,6 +27,7 @@ from stages.deep3d import (
     place,
 )
 from stages.deep3d_network import ReconNetwork
+from stages.face.crop import decode_jpeg
 from stages.face_model import load_face_model
 from stages.face_model_bfm import FRONT, LANDMARKS, Coefficients
 from stages.geometry import GeometryConfig, crop_focal_px, project, synthesize

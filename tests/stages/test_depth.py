@@ -18,9 +18,9 @@ from stages.depth import (
     normal_view,
     range_view,
 )
+from stages.face.landmarks import LIP_RINGS
 from stages.face_model import Part, load_face_model
 from stages.geometry import LIPS, crop_focal_px, project, synthesize
-from stages.landmarks import LIP_RINGS
 from stages.raster import rasterize
 from tests.stages.synthetic_clips import known_clip
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from stages.core.records import CROP_PX, Dropped, DropReason
-from stages.crop import to_crop, to_source
+from stages.face.crop import to_crop, to_source
 from stages.face_model import Part, load_face_model
 from stages.geometry import (
     FACE_OVAL,

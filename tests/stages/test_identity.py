@@ -7,7 +7,8 @@ import pytest
 
 from stages.core.records import IDENTITY
 from stages.core.weights import WeightStore
-from stages.crop import crop_face, encode_jpeg, to_crop
+from stages.face.crop import crop_face, encode_jpeg, to_crop
+from stages.face.landmarks import LandmarkDetector
 from stages.identity import (
     ARCFACE_TEMPLATE,
     IdentityChecker,
@@ -16,7 +17,6 @@ from stages.identity import (
     fit_similarity,
     identity_similarity,
 )
-from stages.landmarks import LandmarkDetector
 from tests.stages.footage import clip_of, photo
 
 

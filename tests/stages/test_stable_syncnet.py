@@ -14,7 +14,7 @@ from pipeline.plan import STAGES
 from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore
-from stages.crop import to_crop
+from stages.face.crop import to_crop
 from stages.stable_syncnet import (
     AUDIO_STAGES,
     POINTS,

@@ -15,8 +15,8 @@ from pipeline.config import Config
 from pipeline.step import Runner
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
 from stages.core.weights import WeightStore
-from stages.crop import to_source
-from stages.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
+from stages.face.crop import to_source
+from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from stages.media import decode_video, probe_media
 from tests.wild.film import Film, Span, padded
 

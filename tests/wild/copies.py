@@ -26,9 +26,9 @@ from pipeline.dedup import Overlap, choose_copies, find_overlaps
 from stages.audio.fingerprint import fingerprint
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
+from stages.face.motion_print import motion_fingerprint
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_audio, decode_video, probe_media, write_video
-from stages.motion import motion_fingerprint
 from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 from tests.wild.clips import VIDEO_SUFFIXES

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.landmarks import LIPS_OUTER, SIDES
+from stages.face.landmarks import LIPS_OUTER, SIDES
 from tests.wild.clips import Clip, FaceFrame
 from tests.wild.film import Film
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
-from stages.landmarks import CHIN, FOREHEAD, LEFT_EYE, LIPS_OUTER, RIGHT_EYE
+from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, LIPS_OUTER, RIGHT_EYE
 from stages.media import write_video
 from tests.media_files import coded_frame
 from tests.wild.clips import Clip

@@ -19,8 +19,8 @@ import numpy as np
 
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
+from stages.face.landmarks import RIGID, LandmarkDetector
 from stages.jumps import JumpConfig, JumpFinder
-from stages.landmarks import RIGID, LandmarkDetector
 from stages.media import decode_video
 from tests.wild.clips import VIDEO_SUFFIXES
 

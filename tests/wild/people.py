@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from stages.core.records import AUDIO_RATE_HZ
+from stages.face.landmarks import CHIN, MOUTH_CORNERS, RIGID, SIDES
 from stages.identity import fit_similarity
-from stages.landmarks import CHIN, MOUTH_CORNERS, RIGID, SIDES
 from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
 from tests.wild.film import Film, fitted, samples_until
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
-from stages.landmarks import FOREHEAD, LIP_GAP
+from stages.face.landmarks import FOREHEAD, LIP_GAP
 from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
 from tests.wild.film import Film, Span, fitted, samples_until
 

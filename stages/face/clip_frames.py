@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
-from stages.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
-from stages.detail import looks, measure_detail
-from stages.flatness import measure_flatness
-from stages.landmarks import RIGID, FaceLandmarks, head_angles
+from stages.face.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.face.detail import looks, measure_detail
+from stages.face.flatness import measure_flatness
+from stages.face.landmarks import RIGID, FaceLandmarks, head_angles
 
 REGION_MARGIN = 0.2
 """Of a frame's own box, kept around it on each side: the smoothed box, known only later, lies within."""

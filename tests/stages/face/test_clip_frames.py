@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.clip_frames import Region, SeenFrame, crop_clip, fill_gaps, measure_jitter
 from stages.core.records import Dropped, DropReason
-from stages.landmarks import RIGID, FaceLandmarks
+from stages.face.clip_frames import Region, SeenFrame, crop_clip, fill_gaps, measure_jitter
+from stages.face.landmarks import RIGID, FaceLandmarks
 
 
 def test_gaps_are_filled_linearly_and_ends_stand_still() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.core.weights import WeightStore
-from stages.faces import FaceFinder, shorter_sides
-from stages.landmarks import CHIN, FOREHEAD, LandmarkDetector, head_angles
+from stages.face.faces import FaceFinder, shorter_sides
+from stages.face.landmarks import CHIN, FOREHEAD, LandmarkDetector, head_angles
 from tests.stages.footage import blank, photo, place
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.core.records import CROP_PX, NUM_LANDMARKS
-from stages.flatness import measure_flatness
+from stages.face.flatness import measure_flatness
 
 
 def _lit(level: float = 150.0) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from stages.core.weights import WeightStore
-from stages.quiet import quiet_loading
+from stages.face.quiet import quiet_loading
 
 MIN_SIDE_PX = 160
 """Of the pictures that are searched: below it the largest faces are missed."""

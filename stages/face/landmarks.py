@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 
 from stages.core.weights import WeightStore
-from stages.faces import FaceFinder
-from stages.quiet import quiet_loading
+from stages.face.faces import FaceFinder
+from stages.face.quiet import quiet_loading
 
 STEP_MS = 1_000_000
 """Time between frames as MediaPipe is told it.

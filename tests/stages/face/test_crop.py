@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from stages.crop import crop_boxes, crop_face, decode_jpeg, encode_jpeg, paste_face, to_crop, to_source
-from stages.landmarks import CHIN, RIGID
+from stages.face.crop import crop_boxes, crop_face, decode_jpeg, encode_jpeg, paste_face, to_crop, to_source
+from stages.face.landmarks import CHIN, RIGID
 
 BRIDGE = 195
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from stages.core.records import CROP_PX
-from stages.landmarks import RIGID
+from stages.face.landmarks import RIGID
 
 BRIDGE = 195
 """Where two thirds of the nose's bridge lie above: point 29 of the 68-point scheme, on which the crop is centred."""

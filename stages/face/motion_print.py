@@ -11,8 +11,8 @@ import numpy as np
 
 from stages.audio.fingerprint import WORD_S
 from stages.core.records import CLIP_FPS, NUM_LANDMARKS
-from stages.crop import to_source
-from stages.landmarks import LEFT_EYE, LIP_GAP, MOUTH_CORNERS, RIGHT_EYE
+from stages.face.crop import to_source
+from stages.face.landmarks import LEFT_EYE, LIP_GAP, MOUTH_CORNERS, RIGHT_EYE
 
 WINDOW_FRAMES = 32
 HOP_FRAMES = round(WORD_S * CLIP_FPS)

@@ -7,7 +7,7 @@ import pytest
 
 from stages.audio.fingerprint import match_fingerprints
 from stages.core.records import CROP_PX, NUM_LANDMARKS
-from stages.motion import SIDE_BITS, motion_fingerprint, unsided
+from stages.face.motion_print import SIDE_BITS, motion_fingerprint, unsided
 
 BOX = np.array([200.0, 100.0, 456.0, 356.0])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.core.records import CROP_PX
-from stages.detail import looks, measure_detail
+from stages.face.detail import looks, measure_detail
 
 
 def _picture(seed: int) -> np.ndarray:
