@@ -16,9 +16,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
-from stages.face_model import Part, load_face_model
+from stages.face3d.model import Part, load_face_model
+from stages.face3d.raster import rasterize
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.raster import rasterize
 from tests.stages.synthetic_clips import known_clip
 
 

@@ -35,7 +35,7 @@ from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
 from pipeline.config import load_as
 from stages.face.crop import to_source
-from stages.face_model import FaceModel, load_face_model
+from stages.face3d.model import FaceModel, load_face_model
 from stages.geometry import LIPS
 from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
 from stages.sync import SyncConfig, best_delay

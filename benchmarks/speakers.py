@@ -26,10 +26,10 @@ from stages.core.weights import WeightStore
 from stages.depth import mouth_mask
 from stages.face.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
 from stages.face.landmarks import LandmarkDetector
-from stages.face_model import FaceModel, Part, load_face_model
-from stages.face_model_landmarks import Light, shade
+from stages.face3d.model import FaceModel, Part, load_face_model
+from stages.face3d.place_landmarks import Light, shade
+from stages.face3d.raster import rasterize
 from stages.geometry import FACE_OVAL, LIPS, FaceFit, GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.raster import rasterize
 
 FRAME_PX, FINER = 384, 2
 FACE_MM, FACE_PX = 150.0, 230.0

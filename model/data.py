@@ -38,7 +38,7 @@ from model.views import (
 from stages import lip_sound
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
-from stages.face_model import FaceModel
+from stages.face3d.model import FaceModel
 from stages.geometry import crop_focal_px
 
 SOUND_COLUMNS = ("whisper", "whisper_step")

@@ -18,7 +18,7 @@ from model.a2m import A2m
 from model.config import A2mConfig
 from stages.core.records import CLIP_FPS
 from stages.face.landmarks import CHIN, FOREHEAD
-from stages.face_model import FaceModel
+from stages.face3d.model import FaceModel
 from stages.geometry import LIPS
 from stages.lip_sound import DISTANCES, LIP_TAPS, SLOW_S, LipSound
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from model.mouth_depth import MouthDepth
 from model.track import FaceTrack, chunks_of
 from model.views import lip_mask
-from stages.face_model import load_face_model
+from stages.face3d.model import load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
 
 FADE_FRAMES = 25

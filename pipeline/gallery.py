@@ -19,7 +19,7 @@ from stages.core.reasons import REASON_TEXT
 from stages.core.records import Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import named, open_parquet, read_table
-from stages.face_model import FaceModelError
+from stages.face3d.model import FaceModelError
 
 MAX_KEPT = 24
 MAX_PER_REASON = 6

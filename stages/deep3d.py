@@ -21,13 +21,13 @@ from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg
-from stages.face_model import load_face_model
-from stages.face_model_bfm import NUM_COEFFICIENTS, Coefficients
+from stages.face3d.bfm import NUM_COEFFICIENTS, Coefficients
+from stages.face3d.model import load_face_model
 from stages.geometry import TO_CAMERA, GeometryConfig, crop_focal_px, project, synthesize
 
 if TYPE_CHECKING:
     from stages.deep3d_network import ReconNetwork
-    from stages.face_model import FaceModel
+    from stages.face3d.model import FaceModel
 
 SIDE_PX = 224
 FOCAL_PX = 1015.0

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
-from stages.face_model import NUM_FIT_LANDMARKS, load_face_model
+from stages.face3d.model import NUM_FIT_LANDMARKS, load_face_model
 from stages.mouth import MouthConfig, hidden_frames
 
 if TYPE_CHECKING:
-    from stages.face_model import FaceModel
+    from stages.face3d.model import FaceModel
 
 FOCAL_PX = 1015.0 / 224 * CROP_PX
 """Deep3DFaceRecon: 1015 px at 224 px. A wrong focal length costs little: a true 700 px gives 0.5 mm more error."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from stages.core.records import CROP_PX
-from stages.face_model import NUM_FIT_LANDMARKS, ExpressionPrior, FaceModel
+from stages.face3d.model import NUM_FIT_LANDMARKS, ExpressionPrior, FaceModel
 from stages.geometry import FACE_OVAL, LIPS, TO_CAMERA, GeometryConfig, rotation_matrices
 
 

@@ -19,7 +19,7 @@ from stages.geometry_kernels import landmark_bend, landmark_pull, landmark_slope
 from stages.geometry_motion import pose_accel_sigma
 
 if TYPE_CHECKING:
-    from stages.face_model import ExpressionPrior
+    from stages.face3d.model import ExpressionPrior
     from stages.geometry import GeometryConfig
     from stages.geometry_points import FitPoints
 

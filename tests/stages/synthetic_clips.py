@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from stages.face_model import FaceModel
+from stages.face3d.model import FaceModel
 from stages.geometry import crop_focal_px, project, synthesize
 
 

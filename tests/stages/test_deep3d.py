@@ -28,10 +28,10 @@ from stages.deep3d import (
 )
 from stages.deep3d_network import ReconNetwork
 from stages.face.crop import decode_jpeg
-from stages.face_model import load_face_model
-from stages.face_model_bfm import FRONT, LANDMARKS, Coefficients
+from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients
+from stages.face3d.model import load_face_model
 from stages.geometry import GeometryConfig, crop_focal_px, project, synthesize
-from tests.stages.test_face_model_bfm import dome, write_small
+from tests.stages.face3d.test_bfm import dome, write_small
 
 BOX = np.array([40.0, 30, 240, 260])
 

@@ -19,9 +19,9 @@ from stages.depth import (
     range_view,
 )
 from stages.face.landmarks import LIP_RINGS
-from stages.face_model import Part, load_face_model
+from stages.face3d.model import Part, load_face_model
+from stages.face3d.raster import rasterize
 from stages.geometry import LIPS, crop_focal_px, project, synthesize
-from stages.raster import rasterize
 from tests.stages.synthetic_clips import known_clip
 
 

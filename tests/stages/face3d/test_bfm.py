@@ -10,8 +10,8 @@ import pytest
 from scipy.io import savemat
 from scipy.spatial import Delaunay
 
-from stages.face_model import DEVIATIONS, FaceModelError, load_face_model
-from stages.face_model_bfm import FRONT, LANDMARKS, Coefficients, transfer_bfm09
+from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients, transfer_bfm09
+from stages.face3d.model import DEVIATIONS, FaceModelError, load_face_model
 from stages.geometry import project, synthesize
 
 NUM_VERTICES, NUM_TRIANGLES = 35_709, 70_789
@@ -163,7 +163,7 @@ def test_what_is_wrong_with_the_files_is_named(tmp_path):
     with pytest.raises(FaceModelError, match="79 modes, expected 80"):
         load_face_model(tmp_path / "b.mat")
     write_small(tmp_path / "c.mat", mean, triangles)
-    with pytest.raises(FaceModelError, match=r"no MediaPipe landmarks: run python -m stages\.face_model_convert"):
+    with pytest.raises(FaceModelError, match=r"no MediaPipe landmarks: run python -m stages\.face3d\.convert"):
         load_face_model(tmp_path / "c.mat")
     np.save(tmp_path / LANDMARKS, np.r_[-1, np.arange(467)])  # GeneFace's file leaves some out
     with pytest.raises(FaceModelError, match="no MediaPipe landmarks"):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.face_model import load_face_model
-from stages.face_model_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
+from stages.face3d.model import load_face_model
+from stages.face3d.place_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
 from stages.geometry import FACE_OVAL
 
 

@@ -19,7 +19,7 @@ MAX_CANDIDATES = 2_000_000
 def rasterize_torch(
     vertices: np.ndarray, triangles: np.ndarray, size: int, front_only: bool, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `stages.raster.rasterize`, for float32 vertices (T, V, 3) and int32 triangles (F, 3)."""
+    """As `stages.face3d.raster.rasterize`, for float32 vertices (T, V, 3) and int32 triangles (F, 3)."""
     points, corners = torch.from_numpy(vertices).to(device), torch.from_numpy(triangles).long().to(device)
     depth = torch.zeros(len(vertices), size, size, device=device)
     triangle_id = torch.zeros(len(vertices), size, size, dtype=torch.int32, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from stages.face_model import FaceModel
+from stages.face3d.model import FaceModel
 
 MIN_FACING = 0.35
 """Cosine between a vertex's normal and the line of sight below which its colour is smeared: 70 degrees."""

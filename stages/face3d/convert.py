@@ -1,7 +1,7 @@
 """Make a user's face model ready: ICT-FaceKit into an .npz file, landmarks for a model that has none.
 
-    python -m stages.face_model_convert FaceXModel --out ict.npz
-    python -m stages.face_model_convert BFM/BFM_model_front.mat
+    python -m stages.face3d.convert FaceXModel --out ict.npz
+    python -m stages.face3d.convert BFM/BFM_model_front.mat
 
 The second keeps the landmarks beside the model, where `load_face_model` finds them.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.face_model import FaceModel, FaceModelError, Part, keep_landmarks, load_face_model, read_face_model
-from stages.face_model_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
+from stages.face3d.model import FaceModel, FaceModelError, Part, keep_landmarks, load_face_model, read_face_model
+from stages.face3d.place_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
 
 ICT_MESH = "generic_neutral_mesh.obj"
 ICT_INDICES = "vertex_indices.json"
@@ -139,9 +139,9 @@ def place_beside(path: Path, landmarker: Path, search: LandmarkSearch) -> FaceMo
 
 def main(arguments: list[str] | None = None) -> int:
     from stages.core.weights import MissingWeights, WeightStore
-    from stages.face_model_build import save_face_model
+    from stages.face3d.build import save_face_model
 
-    parser = argparse.ArgumentParser(prog="python -m stages.face_model_convert", description="Make a face model ready.")
+    parser = argparse.ArgumentParser(prog="python -m stages.face3d.convert", description="Make a face model ready.")
     parser.add_argument("model", type=Path, help="FaceXModel folder, BFM folder, .mat or .npz")
     parser.add_argument("--out", type=Path, help="the .npz to write; needed for ICT-FaceKit")
     options = parser.parse_args(arguments)

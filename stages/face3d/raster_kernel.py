@@ -1,4 +1,4 @@
-"""The z-buffer's inner loop, compiled by numba once per machine. Imported by `stages.raster` on first use.
+"""The z-buffer's inner loop, compiled by numba once per machine. Imported by `stages.face3d.raster` on first use.
 
 Triangles are filled row by row between their edges, so that only covered pixels are visited. An edge is reckoned from
 its upper end, whichever triangle it belongs to: neighbours agree on it to the last bit, and leave no gap.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.face_model import DEVIATIONS, NUM_FIT_LANDMARKS, FaceModel, FaceModelError, Part
+from stages.face3d.model import DEVIATIONS, NUM_FIT_LANDMARKS, FaceModel, FaceModelError, Part
 from stages.geometry import TO_CAMERA, rotation_matrices
 
 FRONT = "BFM_model_front.mat"
