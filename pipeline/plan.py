@@ -104,7 +104,7 @@ def _sync(config: Config, weights: WeightStore, out: Path) -> StageFunction:
 
 def _geometry(config: Config, weights: WeightStore, out: Path) -> StageFunction:
     if config.geometry.method == "deep3d":
-        from stages.deep3d import Deep3dFitter
+        from stages.fit.deep3d import Deep3dFitter
 
         return Deep3dFitter(config.geometry, weights)
     from stages.geometry import FaceFitter

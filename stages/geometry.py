@@ -163,9 +163,9 @@ def fit_landmarks(
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
-    from stages.geometry_motion import carried_pose
-    from stages.geometry_points import FitPoints, over_points
-    from stages.geometry_solver import ClipProblem, known_frames, solve
+    from stages.fit.motion import carried_pose
+    from stages.fit.points import FitPoints, over_points
+    from stages.fit.solver import ClipProblem, known_frames, solve
 
     marks, focal_px = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32), crop_focal_px(boxes)
     if len(marks) == 0:

@@ -12,6 +12,9 @@ from scipy.spatial.transform import Rotation
 from stages.core.records import CROP_PX, Dropped, DropReason
 from stages.face.crop import to_crop, to_source
 from stages.face3d.model import Part, load_face_model
+from stages.fit.motion import pose_accel_sigma
+from stages.fit.points import FitPoints
+from stages.fit.solver import ClipProblem, FramesCurvature, evaluate
 from stages.geometry import (
     FACE_OVAL,
     FOCAL_PX,
@@ -24,9 +27,6 @@ from stages.geometry import (
     rotation_matrices,
     synthesize,
 )
-from stages.geometry_motion import pose_accel_sigma
-from stages.geometry_points import FitPoints
-from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
 from stages.mouth import MouthConfig
 from tests.stages.synthetic_clips import known_clip, see
 

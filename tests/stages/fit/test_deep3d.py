@@ -15,7 +15,10 @@ from pipeline.config import load_config
 from pipeline.plan import STAGES
 from stages.core.tensors import UnsafeWeights
 from stages.core.weights import MissingWeights, WeightStore
-from stages.deep3d import (
+from stages.face.crop import decode_jpeg
+from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients
+from stages.face3d.model import load_face_model
+from stages.fit.deep3d import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
     Deep3dError,
@@ -26,10 +29,7 @@ from stages.deep3d import (
     lay_in,
     place,
 )
-from stages.deep3d_network import ReconNetwork
-from stages.face.crop import decode_jpeg
-from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients
-from stages.face3d.model import load_face_model
+from stages.fit.deep3d_network import ReconNetwork
 from stages.geometry import GeometryConfig, crop_focal_px, project, synthesize
 from tests.stages.face3d.test_bfm import dome, write_small
 

@@ -26,8 +26,8 @@ from stages.face3d.model import load_face_model
 from stages.geometry import TO_CAMERA, GeometryConfig, crop_focal_px, project, synthesize
 
 if TYPE_CHECKING:
-    from stages.deep3d_network import ReconNetwork
     from stages.face3d.model import FaceModel
+    from stages.fit.deep3d_network import ReconNetwork
 
 SIDE_PX = 224
 FOCAL_PX = 1015.0
@@ -105,7 +105,7 @@ class Deep3dRegressor:
     """
 
     def __init__(self, file: Path, device: str = "cpu") -> None:
-        from stages.deep3d_network import ReconNetwork
+        from stages.fit.deep3d_network import ReconNetwork
 
         network = ReconNetwork()
         try:
