@@ -37,7 +37,7 @@ from pipeline.config import load_as
 from stages.face.crop import to_source
 from stages.face3d.model import FaceModel, load_face_model
 from stages.geometry import LIPS
-from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
+from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
 from stages.sync import SyncConfig, best_delay
 
 COLUMNS = (

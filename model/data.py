@@ -35,11 +35,11 @@ from model.views import (
     reference_frame,
     widened,
 )
-from stages import lip_sound
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.face3d.model import FaceModel
 from stages.geometry import crop_focal_px
+from stages.lipsync import lip_sound
 
 SOUND_COLUMNS = ("whisper", "whisper_step")
 FIT_COLUMNS = ("id_coeff", "exp_coeff", "pose", "crop_box_xyxy_px")

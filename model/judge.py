@@ -21,8 +21,8 @@ from stages.face.crop import encode_jpeg
 from stages.face.faces import FaceFinder
 from stages.face.landmarks import LandmarkDetector
 from stages.identity import IdentityChecker, IdentityConfig
+from stages.lipsync.syncnet import WINDOW_FRAMES, Lse, SyncNetExpert, lip_sync_error, picture
 from stages.sync import SyncConfig, SyncMeasurer
-from stages.syncnet import WINDOW_FRAMES, Lse, SyncNetExpert, lip_sync_error, picture
 
 T = TypeVar("T")
 JPEG_QUALITY = 95

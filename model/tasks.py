@@ -27,7 +27,7 @@ from model.vae import TinyVae, build_vae
 from pipeline.config import ConfigError
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
-from stages.lip_sound import LipSound
+from stages.lipsync.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor]]

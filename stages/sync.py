@@ -1,8 +1,8 @@
 """Do the lips move with the sound, and if not, how far apart are they? Small constant delays are taken out.
 
-An expert (`stages/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each delay of
-the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says whether it is
-their sound at all.
+An expert (`stages/lipsync/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each
+delay of the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says
+whether it is their sound at all.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
         MissingWeights: the user has not supplied its file.
     """
     if config.expert == "lips":
-        from stages.lip_sound import LipSound
+        from stages.lipsync.lip_sound import LipSound
 
         return LipSound.load()
     if config.expert == "syncnet":
-        from stages.syncnet import SyncNetExpert
+        from stages.lipsync.syncnet import SyncNetExpert
 
         return SyncNetExpert(weights, config.device)
     if config.expert == "latentsync":
-        from stages.stable_syncnet import StableSyncNetExpert
+        from stages.lipsync.latentsync import StableSyncNetExpert
 
         return StableSyncNetExpert(weights, config.device)
     raise ValueError(f"sync.expert is {config.expert!r}, want one of {', '.join(EXPERTS)}")

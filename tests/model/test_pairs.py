@@ -18,8 +18,8 @@ from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.score_table import COLUMNS, PUBLISHED, markdown
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import WeightStore, sha256_of
+from stages.lipsync.syncnet import SyncNet, SyncNetExpert, lip_sync_error
 from stages.media import write_video
-from stages.syncnet import SyncNet, SyncNetExpert, lip_sync_error
 
 NUM_FRAMES = 56
 

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
-from stages.lip_sound import MAX_STEPS, LipSound, agreement, lip_features
+from stages.lipsync.lip_sound import MAX_STEPS, LipSound, agreement, lip_features
 from stages.media import decode_audio
 from stages.sync import SyncConfig, SyncMeasurer, best_delay
 from tests.media_files import write_media

@@ -22,7 +22,7 @@ from stages.face.crop import to_source
 from stages.face.landmarks import CHIN, FOREHEAD
 from stages.sync import Curves, curves_of
 
-EMBEDDED = Path(__file__).parent / "data" / "lip_sound.npz"
+EMBEDDED = Path(__file__).parent / "lip_sound.npz"
 RATE_HZ = 100
 """Steps of the sound, and of delays: 10 ms."""
 STEPS_PER_FRAME = RATE_HZ // CLIP_FPS

@@ -15,8 +15,7 @@ from pipeline.plan import STAGES
 from stages.core.records import Row
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore, sha256_of
-from stages.sync import SyncConfig, SyncMeasurer
-from stages.syncnet import (
+from stages.lipsync.syncnet import (
     MAX_SHIFT_FRAMES,
     SyncNet,
     SyncNetExpert,
@@ -25,6 +24,7 @@ from stages.syncnet import (
     picture,
     shifted_distances,
 )
+from stages.sync import SyncConfig, SyncMeasurer
 from tests.stages.noise_clip import noise_clip
 
 NUM_FRAMES = 40

@@ -15,7 +15,7 @@ from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import to_crop
-from stages.stable_syncnet import (
+from stages.lipsync.latentsync import (
     AUDIO_STAGES,
     POINTS,
     TEMPLATE,
