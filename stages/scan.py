@@ -13,9 +13,9 @@ import cv2
 
 from stages.core.records import Dropped, DropReason, Row
 from stages.core.weights import WeightStore
-from stages.cuts import CutConfig, CutFinder
 from stages.face.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames
+from stages.shots.cuts import CutConfig, CutFinder
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from stages.face.clip_frames import Region, SeenFrame, bounds, crop_clip, measur
 from stages.face.crop import crop_boxes, to_crop
 from stages.face.faces import FaceFinder, shorter_sides, shrink
 from stages.face.landmarks import FaceLandmarks, LandmarkDetector, head_angles
-from stages.jumps import JumpConfig, JumpFinder
 from stages.media import VideoFrame, decode_audio, decode_video
 from stages.mouth import MouthConfig, look_at_mouth
-from stages.stretches import StretchFinder, cut_evenly
+from stages.shots.jumps import JumpConfig, JumpFinder
+from stages.shots.stretches import StretchFinder, cut_evenly
 
 PREVIEW_PX = 128
 SECOND_FACE_PX = 15.0

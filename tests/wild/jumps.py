@@ -20,8 +20,8 @@ import numpy as np
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.landmarks import RIGID, LandmarkDetector
-from stages.jumps import JumpConfig, JumpFinder
 from stages.media import decode_video
+from stages.shots.jumps import JumpConfig, JumpFinder
 from tests.wild.clips import VIDEO_SUFFIXES
 
 MAX_SIDE_PX = 480

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.cuts import CutConfig, CutFinder, mixing
+from stages.shots.cuts import CutConfig, CutFinder, mixing
 from tests.media_files import steady
 
 

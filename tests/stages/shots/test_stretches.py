@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core.records import DropReason
-from stages.stretches import TROUBLES, StretchFinder, cut_evenly
+from stages.shots.stretches import TROUBLES, StretchFinder, cut_evenly
 
 EVERY, MAX_GAP = 5, 5
 LETTERS = {None: ".", DropReason.FACE_LOST: "l", DropReason.IDENTITY_CHANGE: "j"}

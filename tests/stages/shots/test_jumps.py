@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.jumps import JumpConfig, JumpFinder
+from stages.shots.jumps import JumpConfig, JumpFinder
 
 SIZE_PX = (240, 320)
 HEAD_PX = 80
