@@ -23,12 +23,12 @@ import pyarrow as pa
 
 from benchmarks.dedup import make_clips
 from pipeline.changes import compare
-from pipeline.config import Config
 from pipeline.decision import Measured, decide_set, read_last
 from pipeline.finalize import write_accounts
-from pipeline.judge import judge
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, PolicyConfig
+from pipeline.rules.config import Config
+from pipeline.rules.judge import judge
+from pipeline.rules.policy import CHECKS, PolicyConfig
 from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000

@@ -30,7 +30,7 @@ from pyannote.core import Annotation, Segment
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from stages.audio.campplus import EMBEDDING_DIM, MIN_SPEECH_S, VoiceEmbedder
 from stages.audio.diarize import GRID_S, DiarizeConfig, Diarizer, Turns, read_network
 from stages.audio.vad import SileroVad, VadConfig, join_spans

@@ -17,9 +17,9 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.config import load_config
 from pipeline.manifest import read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
+from pipeline.rules.config import load_config
 from pipeline.step import Event, Runner
 from stages.core.weights import WeightStore
 

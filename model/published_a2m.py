@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from model.a2m import latent_noise
 from model.views import STEPS_PER_FRAME
-from pipeline.config import ConfigError
+from pipeline.rules.config import ConfigError
 from stages.core.records import AUDIO_RATE_HZ, Dropped
 from stages.core.storage import local_path
 from stages.core.tensors import read_tensors

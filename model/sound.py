@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 
 from model.a2m import A2m, latent_noise
 from model.views import STEPS_PER_FRAME
-from pipeline.config import ConfigError
+from pipeline.rules.config import ConfigError
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.features import SAMPLES_PER_STEP, FeaturesConfig, WhisperEncoder

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from model.sync import Features, SyncTrainConfig, chance_of, held_out
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from stages.core.records import CLIP_FPS
 from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
 from stages.sync import SyncConfig, best_delay

@@ -30,7 +30,7 @@ from model.config import OptimConfig, TrainConfig, as_dict
 from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
-from pipeline.config import ConfigError, load_as
+from pipeline.rules.config import ConfigError, load_as
 from stages.core.storage import local_path
 from stages.core.weights import MissingWeights, WeightStore
 

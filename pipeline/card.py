@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from pipeline.schema_doc import column_table, table
 from pipeline.stats import duration_text
 from stages.core.reasons import REASON_TEXT
@@ -22,7 +22,7 @@ from stages.core.storage import list_files, open_parquet, title_of, write_text
 from stages.core.weight_files import WEIGHTS, Weight
 
 if TYPE_CHECKING:
-    from pipeline.config import Config
+    from pipeline.rules.config import Config
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.lengths import TIMES, lengths_s
-from pipeline.policy import Verdict
+from pipeline.rules.policy import Verdict
 from pipeline.stats import Frame, duration_text
 
 if TYPE_CHECKING:

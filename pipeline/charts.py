@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from pipeline.stats import UNKNOWN, duration_text
 
 if TYPE_CHECKING:

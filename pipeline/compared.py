@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import dedup, identities
-from pipeline.config import FinalizeConfig
 from pipeline.dedup import UNTOLD
+from pipeline.rules.config import FinalizeConfig
 from stages.core.rows import rows_from_table
 
 COMPARED_BY = b"compared_by"

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 
 from pipeline import dedup, identities, voices
 from pipeline.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
-from pipeline.config import Config
-from pipeline.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.ledger import Address, part_files, read_parts
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import Verdict
+from pipeline.rules.config import Config
+from pipeline.rules.judge import VERDICT_COLUMNS, judge, verdicts
+from pipeline.rules.policy import Verdict
 from pipeline.tombstones import FILE as TOMBSTONES
 from pipeline.tombstones import Tombstones, scrubbed
 from stages.core.records import DECIDED, LEDGER, DropReason, Row

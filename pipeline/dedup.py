@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from pipeline.config import FinalizeConfig
 from pipeline.dedup_kernel import mark, marked
+from pipeline.rules.config import FinalizeConfig
 from stages.audio import fingerprint as sound
 from stages.audio.fingerprint import MIN_OVERLAP_WORDS, NUM_BITS, WORD_S, match_fingerprints
 from stages.core.records import CLIP_FPS, Row

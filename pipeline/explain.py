@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.config import ConfigError, stored_config
 from pipeline.decision import copy_of, read_columns
 from pipeline.gallery import printable, read_rows
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
+from pipeline.rules.config import ConfigError, stored_config
+from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
 from stages.core.command import make_console
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import STAGE_COLUMNS, DropReason, Row

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import Config, ConfigError, load_config
 from pipeline.decision import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
 from pipeline.ledger import BrokenPart, Busy, alone, part_files
+from pipeline.rules.config import Config, ConfigError, load_config
 from pipeline.tombstones import (
     Tombstones,
     gone,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.geometry_view import UnknownClip, open_clip
-from pipeline.policy import PolicyConfig, Verdict
+from pipeline.rules.policy import PolicyConfig, Verdict
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import Row
 from stages.core.rows import rows_from_table

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.config import ConfigError, stored_config
+from pipeline.rules.config import ConfigError, stored_config
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from pipeline.config import RunConfig
+from pipeline.rules.config import RunConfig
 from stages.core.records import Dropped, DropReason, Row, row_id
 
 GRACE_S = 30.0

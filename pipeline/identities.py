@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.config import FinalizeConfig
+from pipeline.rules.config import FinalizeConfig
 from stages.core.records import Row
 
 BLOCK = 512

@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, ConfigError, load_config
 from pipeline.manifest import ManifestError, read_manifest
 from pipeline.plan import Stage
+from pipeline.rules.config import Config, ConfigError, load_config
 from pipeline.sources import expand, spread_hosts
 from pipeline.step import Runner
 from pipeline.tombstones import Gatekeeper

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from pipeline import charts
 from pipeline.gallery import printable, read_gallery
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from pipeline.stats import duration_text
 from stages.core.reasons import REASON_TEXT
 from stages.core.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text

@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline import preview
-from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
 from pipeline.ledger import BrokenPart, Busy, Parts, alone, next_generation, read_parts
 from pipeline.manifest import ManifestError, missing_files, read_manifest
 from pipeline.plan import STAGE_NAMES, STAGES
 from pipeline.progress import Progress
+from pipeline.rules.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
 from pipeline.sources import expand
 from pipeline.stats import print_funnel
 from stages.core.command import make_console

@@ -9,7 +9,7 @@ import re
 
 import pyarrow as pa
 
-from pipeline.policy import CHECKS
+from pipeline.rules.policy import CHECKS
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import (
     AUDIO_RATE_HZ,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, FinalizeConfig, config_hash
 from pipeline.ledger import Address, read_rows
 from pipeline.levels import to_levels
+from pipeline.rules.config import Config, FinalizeConfig, config_hash
 from pipeline.swap import swap_files
 from stages.core.records import CLIP_FPS, SPLITS, Row, shard_schema
 from stages.core.rows import rows_from_table, table_from_rows

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.lengths import lengths_s
-from pipeline.policy import Verdict
 from pipeline.quantities import QUANTITIES, Quantity
+from pipeline.rules.policy import Verdict
 from stages.core.records import LEDGER
 
 if TYPE_CHECKING:

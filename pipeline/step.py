@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from pipeline.config import Config, RunConfig
 from pipeline.guard import Guard
 from pipeline.lengths import length_s
 from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
-from pipeline.policy import Verdict, decide
+from pipeline.rules.config import Config, RunConfig
+from pipeline.rules.policy import Verdict, decide
 from stages.core.records import Dropped, DropReason, Row, row_id
 from stages.core.storage import StorageError, as_path, protocol_of
 from stages.core.weights import MissingWeights, WeightStore

@@ -24,12 +24,12 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from pipeline.config import Config, PoolConfig, config_hash
 from pipeline.coordinator import RemoteAttempts, RemoteGate, start_coordinator
 from pipeline.guard import Guard
 from pipeline.ledger import compact, write_part
 from pipeline.plan import STAGE_NAMES, STAGES, Stage
 from pipeline.progress import Tally
+from pipeline.rules.config import Config, PoolConfig, config_hash
 from pipeline.sources import expand, spread_hosts
 from pipeline.step import Event, Runner
 from pipeline.version import code_version

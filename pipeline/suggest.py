@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import ConfigError, stored_config
 from pipeline.decision import read_columns
-from pipeline.judge import Findings, fails, judge, numbers
 from pipeline.lengths import TIMES, lengths_s
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, PolicyConfig
+from pipeline.rules.config import ConfigError, stored_config
+from pipeline.rules.judge import Findings, fails, judge, numbers
+from pipeline.rules.policy import CHECKS, PolicyConfig
 from pipeline.stats import duration_text
 from stages.core.command import make_console
 from stages.core.storage import StorageError, UnknownStorage, as_path

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.config import FinalizeConfig
 from pipeline.identities import merge
+from pipeline.rules.config import FinalizeConfig
 from stages.core.records import CLIP_FPS, Row
 
 MIN_CLIPS = 3

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config
 from pipeline.plan import STAGES, StageFunction
+from pipeline.rules.config import Config
 from stages.core.records import Row
 from stages.core.weights import WeightStore
 

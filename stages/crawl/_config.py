@@ -45,7 +45,7 @@ def check_crawl_config(config: CrawlConfig) -> None:
     Raises:
         ConfigError: a number out of range, a bad pattern, or a cookies file that cannot be used.
     """
-    from pipeline.config import ConfigError
+    from pipeline.rules.config import ConfigError
 
     positive = ("max_height_px", "max_duration_s", "max_bytes", "max_entries", "timeout_s", "max_fetch_s")
     for name in (*positive, "max_page_bytes", "host_concurrency", "backoff_s", "lease_s"):
@@ -68,7 +68,7 @@ def _check_cookies(path: str) -> None:
 
     from yt_dlp.cookies import YoutubeDLCookieJar
 
-    from pipeline.config import ConfigError
+    from pipeline.rules.config import ConfigError
 
     if not os.path.isfile(path):  # noqa: PTH113 - never raises
         raise ConfigError(f"crawl.cookies_file={path}: no such file")

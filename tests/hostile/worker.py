@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.config import Config
 from pipeline.plan import STAGES
-from pipeline.policy import PolicyConfig
+from pipeline.rules.config import Config
+from pipeline.rules.policy import PolicyConfig
 from pipeline.step import Runner
 from stages import crawl, hear, probe, scan, track  # noqa: F401 - once, here, rather than in every child
 from stages.core.records import ROW

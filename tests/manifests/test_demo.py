@@ -21,8 +21,8 @@ from manifests.demo.speakers import CAST, portrait_of
 from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
-from pipeline.config import FinalizeConfig
 from pipeline.manifest import read_manifest
+from pipeline.rules.config import FinalizeConfig
 from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason
 from stages.core.weights import WeightStore
 from stages.face.faces import FaceFinder

@@ -19,7 +19,7 @@ from model.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face
 from model.vae import TinyVae
-from pipeline.config import load_as
+from pipeline.rules.config import load_as
 from stages.core.records import shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WeightStore

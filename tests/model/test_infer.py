@@ -20,7 +20,7 @@ from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts
 from model.track import chunks_of, follow_face, runs_of
-from pipeline.config import ConfigError
+from pipeline.rules.config import ConfigError
 from stages.core.records import Dropped, DropReason
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder

@@ -14,9 +14,9 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
-from pipeline.config import Config
 from pipeline.ledger import alone, read_parts, write_part
 from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.rules.config import Config
 from pipeline.stream import _unwrapped
 from stages.core.records import DropReason, Row, row_id
 from stages.core.rows import rows_from_table, table_from_rows

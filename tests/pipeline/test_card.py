@@ -11,7 +11,7 @@ import yaml
 
 from pipeline import schema_doc, weights_doc
 from pipeline.card import render_card
-from pipeline.policy import PolicyConfig
+from pipeline.rules.policy import PolicyConfig
 from stages.core.records import ROW, DropReason, shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WEIGHTS

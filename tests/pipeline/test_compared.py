@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.compared import grown, known_groups
-from pipeline.config import Config, load_config
 from pipeline.decision import Measured, decide_set
 from pipeline.dedup import UNTOLD
+from pipeline.rules.config import Config, load_config
 from stages.core.records import LEDGER
 from stages.core.rows import table_from_rows
 from tests.kept_rows import kept_clip

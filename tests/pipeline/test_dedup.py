@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline import dedup
-from pipeline.config import FinalizeConfig
 from pipeline.dedup import MAX_BUCKET, choose_copies, find_overlaps, group_overlaps, share_a_word
+from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
 from stages.face.motion_print import SIDE_BITS
 

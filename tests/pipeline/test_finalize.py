@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Config, load_config
 from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
 from pipeline.ledger import Address, write_part
+from pipeline.rules.config import Config, load_config
 from stages.core.records import LEDGER, Row, row_id
 from stages.core.rows import table_from_rows
 from tests.kept_rows import kept_clip, write_rows

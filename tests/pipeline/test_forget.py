@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import forget
-from pipeline.config import Config, FinalizeConfig
 from pipeline.finalize import finalize, wanted_sources
 from pipeline.ledger import alone, read_parts
 from pipeline.plan import STAGES
-from pipeline.policy import PolicyConfig
 from pipeline.preview import preview
+from pipeline.rules.config import Config, FinalizeConfig
+from pipeline.rules.policy import PolicyConfig
 from pipeline.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.step import Runner
 from pipeline.tombstones import Tombstones, read_tombstones

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from pipeline.config import RunConfig
 from pipeline.guard import Attempts, Guard, time_limit
+from pipeline.rules.config import RunConfig
 from stages.core.records import Dropped, DropReason
 
 ROW = {"source_id": "a"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config import FinalizeConfig
 from pipeline.identities import assign_splits, cluster_identities
+from pipeline.rules.config import FinalizeConfig
 
 
 def _clips(people: list[int], seed: int = 0) -> list[dict]:

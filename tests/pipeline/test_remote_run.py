@@ -16,8 +16,8 @@ import ray
 
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
-from pipeline.config import Config
 from pipeline.ledger import part_files
+from pipeline.rules.config import Config
 from pipeline.stream import _start_ray
 from stages.core.node_cache import NodeCache
 from stages.core.records import Dropped, DropReason

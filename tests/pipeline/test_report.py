@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
-from pipeline.policy import PolicyConfig
 from pipeline.report import main, write_report
+from pipeline.rules.policy import PolicyConfig
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import ROW, DropReason
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out

@@ -11,9 +11,9 @@ import pytest
 
 from model.config import AugmentConfig, LoaderConfig
 from model.data import ClipTable, EditorDataset
-from pipeline.config import Config, load_config
 from pipeline.finalize import finalize
 from pipeline.ledger import write_part
+from pipeline.rules.config import Config, load_config
 from stages.core.records import CROP_PX, shard_schema
 from stages.core.rows import table_from_rows
 from stages.depth import encode_depth

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import ray
 
-from pipeline.config import Config
+from pipeline.rules.config import Config
 from pipeline.stream import Stream
 from stages.core.weights import WeightStore
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.config import Config, RunConfig
 from pipeline.plan import STAGES, Stage
-from pipeline.policy import PolicyConfig
+from pipeline.rules.config import Config, RunConfig
+from pipeline.rules.policy import PolicyConfig
 from pipeline.step import Event, Runner
 from stages.core.records import Dropped, DropReason, Row
 from stages.core.weights import MissingWeights, WeightStore

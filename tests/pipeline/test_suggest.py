@@ -7,10 +7,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline.config import Config
 from pipeline.finalize import finalize
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import PolicyConfig, Verdict, decide
+from pipeline.rules.config import Config
+from pipeline.rules.policy import PolicyConfig, Verdict, decide
 from pipeline.suggest import KEYS, Ledger, main
 from stages.core.records import LEDGER, Row
 from stages.core.rows import rows_from_table, table_from_rows

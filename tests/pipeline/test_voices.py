@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config import FinalizeConfig
+from pipeline.rules.config import FinalizeConfig
 from pipeline.voices import measure_voices, voices_elsewhere
 
 CONFIG = FinalizeConfig()

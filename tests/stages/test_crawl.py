@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, ConfigError, config_hash
+from pipeline.rules.config import Config, ConfigError, config_hash
 from stages.core.records import CRAWL, Dropped, DropReason
 from stages.crawl import CrawlConfig, Crawler, check_crawl_config
 from stages.media import probe_media

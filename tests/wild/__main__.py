@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.config import Config, load_config
+from pipeline.rules.config import Config, load_config
 from stages.core.weights import WeightStore
 from tests.wild.clips import Clip, find_clips, make_clips
 from tests.wild.measure import make_runner, measure_films, plan_films, read_results, write_result

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Config
 from pipeline.plan import STAGES
-from pipeline.policy import Verdict
+from pipeline.rules.config import Config
+from pipeline.rules.policy import Verdict
 from pipeline.step import Runner
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.config import Config
+from pipeline.rules.config import Config
 from tests.wild.__main__ import main
 from tests.wild.clips import load_clip, save_clip
 from tests.wild.drawn import drawn_clip

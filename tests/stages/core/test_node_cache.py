@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config
 from pipeline.manifest import is_there
 from pipeline.plan import Stage
+from pipeline.rules.config import Config
 from pipeline.step import Runner
 from stages.core.node_cache import NodeCache
 from stages.core.records import Dropped, DropReason, Row

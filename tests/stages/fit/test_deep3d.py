@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as f
 
-from pipeline.config import load_config
 from pipeline.plan import STAGES
+from pipeline.rules.config import load_config
 from stages.core.tensors import UnsafeWeights
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import load_config
 from pipeline.plan import STAGES
+from pipeline.rules.config import load_config
 from stages.core.records import Row
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore, sha256_of

@@ -18,8 +18,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from pipeline.limits import find_faults
-from pipeline.policy import PolicyConfig
+from pipeline.rules.limits import find_faults
+from pipeline.rules.policy import PolicyConfig
 from stages.core.storage import is_file, read_text
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig

@@ -10,9 +10,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.judge import judge, verdicts
 from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, PolicyConfig, decide
+from pipeline.rules.judge import judge, verdicts
+from pipeline.rules.policy import CHECKS, PolicyConfig, decide
 from stages.core.records import LEDGER, Row
 from stages.core.rows import rows_from_table, table_from_rows
 

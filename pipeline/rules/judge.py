@@ -1,7 +1,8 @@
 """The policy's checks on a whole ledger at once, and the verdicts that follow.
 
-The rules are those of `pipeline/policy.py`, column by column instead of row by row: a number is compared as an array,
-and what is no number is asked once for each distinct value. `decide` of the policy says the same of every single row.
+The rules are those of `pipeline/rules/policy.py`, column by column instead of row by row: a number is compared as an
+array, and what is no number is asked once for each distinct value. `decide` of the policy says the same of every single
+row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict
+from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict
 from stages.core.records import Row
 
 VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")

@@ -8,8 +8,17 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from pipeline import limits
-from pipeline.config import Config, ConfigError, _flat, config_hash, differing_keys, load_config, measuring, to_yaml
+from pipeline.rules import limits
+from pipeline.rules.config import (
+    Config,
+    ConfigError,
+    _flat,
+    config_hash,
+    differing_keys,
+    load_config,
+    measuring,
+    to_yaml,
+)
 from stages import features
 
 

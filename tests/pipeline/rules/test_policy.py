@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.policy import CHECKS, CUTTING, PolicyConfig, Verdict, decide
+from pipeline.rules.policy import CHECKS, CUTTING, PolicyConfig, Verdict, decide
 from stages.core.records import ROW, DropReason, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
