@@ -25,7 +25,7 @@ from benchmarks.dedup import make_clips
 from pipeline.changes import compare
 from pipeline.decision import Measured, decide_set, read_last
 from pipeline.finalize import write_accounts
-from pipeline.plan import STAGE_NAMES
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import Config
 from pipeline.rules.judge import judge
 from pipeline.rules.policy import CHECKS, PolicyConfig

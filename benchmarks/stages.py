@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.manifest import read_manifest
-from pipeline.plan import STAGE_NAMES, STAGES
+from pipeline.job.manifest import read_manifest
+from pipeline.job.plan import STAGE_NAMES, STAGES
+from pipeline.job.step import Event, Runner
 from pipeline.rules.config import load_config
-from pipeline.step import Event, Runner
 from stages.core.weights import WeightStore
 
 

@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 
 from pipeline import dedup, identities, voices
 from pipeline.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
-from pipeline.ledger import Address, part_files, read_parts
-from pipeline.plan import STAGE_NAMES
+from pipeline.job.parts import Address, part_files, read_parts
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.job.tombstones import FILE as TOMBSTONES
+from pipeline.job.tombstones import Tombstones, scrubbed
 from pipeline.rules.config import Config
 from pipeline.rules.judge import VERDICT_COLUMNS, judge, verdicts
 from pipeline.rules.policy import Verdict
-from pipeline.tombstones import FILE as TOMBSTONES
-from pipeline.tombstones import Tombstones, scrubbed
 from stages.core.records import DECIDED, LEDGER, DropReason, Row
 from stages.core.rows import completed, rows_from_table
 from stages.core.storage import is_file, named, open_parquet, read_table, read_text

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.decision import copy_of, read_columns
 from pipeline.gallery import printable, read_rows
-from pipeline.plan import STAGE_NAMES
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import ConfigError, stored_config
 from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
 from stages.core.command import make_console

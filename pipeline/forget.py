@@ -22,9 +22,8 @@ import pyarrow as pa
 
 from pipeline.decision import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
-from pipeline.ledger import BrokenPart, Busy, alone, part_files
-from pipeline.rules.config import Config, ConfigError, load_config
-from pipeline.tombstones import (
+from pipeline.job.parts import BrokenPart, Busy, alone, part_files
+from pipeline.job.tombstones import (
     Tombstones,
     gone,
     media_of,
@@ -34,6 +33,7 @@ from pipeline.tombstones import (
     scrub_parts,
     write_tombstones,
 )
+from pipeline.rules.config import Config, ConfigError, load_config
 from stages.core.command import make_console
 from stages.core.records import DropReason, Row
 from stages.core.rows import rows_from_table, table_from_rows

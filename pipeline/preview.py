@@ -19,12 +19,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.manifest import ManifestError, read_manifest
-from pipeline.plan import Stage
+from pipeline.job.manifest import ManifestError, read_manifest
+from pipeline.job.plan import Stage
+from pipeline.job.sources import expand, spread_hosts
+from pipeline.job.step import Runner
+from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config, ConfigError, load_config
-from pipeline.sources import expand, spread_hosts
-from pipeline.step import Runner
-from pipeline.tombstones import Gatekeeper
 from stages.core.command import make_console
 from stages.core.records import DropReason, Row
 from stages.core.storage import as_path, write_text

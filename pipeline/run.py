@@ -23,12 +23,12 @@ from rich.console import Console
 
 from pipeline import preview
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, Busy, Parts, alone, next_generation, read_parts
-from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.progress import Progress
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.parts import BrokenPart, Busy, Parts, alone, next_generation, read_parts
+from pipeline.job.plan import STAGE_NAMES, STAGES
+from pipeline.job.sources import expand
+from pipeline.job.tally import Progress
 from pipeline.rules.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
-from pipeline.sources import expand
 from pipeline.stats import print_funnel
 from stages.core.command import make_console
 from stages.core.records import SOURCE, DropReason, Row
@@ -52,7 +52,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     Raises:
         TooManyErrors: unknown errors beyond `run.max_error_ratio` of the sources.
     """
-    from pipeline.stream import Stream
+    from pipeline.job.stream import Stream
 
     parts = read_parts(out)
     known = with_listed(sources, parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.ledger import Address, read_rows
+from pipeline.job.parts import Address, read_rows
 from pipeline.levels import to_levels
 from pipeline.rules.config import Config, FinalizeConfig, config_hash
 from pipeline.swap import swap_files

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.decision import read_columns
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.lengths import TIMES, lengths_s
-from pipeline.plan import STAGE_NAMES
 from pipeline.rules.config import ConfigError, stored_config
 from pipeline.rules.judge import Findings, fails, judge, numbers
 from pipeline.rules.policy import CHECKS, PolicyConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.plan import STAGES, StageFunction
+from pipeline.job.plan import STAGES, StageFunction
 from pipeline.rules.config import Config
 from stages.core.records import Row
 from stages.core.weights import WeightStore

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from stages.core.records import SOURCE, Row
 from stages.core.rows import table_from_rows
 

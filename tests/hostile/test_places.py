@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import read_manifest
+from pipeline.job.manifest import read_manifest
 from stages.media import probe_media
 from tests.hostile.conftest import Outcome
 from tests.media_files import steady, write_media

@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.plan import STAGES
+from pipeline.job.plan import STAGES
+from pipeline.job.step import Runner
 from pipeline.rules.config import Config
 from pipeline.rules.policy import PolicyConfig
-from pipeline.step import Runner
 from stages import crawl, hear, probe, scan, track  # noqa: F401 - once, here, rather than in every child
 from stages.core.records import ROW
 from stages.core.rows import table_from_rows

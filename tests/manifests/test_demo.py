@@ -21,7 +21,7 @@ from manifests.demo.speakers import CAST, portrait_of
 from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
-from pipeline.manifest import read_manifest
+from pipeline.job.manifest import read_manifest
 from pipeline.rules.config import FinalizeConfig
 from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason
 from stages.core.weights import WeightStore

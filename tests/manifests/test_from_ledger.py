@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.from_ledger import main
-from pipeline.manifest import read_manifest
+from pipeline.job.manifest import read_manifest
 from stages.core.records import LEDGER
 from stages.core.rows import table_from_rows
 

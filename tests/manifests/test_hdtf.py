@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manifests.hdtf import main
-from pipeline.manifest import read_manifest
+from pipeline.job.manifest import read_manifest
 from pipeline.rules.config import load_config
 
 LISTS = {

@@ -14,10 +14,10 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
-from pipeline.ledger import alone, read_parts, write_part
-from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.parts import alone, read_parts, write_part
+from pipeline.job.stream import _unwrapped
 from pipeline.rules.config import Config
-from pipeline.stream import _unwrapped
 from stages.core.records import DropReason, Row, row_id
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import staging_name, write_text

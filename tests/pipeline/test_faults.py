@@ -9,9 +9,9 @@ import pytest
 import ray
 
 from pipeline import finalize
-from pipeline.ledger import part_files, read_parts
+from pipeline.job.parts import part_files, read_parts
+from pipeline.job.stream import Stream
 from pipeline.rules.config import Config, RunConfig
-from pipeline.stream import Stream
 from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
-from pipeline.ledger import Address, write_part
+from pipeline.job.parts import Address, write_part
 from pipeline.rules.config import Config, load_config
 from stages.core.records import LEDGER, Row, row_id
 from stages.core.rows import table_from_rows

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import finalize
+from pipeline.job.stream import Stream
 from pipeline.rules.config import Config, RunConfig
-from pipeline.stream import Stream
 from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES, GREED_BYTES
 

@@ -16,9 +16,9 @@ import ray
 
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
-from pipeline.ledger import part_files
+from pipeline.job.parts import part_files
+from pipeline.job.stream import _start_ray
 from pipeline.rules.config import Config
-from pipeline.stream import _start_ray
 from stages.core.node_cache import NodeCache
 from stages.core.records import Dropped, DropReason
 from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text

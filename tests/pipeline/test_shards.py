@@ -12,7 +12,7 @@ import pytest
 from model.config import AugmentConfig, LoaderConfig
 from model.data import ClipTable, EditorDataset
 from pipeline.finalize import finalize
-from pipeline.ledger import write_part
+from pipeline.job.parts import write_part
 from pipeline.rules.config import Config, load_config
 from stages.core.records import CROP_PX, shard_schema
 from stages.core.rows import table_from_rows

@@ -10,8 +10,8 @@ import psutil
 import pytest
 import ray
 
+from pipeline.job.stream import Stream
 from pipeline.rules.config import Config
-from pipeline.stream import Stream
 from stages.core.weights import WeightStore
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.finalize import finalize
-from pipeline.plan import STAGE_NAMES
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import Config
 from pipeline.rules.policy import PolicyConfig, Verdict, decide
 from pipeline.suggest import KEYS, Ledger, main

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.job.step import Runner
 from pipeline.rules.config import Config
-from pipeline.step import Runner
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
 from stages.core.weights import WeightStore
 from stages.face.crop import to_source

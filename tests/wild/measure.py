@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.plan import STAGES
+from pipeline.job.plan import STAGES
+from pipeline.job.step import Runner
 from pipeline.rules.config import Config
 from pipeline.rules.policy import Verdict
-from pipeline.step import Runner
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
 from tests.wild.clips import Clip, strangers

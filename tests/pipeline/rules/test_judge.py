@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan import STAGE_NAMES
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import CHECKS, PolicyConfig, decide
 from stages.core.records import LEDGER, Row

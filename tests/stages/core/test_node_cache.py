@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import is_there
-from pipeline.plan import Stage
+from pipeline.job.manifest import is_there
+from pipeline.job.plan import Stage
+from pipeline.job.step import Runner
 from pipeline.rules.config import Config
-from pipeline.step import Runner
 from stages.core.node_cache import NodeCache
 from stages.core.records import Dropped, DropReason, Row
 from stages.core.storage import (

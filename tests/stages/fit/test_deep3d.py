@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as f
 
-from pipeline.plan import STAGES
+from pipeline.job.plan import STAGES
 from pipeline.rules.config import load_config
 from stages.core.tensors import UnsafeWeights
 from stages.core.weights import MissingWeights, WeightStore

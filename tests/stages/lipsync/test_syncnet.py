@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.plan import STAGES
+from pipeline.job.plan import STAGES
 from pipeline.rules.config import load_config
 from stages.core.records import Row
 from stages.core.weight_files import WEIGHTS

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipeline.guard import Attempts, Guard, time_limit
+from pipeline.job.guard import Attempts, Guard, time_limit
 from pipeline.rules.config import RunConfig
 from stages.core.records import Dropped, DropReason
 
@@ -35,7 +35,7 @@ def test_no_limit_is_left_behind():
 
 def test_a_loop_inside_a_library_ends_its_process():
     body = (
-        "from pipeline import guard; guard.GRACE_S = 0.0\n"
+        "from pipeline.job import guard; guard.GRACE_S = 0.0\n"
         "with guard.time_limit(1.0):\n"
         "    sum(range(10**12))\n"  # in C, with the interpreter's lock held
     )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config
-from pipeline.tombstones import Gatekeeper
 from stages.core.node_cache import NodeCache
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore

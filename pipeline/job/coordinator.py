@@ -8,9 +8,9 @@ from typing import Any
 import ray
 from ray.util import metrics
 
-from pipeline.guard import Attempts
-from pipeline.progress import Tally
-from pipeline.step import Event
+from pipeline.job.guard import Attempts
+from pipeline.job.step import Event
+from pipeline.job.tally import Tally
 from stages.crawl import CrawlConfig, Gate, HostGate
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
-from pipeline.manifest import id_of
+from pipeline.job.manifest import id_of
 from stages.core.records import DropReason, Row
 from stages.crawl import host_of
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from stages.core.rows import rows_from_table, table_from_rows
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.ledger import BrokenPart, compact, next_generation, part_files, read_parts, read_rows, write_part
+from pipeline.job.parts import BrokenPart, compact, next_generation, part_files, read_parts, read_rows, write_part
 from stages.core.records import Row, row_id
 from stages.core.rows import table_from_rows
 

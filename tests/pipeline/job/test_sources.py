@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.manifest import read_manifest
-from pipeline.sources import MAX_DEPTH, entries_of, expand, spread_hosts
+from pipeline.job.manifest import read_manifest
+from pipeline.job.sources import MAX_DEPTH, entries_of, expand, spread_hosts
 from stages.core.records import DropReason, Row
 
 PART = "https://www.bilibili.com/video/BV1xx?p="

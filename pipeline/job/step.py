@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from pipeline.guard import Guard
+from pipeline.job.guard import Guard
+from pipeline.job.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.lengths import length_s
-from pipeline.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.rules.config import Config, RunConfig
 from pipeline.rules.policy import Verdict, decide
 from stages.core.records import Dropped, DropReason, Row, row_id

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.plan import STAGES, Stage
+from pipeline.job.plan import STAGES, Stage
+from pipeline.job.step import Event, Runner
 from pipeline.rules.config import Config, RunConfig
 from pipeline.rules.policy import PolicyConfig
-from pipeline.step import Event, Runner
 from stages.core.records import Dropped, DropReason, Row
 from stages.core.weights import MissingWeights, WeightStore
 

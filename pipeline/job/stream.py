@@ -24,20 +24,20 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from pipeline.coordinator import RemoteAttempts, RemoteGate, start_coordinator
-from pipeline.guard import Guard
-from pipeline.ledger import compact, write_part
-from pipeline.plan import STAGE_NAMES, STAGES, Stage
-from pipeline.progress import Tally
+from pipeline.job.coordinator import RemoteAttempts, RemoteGate, start_coordinator
+from pipeline.job.guard import Guard
+from pipeline.job.parts import compact, write_part
+from pipeline.job.plan import STAGE_NAMES, STAGES, Stage
+from pipeline.job.sources import expand, spread_hosts
+from pipeline.job.step import Event, Runner
+from pipeline.job.tally import Tally
+from pipeline.job.version import code_version
 from pipeline.rules.config import Config, PoolConfig, config_hash
-from pipeline.sources import expand, spread_hosts
-from pipeline.step import Event, Runner
-from pipeline.version import code_version
 from stages.core.records import SOURCE, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REFRESH_S = 1.0
 STOP_S = 10.0
 """How long a stream that is stopped may take to let its workers go."""

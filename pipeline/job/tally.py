@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipeline.step import Event
+from pipeline.job.step import Event
 from stages.core.records import DropReason
 
 PLAIN_INTERVAL_S = 10.0
