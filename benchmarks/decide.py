@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.dedup import make_clips
-from pipeline.changes import compare
-from pipeline.decision import Measured, decide_set, read_last
+from pipeline.dataset.changes import compare
+from pipeline.dataset.decide import Measured, decide_set, read_last
 from pipeline.finalize import write_accounts
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import Config

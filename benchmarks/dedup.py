@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from pipeline.dedup import choose_copies, find_overlaps
-from pipeline.identities import cluster_identities
+from pipeline.dataset.dedup import choose_copies, find_overlaps
+from pipeline.dataset.identities import cluster_identities
 from pipeline.rules.config import FinalizeConfig
 from stages.core.records import Row
 from stages.face.motion_print import SIDE_BITS

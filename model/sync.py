@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.identities import cluster_identities
+from pipeline.dataset.identities import cluster_identities
 from pipeline.rules.config import FinalizeConfig
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.face.crop import to_source

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipeline.dataset.stats import UNKNOWN, duration_text
 from pipeline.rules.policy import PolicyConfig
-from pipeline.stats import UNKNOWN, duration_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

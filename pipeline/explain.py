@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.decision import copy_of, read_columns
+from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.gallery import printable, read_rows
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import ConfigError, stored_config

@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.card import write_card
-from pipeline.changes import Changes, compare, print_changes
-from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
+from pipeline.dataset.changes import Changes, compare, print_changes
+from pipeline.dataset.decide import Measured, decide_set, read_last, read_measured, remember_measured
+from pipeline.dataset.shards import Kept, write_shards
+from pipeline.dataset.stats import compute_stats, print_funnel
 from pipeline.job.manifest import is_there, is_url
 from pipeline.job.parts import BrokenPart, Busy, Parts, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
@@ -32,8 +34,6 @@ from pipeline.report import write_report
 from pipeline.rules.config import Config, ConfigError, config_hash, stored_config, to_yaml
 from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import Verdict, decide
-from pipeline.shards import Kept, write_shards
-from pipeline.stats import compute_stats, print_funnel
 from stages.core.command import make_console
 from stages.core.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
 from stages.core.storage import (

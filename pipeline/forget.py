@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.decision import FINAL_LEDGER, copy_of
+from pipeline.dataset.decide import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
 from pipeline.job.parts import BrokenPart, Busy, alone, part_files
 from pipeline.job.tombstones import (

@@ -23,9 +23,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import OmegaConf
 
 from pipeline import charts
+from pipeline.dataset.stats import duration_text
 from pipeline.gallery import printable, read_gallery
 from pipeline.rules.policy import PolicyConfig
-from pipeline.stats import duration_text
 from stages.core.reasons import REASON_TEXT
 from stages.core.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
 

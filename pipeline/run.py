@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline import preview
+from pipeline.dataset.stats import print_funnel
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import BrokenPart, Busy, Parts, alone, next_generation, read_parts
@@ -29,7 +30,6 @@ from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.sources import expand
 from pipeline.job.tally import Progress
 from pipeline.rules.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
-from pipeline.stats import print_funnel
 from stages.core.command import make_console
 from stages.core.records import SOURCE, DropReason, Row
 from stages.core.storage import UnknownStorage, as_path, is_file, protocol_of, write_text

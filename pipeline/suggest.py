@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.decision import read_columns
+from pipeline.dataset.decide import read_columns
+from pipeline.dataset.stats import duration_text
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.lengths import TIMES, lengths_s
 from pipeline.rules.config import ConfigError, stored_config
 from pipeline.rules.judge import Findings, fails, judge, numbers
 from pipeline.rules.policy import CHECKS, PolicyConfig
-from pipeline.stats import duration_text
 from stages.core.command import make_console
 from stages.core.storage import StorageError, UnknownStorage, as_path
 

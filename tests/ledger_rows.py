@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
-from pipeline.decision import FINAL_LEDGER
+from pipeline.dataset.decide import FINAL_LEDGER
+from pipeline.dataset.stats import compute_stats
 from pipeline.rules.policy import PolicyConfig, decide
-from pipeline.stats import compute_stats
 from stages.core.records import DropReason, Row, row_id
 from stages.core.rows import table_from_rows
 

@@ -1,8 +1,9 @@
 """Files wherever they lie: on this machine, or in a bucket that fsspec can open (`s3://bucket/...`).
 
 A place on this machine is a `pathlib.Path`, a remote one a `UPath`, which has the methods of one; hints say `Path` for
-both. Only this module and `pipeline/swap.py` know the difference. Endpoint and credentials come from where fsspec and
-the driver look for them (for S3: `AWS_*`, `~/.aws`, `~/.config/fsspec`), so that no secret passes through here.
+both. Only this module and `pipeline/dataset/swap.py` know the difference. Endpoint and credentials come from where
+fsspec and the driver look for them (for S3: `AWS_*`, `~/.aws`, `~/.config/fsspec`), so that no secret passes through
+here.
 
 Transient errors are tried again by the drivers: s3fs five times with growing pauses, on top of botocore's own five.
 What still fails is a `StorageError` that names the place.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
+from pipeline.dataset.decide import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
 from pipeline.job.parts import Address, write_part
 from pipeline.rules.config import Config, load_config

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import forget
+from pipeline.dataset.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.finalize import finalize, wanted_sources
 from pipeline.job.parts import alone, read_parts
 from pipeline.job.plan import STAGES
@@ -24,7 +25,6 @@ from pipeline.job.tombstones import Tombstones, read_tombstones
 from pipeline.preview import preview
 from pipeline.rules.config import Config, FinalizeConfig
 from pipeline.rules.policy import PolicyConfig
-from pipeline.shards import DEPTH_BYTES, FRAME_BYTES
 from stages.core.records import DropReason
 from stages.core.rows import rows_from_table
 from stages.core.storage import list_files, read_table, read_text, upload

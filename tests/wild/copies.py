@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.dedup import Overlap, choose_copies, find_overlaps
+from pipeline.dataset.dedup import Overlap, choose_copies, find_overlaps
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.identities import merge
+from pipeline.dataset.identities import merge
 from pipeline.rules.config import FinalizeConfig
 from stages.core.records import CLIP_FPS, Row
 

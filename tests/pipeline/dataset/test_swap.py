@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.swap import swap_files
+from pipeline.dataset.swap import swap_files
 from stages.core.storage import (
     StorageError,
     list_files,
@@ -52,7 +52,7 @@ def test_what_a_crash_between_copying_and_removing_leaves_is_put_right(remote):
     folder = remote / "shards"
     _fill(folder, a="old", b="old")
     code = (
-        "import os, stages.core.storage as p, pipeline.swap as s, tests.pipeline.test_swap as t\n"
+        "import os, stages.core.storage as p, pipeline.dataset.swap as s, tests.pipeline.dataset.test_swap as t\n"
         "removed = s._remove_all\n"
         "s._remove_all = lambda files: os._exit(9) if files else removed(files)\n"
         f"t._fill(p.as_path('{folder}'), a='new', b='new')\n"

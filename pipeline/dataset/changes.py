@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.dataset.stats import Frame, duration_text
 from pipeline.lengths import TIMES, lengths_s
 from pipeline.rules.policy import Verdict
-from pipeline.stats import Frame, duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
+from pipeline.dataset.stats import QUANTITIES, compute_stats, duration_text, print_funnel
 from pipeline.rules.policy import PolicyConfig
-from pipeline.stats import QUANTITIES, compute_stats, duration_text, print_funnel
 from stages.core.records import LEDGER, DropReason, Row
 from tests.ledger_rows import STAGES, make_ledger, make_rows
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from pipeline.dedup_kernel import mark, marked
+from pipeline.dataset.dedup_kernel import mark, marked
 from pipeline.rules.config import FinalizeConfig
 from stages.audio import fingerprint as sound
 from stages.audio.fingerprint import MIN_OVERLAP_WORDS, NUM_BITS, WORD_S, match_fingerprints

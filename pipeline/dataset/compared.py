@@ -7,10 +7,7 @@ takes it back, costs no comparison.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -18,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import dedup, identities
-from pipeline.dedup import UNTOLD
+from pipeline.dataset import identities
+from pipeline.dataset.dedup import UNTOLD
 from pipeline.rules.config import FinalizeConfig
 from stages.core.rows import rows_from_table
 
 COMPARED_BY = b"compared_by"
 """Ledger metadata: code and settings that its clips were compared with."""
+VERSION = 1
+"""Of the comparison: raise it with every change of `dedup`, `identities` or this file that tells other clips alike."""
 COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
 """What is compared."""
 
@@ -88,7 +87,5 @@ def grown(groups: np.ndarray, clips: np.ndarray, alike: Sequence[str] | np.ndarr
 
 def compared_by(config: FinalizeConfig) -> bytes:
     """Names code and settings of the comparison."""
-    modules = (dedup, identities, sys.modules[__name__])
-    code = [hashlib.sha256(inspect.getsource(module).encode()).hexdigest() for module in modules]
     settings = {key: value for key, value in asdict(config).items() if key.startswith(("identity", "duplicate"))}
-    return json.dumps([code, settings]).encode()
+    return json.dumps([VERSION, settings]).encode()

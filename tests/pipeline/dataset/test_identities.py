@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.identities import assign_splits, cluster_identities
+from pipeline.dataset.identities import assign_splits, cluster_identities
 from pipeline.rules.config import FinalizeConfig
 
 

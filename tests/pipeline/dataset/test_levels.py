@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.levels import to_levels
+from pipeline.dataset.levels import to_levels
 
 
 def test_states_come_back_within_half_a_step() -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.dataset.quantities import QUANTITIES, Quantity
 from pipeline.lengths import lengths_s
-from pipeline.quantities import QUANTITIES, Quantity
 from pipeline.rules.policy import Verdict
 from stages.core.records import LEDGER
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.dataset.voices import measure_voices, voices_elsewhere
 from pipeline.rules.config import FinalizeConfig
-from pipeline.voices import measure_voices, voices_elsewhere
 
 CONFIG = FinalizeConfig()
 
@@ -63,7 +63,7 @@ def test_length_counts_and_not_the_number_of_clips():
 
 
 def test_many_clips_of_one_face_are_judged_by_some(monkeypatch):
-    monkeypatch.setattr("pipeline.voices.MAX_COMPARED", 5)
+    monkeypatch.setattr("pipeline.dataset.voices.MAX_COMPARED", 5)
     rows, people = _clips(*((1, 2 if number == 7 else 1) for number in range(30)))
     assert np.flatnonzero(measure_voices(rows, people, CONFIG) < CONFIG.min_voice_sim).tolist() == [7]
 

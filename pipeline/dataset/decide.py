@@ -1,8 +1,9 @@
 """What `finalize` decides over the whole set, from measurements alone: verdicts, people, duplicates, splits.
 
 The ledger that stands is asked what is known already. Clips that were ever compared are not compared again unless they
-were alike (`pipeline/compared.py`), so that a change of thresholds costs what clips cost that are kept for the first
-time; and while the parts are those that it was made of, its own measurements are decided again, and no part is read.
+were alike (`pipeline/dataset/compared.py`), so that a change of thresholds costs what clips cost that are kept for the
+first time; and while the parts are those that it was made of, its own measurements are decided again, and no part is
+read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import dedup, identities, voices
-from pipeline.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
+from pipeline.dataset import dedup, identities, voices
+from pipeline.dataset.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
 from pipeline.job.parts import Address, part_files, read_parts
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.tombstones import FILE as TOMBSTONES

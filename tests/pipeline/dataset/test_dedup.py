@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pipeline import dedup
-from pipeline.dedup import MAX_BUCKET, choose_copies, find_overlaps, group_overlaps, share_a_word
+from pipeline.dataset import dedup
+from pipeline.dataset.dedup import MAX_BUCKET, choose_copies, find_overlaps, group_overlaps, share_a_word
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
 from stages.face.motion_print import SIDE_BITS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.compared import grown, known_groups
-from pipeline.decision import Measured, decide_set
-from pipeline.dedup import UNTOLD
+from pipeline.dataset.compared import grown, known_groups
+from pipeline.dataset.decide import Measured, decide_set
+from pipeline.dataset.dedup import UNTOLD
 from pipeline.rules.config import Config, load_config
 from stages.core.records import LEDGER
 from stages.core.rows import table_from_rows

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.dataset.levels import to_levels
+from pipeline.dataset.swap import swap_files
 from pipeline.job.parts import Address, read_rows
-from pipeline.levels import to_levels
 from pipeline.rules.config import Config, FinalizeConfig, config_hash
-from pipeline.swap import swap_files
 from stages.core.records import CLIP_FPS, SPLITS, Row, shard_schema
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import parquet_writer
