@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.dataset.decide import copy_of, read_columns
-from pipeline.gallery import printable, read_rows
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import ConfigError, stored_config
 from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
+from pipeline.show.gallery import printable, read_rows
 from stages.core.command import make_console
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import STAGE_COLUMNS, DropReason, Row
@@ -269,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         print_explanation(told, make_console())
         if args.picture:
-            from pipeline.picture import draw_picture
+            from pipeline.show.picture import draw_picture
 
             draw_picture(out, told, args.picture)
             print(f"Drawn in {args.picture}")

@@ -20,7 +20,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.card import write_card
 from pipeline.dataset.changes import Changes, compare, print_changes
 from pipeline.dataset.decide import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.dataset.shards import Kept, write_shards
@@ -34,6 +33,7 @@ from pipeline.report import write_report
 from pipeline.rules.config import Config, ConfigError, config_hash, stored_config, to_yaml
 from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import Verdict, decide
+from pipeline.show.card import write_card
 from stages.core.command import make_console
 from stages.core.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
 from stages.core.storage import (

@@ -22,10 +22,10 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import OmegaConf
 
-from pipeline import charts
 from pipeline.dataset.stats import duration_text
-from pipeline.gallery import printable, read_gallery
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show import charts
+from pipeline.show.gallery import printable, read_gallery
 from stages.core.reasons import REASON_TEXT
 from stages.core.storage import StorageError, UnknownStorage, as_path, is_file, read_text, title_of, write_text
 
@@ -60,7 +60,7 @@ def _read_policy(config: Path) -> PolicyConfig:
 def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     from plotly.offline import get_plotlyjs
 
-    here = Path(__file__).parent
+    here = Path(__file__).parent / "show"
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

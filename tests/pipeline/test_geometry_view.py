@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.gallery import read_gallery
 from pipeline.geometry_view import main, open_clip
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.gallery import read_gallery
 from stages.core.records import CLIP_FPS, Row, shard_schema
 from stages.core.rows import table_from_rows
 from stages.depth import DepthConfig, DepthRenderer

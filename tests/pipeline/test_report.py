@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
 from pipeline.report import main, write_report
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import ROW, DropReason
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out

@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from pipeline import schema_doc, weights_doc
-from pipeline.card import render_card
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.card import render_card
 from stages.core.records import ROW, DropReason, shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WEIGHTS
 from tests.ledger_rows import make_rows, write_out
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def _card(out: Path, splits: tuple[str, ...]) -> tuple[dict, str]:

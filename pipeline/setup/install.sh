@@ -21,5 +21,5 @@ fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 # --no-deps: the lock is complete, and three packages would each bring an OpenCV of their own.
 "$VENV/bin/python" -m pip install --quiet --no-deps -r requirements.lock
-"$VENV/bin/python" pipeline/repair_torch.py
+"$VENV/bin/python" pipeline/setup/repair_torch.py
 "$VENV/bin/python" -m pipeline.weights
