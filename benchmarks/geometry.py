@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.known.synthetic_clips import known_clip
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
 from stages.face3d.model import Part, load_face_model
 from stages.face3d.raster import rasterize
 from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from tests.stages.synthetic_clips import known_clip
 
 
 def cpu_s(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:

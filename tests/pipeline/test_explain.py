@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.known.media_files import steady, tone, write_media
 from pipeline.explain import Explanation, explain, findings, main
 from pipeline.finalize import finalize
 from pipeline.rules.config import Config, load_config
 from pipeline.rules.policy import CHECKS, PolicyConfig
 from stages.core.records import NUM_LANDMARKS, Row
 from tests.kept_rows import NUM_FRAMES, kept_clip, write_rows
-from tests.media_files import steady, tone, write_media
 
 
 @pytest.fixture(scope="module")

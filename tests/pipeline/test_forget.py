@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import forget
 from pipeline.dataset.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.finalize import finalize, wanted_sources
@@ -31,7 +32,6 @@ from stages.core.storage import list_files, read_table, read_text, upload
 from stages.core.weights import WeightStore
 from stages.crawl import CrawlConfig
 from tests.kept_rows import kept_clip, write_rows
-from tests.media_files import steady, tone, write_media
 
 CONFIG = Config(finalize=FinalizeConfig(shard_bytes=(FRAME_BYTES + DEPTH_BYTES) * 250))
 """Three clips a shard."""

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmarks.known.synthetic_clips import known_clip
 from pipeline.geometry_view import main, open_clip
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.gallery import read_gallery
@@ -26,7 +27,6 @@ from stages.geometry import crop_focal_px, project, synthesize
 from stages.media import decode_video, probe_media
 from tests.ledger_rows import make_rows, write_out
 from tests.shards import clip_row
-from tests.stages.synthetic_clips import known_clip
 
 NUM_FRAMES = 6
 

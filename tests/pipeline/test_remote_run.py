@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import ray
 
+from benchmarks.known.media_files import steady, tone, write_media
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
 from pipeline.job.parts import part_files
@@ -23,7 +24,6 @@ from stages.core.node_cache import NodeCache
 from stages.core.records import Dropped, DropReason
 from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from stages.crawl import CrawlConfig, Crawler
-from tests.media_files import steady, tone, write_media
 from tests.object_store import BUCKET, READER
 
 NAMES = ("clean_astronaut_1", "no_audio")

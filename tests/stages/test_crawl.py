@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.known.media_files import steady, tone, write_media
 from pipeline.rules.config import Config, ConfigError, config_hash
 from stages.core.records import CRAWL, Dropped, DropReason
 from stages.crawl import CrawlConfig, Crawler, check_crawl_config
 from stages.media import probe_media
-from tests.media_files import steady, tone, write_media
 from tests.stages.video_site import Site, open_site
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.known.synthetic_clips import known_clip
 from stages.depth import (
     DepthConfig,
     DepthDecodeError,
@@ -22,7 +23,6 @@ from stages.face.landmarks import LIP_RINGS
 from stages.face3d.model import Part, load_face_model
 from stages.face3d.raster import rasterize
 from stages.geometry import LIPS, crop_focal_px, project, synthesize
-from tests.stages.synthetic_clips import known_clip
 
 
 @pytest.fixture(scope="module")

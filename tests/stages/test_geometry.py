@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from benchmarks.known.synthetic_clips import known_clip, see
 from stages.core.records import CROP_PX, Dropped, DropReason
 from stages.face.crop import to_crop, to_source
 from stages.face3d.model import Part, load_face_model
@@ -28,7 +29,6 @@ from stages.geometry import (
     synthesize,
 )
 from stages.mouth import MouthConfig
-from tests.stages.synthetic_clips import known_clip, see
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.wild.films.variants import VARIANTS, Variant
+from benchmarks.wild.timing import LENGTH_S, Errors, make, measure
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EditorDataset
 from model.views import Views
@@ -21,8 +23,6 @@ from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row
-from tests.wild.timing import LENGTH_S, Errors, make, measure
-from tests.wild.variants import VARIANTS, Variant
 
 HALF_TICK_S = 0.5 / CLIP_FPS
 ROUNDING_S = 0.0015

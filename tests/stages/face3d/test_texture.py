@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.known.synthetic_clips import known_clip
 from stages.face3d.model import load_face_model
 from stages.face3d.raster import rasterize
 from stages.face3d.texture import paint, sample_colours, vertex_normals
 from stages.geometry import crop_focal_px, project, synthesize
-from tests.stages.synthetic_clips import known_clip
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.known.media_files import steady
 from stages.shots.cuts import CutConfig, CutFinder, mixing
-from tests.media_files import steady
 
 
 def texture(seed: int, height: int = 48, width: int = 80) -> np.ndarray:

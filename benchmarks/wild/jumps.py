@@ -1,6 +1,6 @@
 """How well are jumps within a scene found? Pieces taken out of clean footage, against all that moves in it.
 
-    python -m tests.wild.jumps --clips FOLDER --out DIR [--names TEXT ...] [--per-clip 60]
+    python -m benchmarks.wild.jumps --clips FOLDER --out DIR [--names TEXT ...] [--per-clip 60]
 
 Each video's faces are followed once and kept in DIR; then frames are left out, in memory: 0.3 to 3 s, which is a jump,
 or one, or three that the frame before stands for, which are none. What is told of the video as it is counts as false:
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.wild.films.clips import VIDEO_SUFFIXES
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.landmarks import RIGID, LandmarkDetector
 from stages.media import decode_video
 from stages.shots.jumps import JumpConfig, JumpFinder
-from tests.wild.clips import VIDEO_SUFFIXES
 
 MAX_SIDE_PX = 480
 MISSING_S = (0.3, 0.5, 0.8, 1.2, 2.0, 3.0)
@@ -88,7 +88,7 @@ def load_takes(folder: Path, cache: Path, names: list[str]) -> Iterator[Take]:
             points = np.stack([blank if face is None else face.points[:, :2] for _, face in seen])
             rgb, pts_s = np.stack([frame.rgb for frame, _ in seen]), np.array([frame.pts_s for frame, _ in seen])
             np.savez(known, pts_s=pts_s, rgb=rgb, points=points)
-        with np.load(known) as stored:
+        with np.load(known, allow_pickle=False) as stored:
             yield Take(path.stem, stored["pts_s"], stored["rgb"], stored["points"])
     detector.close()
 
@@ -98,7 +98,7 @@ def _frames(path: Path):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.wild.jumps", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild.jumps", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--names", nargs="+", default=[""], help="parts of the names of the videos that are used")

@@ -1,6 +1,6 @@
 """How well are copies found? Real clips, copied in the ways in which they come back, against all that only looks alike.
 
-    python -m tests.wild.copies --clips FOLDER --out DIR [--seconds 20]
+    python -m benchmarks.wild.copies --clips FOLDER --out DIR [--seconds 20]
 
 Each video of FOLDER that shows one speaker is copied: coded again, shrunk, cut at the borders, mirrored, at another
 rate and phase, all of it at once. `track` follows the face in each copy, and fingerprints are made of what it finds, of
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.wild.films.clips import VIDEO_SUFFIXES
 from pipeline.dataset.dedup import Overlap, choose_copies, find_overlaps
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
@@ -31,7 +32,6 @@ from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_audio, decode_video, probe_media, write_video
 from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
-from tests.wild.clips import VIDEO_SUFFIXES
 
 MAX_SIDE_PX = 720
 PHASE_S = 0.35
@@ -107,7 +107,7 @@ def take_all(folder: Path, cache: Path, seconds: float) -> Iterator[Take]:
                 row = _track(path, way, seconds, known.with_suffix(".mp4"), tracker, identity)
                 np.savez(known, **row)
                 print(f"{path.stem}, {name}: {len(row.get('landmarks', ())) / 25:.1f} s", flush=True)
-            with np.load(known) as stored:
+            with np.load(known, allow_pickle=False) as stored:
                 row = dict(stored)
             if not row:
                 break
@@ -227,7 +227,7 @@ def _stretches(take: Take) -> list[tuple[float, float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.wild.copies", description="How well are copies found?")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild.copies", description="How well are copies found?")
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos of people who speak")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0, help="of a video that are used (default: 20)")

@@ -1,6 +1,6 @@
 """How well do the filters do on the ways in which crawled video goes wrong?
 
-    python -m tests.wild --clips FOLDER --out DIR [--kinds cuts sync] [--per-kind 4] [policy.key=value ...]
+    python -m benchmarks.wild --clips FOLDER --out DIR [--kinds cuts sync] [--per-kind 4] [policy.key=value ...]
 
 Films with known faults are composed from clean clips, and measured by the pipeline's stages. DIR/results.jsonl holds
 truth and measurements of each film: a second run goes on where the first one ended, and `--score` only scores them.
@@ -14,17 +14,17 @@ from pathlib import Path
 import cv2
 import torch
 
+from benchmarks.wild.films.clips import Clip, find_clips, make_clips
+from benchmarks.wild.films.recipes import KINDS, RECIPES, TECHNICAL_KIND
+from benchmarks.wild.measure import make_runner, measure_films, plan_films, read_results, write_result
+from benchmarks.wild.sheet import write_sheet
+from benchmarks.wild.tables import report
 from pipeline.rules.config import Config, load_config
 from stages.core.weights import WeightStore
-from tests.wild.clips import Clip, find_clips, make_clips
-from tests.wild.measure import make_runner, measure_films, plan_films, read_results, write_result
-from tests.wild.recipes import KINDS, RECIPES, TECHNICAL_KIND
-from tests.wild.sheet import write_sheet
-from tests.wild.tables import report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.wild", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--clips", type=Path, help="folder of videos of people who speak; none: synthetic speakers")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kinds", nargs="+", metavar="NAME", help=f"kinds or recipes; kinds: {', '.join(KINDS)}")
@@ -77,7 +77,7 @@ def _names(kinds: list[str] | None) -> list[str]:
         return list(RECIPES)
     recipes = RECIPES
     if TECHNICAL_KIND in kinds:
-        from tests.wild.technical import TECHNICAL
+        from benchmarks.wild.films.technical import TECHNICAL
 
         recipes = RECIPES | TECHNICAL
     known = {name for recipe in recipes.values() for name in (recipe.kind, recipe.name)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.wild.score import (
+from benchmarks.wild.score import (
     KEPT,
     Result,
     clip_edge_errors,

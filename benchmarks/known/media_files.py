@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -75,7 +76,7 @@ def write_media(
     with av.open(str(path), "w", options=options) as container:
         packets = []
         if len(times_s):
-            video = container.add_stream(video_codec, rate=25)
+            video: Any = container.add_stream(video_codec, rate=25)
             video.width, video.height, video.pix_fmt = *size_px, pixel_format
             video.codec_context.time_base = Fraction(1, TICKS_HZ) if video_codec != "mpeg4" else Fraction(1, 25)
             video.codec_context.gop_size = key_frame_every
@@ -85,7 +86,7 @@ def write_media(
             for k, time_s in enumerate(times_s):
                 frame = av.VideoFrame.from_ndarray(picture(k, *size_px), format="rgb24")
                 frame.time_base = video.codec_context.time_base
-                frame.pts = round(time_s / frame.time_base)
+                frame.pts = round(time_s / video.codec_context.time_base)
                 packets += video.encode(frame)
             packets += video.encode(None)
         if sound is not None:

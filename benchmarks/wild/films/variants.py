@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import cv2
@@ -151,7 +152,7 @@ class Variant:
         return times[times < duration_s - 1e-6]
 
 
-def _table() -> Iterator[Variant]:
+def _table() -> Iterator[Variant]:  # noqa: PLR0915 - a table, one statement a line
     for name, rate in {
         "23.976": 24 / NTSC, "24": Fraction(24), "25": Fraction(25), "29.97": 30 / NTSC, "30": Fraction(30),
         "50": Fraction(50), "59.94": 60 / NTSC, "60": Fraction(60), "15": Fraction(15),
@@ -235,7 +236,7 @@ def write_variant(path: Path, clip: Clip, variant: Variant) -> Truth:
     with _scheduled_as_before(), av.open(str(path), "w", format=muxer, options=options) as container:
         packets = _pictures(container, clip, variant, times_s) + _sound(container, clip, variant)
         first_s = [min(_pts_s(p) for p in packets if p.stream.type == kind) for kind in ("video", "audio")]
-        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+        for packet in sorted(packets, key=lambda packet: cast(int, packet.dts) * packet.time_base):
             container.mux(packet)
     sound_s = variant.start_s
     if variant.container in BY_CODEC:
@@ -270,7 +271,7 @@ def _scheduled_as_before() -> Iterator[None]:
 
 
 def _pts_s(packet: av.Packet) -> float:
-    return float(packet.pts * packet.time_base)
+    return float(cast(int, packet.pts) * packet.time_base)
 
 
 def _pictures(container: OutputContainer, clip: Clip, variant: Variant, times_s: np.ndarray) -> list[av.Packet]:
@@ -281,7 +282,7 @@ def _pictures(container: OutputContainer, clip: Clip, variant: Variant, times_s:
     if variant.interlaced:
         options["x264-params"] = "tff=1"
     rate = variant.rate or Fraction(25)
-    stream = container.add_stream(variant.video, rate=rate, options=options)
+    stream: Any = container.add_stream(variant.video, rate=rate, options=options)
     first = _picture(clip, variant, times_s[0])
     stream.height, stream.width, stream.pix_fmt = *first.shape[:2], variant.pixel_format
     context = stream.codec_context
@@ -323,7 +324,9 @@ def _picture(clip: Clip, variant: Variant, time_s: float) -> np.ndarray:
 
 def _sound(container: OutputContainer, clip: Clip, variant: Variant) -> list[av.Packet]:
     rate_hz, layout = variant.sound_rate_hz, variant.layout
-    stream = container.add_stream(variant.audio, rate=rate_hz, layout=layout, options=OPTIONS.get(variant.audio, {}))
+    stream: Any = container.add_stream(
+        variant.audio, rate=rate_hz, layout=layout, options=OPTIONS.get(variant.audio, {})
+    )
     sound = clip.sound
     if rate_hz != clip.sound_rate_hz:
         sound = soxr.resample(sound, clip.sound_rate_hz, rate_hz)

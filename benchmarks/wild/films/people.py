@@ -8,11 +8,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from benchmarks.wild.films.clips import Clip, FaceFrame, covering_matrix, warped
+from benchmarks.wild.films.film import Film, fitted, samples_until
 from stages.core.records import AUDIO_RATE_HZ
 from stages.face.landmarks import CHIN, MOUTH_CORNERS, RIGID, SIDES
 from stages.identity import fit_similarity
-from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
-from tests.wild.film import Film, fitted, samples_until
 
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
 OVAL = (*OVAL, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)

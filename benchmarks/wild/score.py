@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.wild.films.film import Film, Span
 from stages.track import TrackConfig
-from tests.wild.film import Film, Span
 
 TOLERANCE_S = 0.12
 """Three frames at 25 fps: an edge this near is right."""

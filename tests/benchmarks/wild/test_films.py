@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.known.media_files import coded_frame, read_code
+from benchmarks.wild.films import covers, people, pictures, sounds
+from benchmarks.wild.films.clips import Clip
+from benchmarks.wild.films.film import Film
+from benchmarks.wild.films.recipes import RECIPES, Cast
 from stages.core.records import AUDIO_RATE_HZ, DropReason
 from stages.media import decode_audio, decode_video
-from tests.media_files import coded_frame, read_code
-from tests.wild import covers, people, pictures, sounds
-from tests.wild.clips import Clip
-from tests.wild.drawn import MIDDLE, SIZE_PX, drawn_clip, voice
-from tests.wild.film import Film
-from tests.wild.recipes import RECIPES, Cast
+from tests.benchmarks.wild.drawn import MIDDLE, SIZE_PX, drawn_clip, voice
 
 FPS = Fraction(25)
 

@@ -1,6 +1,6 @@
 """Flash and beep: how far picture, sound and clock of a file are from the truth after decoding.
 
-python -m tests.wild.timing [VARIANT ...]
+python -m benchmarks.wild.timing [VARIANT ...]
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.known.media_files import NUM_BITS, clicks, coded_frame
+from benchmarks.wild.films.variants import VARIANTS, Clip, Truth, Variant, write_variant
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.media import VideoFrame, decode_audio, decode_video
-from tests.media_files import NUM_BITS, clicks, coded_frame
-from tests.wild.variants import VARIANTS, Clip, Truth, Variant, write_variant
 
 EVENTS_S = (0.71, 1.33, 1.87, 2.61, 3.17)
 FLASH_S = 0.12
@@ -43,9 +43,9 @@ def flash_clip(times_s: np.ndarray, events_s: Sequence[float] = EVENTS_S) -> Fla
     first = np.searchsorted(times_s, np.array(events_s) - 1e-6)
     onsets_s = times_s[first]
     since_s = times_s[:, None] - onsets_s[None]
-    bright = ((since_s > -1e-6) & (since_s < FLASH_S)).any(axis=1)
+    bright = np.any((since_s > -1e-6) & (since_s < FLASH_S), axis=1)
     frames = np.stack([_picture(number, lit) for number, lit in enumerate(bright)])
-    return Flashes(Clip(frames, times_s, clicks(onsets_s, LENGTH_S, SOUND_HZ), SOUND_HZ), onsets_s, bright)
+    return Flashes(Clip(frames, times_s, clicks(list(onsets_s), LENGTH_S, SOUND_HZ), SOUND_HZ), onsets_s, bright)
 
 
 def _picture(number: int, lit: bool) -> np.ndarray:

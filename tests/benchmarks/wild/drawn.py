@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.known.media_files import coded_frame
+from benchmarks.wild.films.clips import Clip
+from benchmarks.wild.films.covers import CHEEKS
+from benchmarks.wild.films.people import OVAL
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
 from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, LIPS_OUTER, RIGHT_EYE
 from stages.media import write_video
-from tests.media_files import coded_frame
-from tests.wild.clips import Clip
-from tests.wild.covers import CHEEKS
-from tests.wild.people import OVAL
 
 SIZE_PX = (160, 96)
 MIDDLE = np.array([80.0, 48.0])

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.wild.film import Span
-from tests.wild.score import (
+from benchmarks.wild.films.film import Span
+from benchmarks.wild.score import (
     Piece,
     Result,
     Tally,
@@ -21,7 +21,7 @@ from tests.wild.score import (
     tally_reasons,
     wilson,
 )
-from tests.wild.tables import report
+from benchmarks.wild.tables import report
 
 MIN_S = 3.0
 HAND = (Span(0.0, 4.0), Span(4.0, 5.0, ("mouth_hidden",)), Span(5.0, 10.0))

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.wild.__main__ import main
+from benchmarks.wild.films.clips import load_clip, save_clip
+from benchmarks.wild.films.film import Span
+from benchmarks.wild.films.recipes import RECIPES
+from benchmarks.wild.measure import piece_of, plan_films, read_results, write_result
+from benchmarks.wild.score import Result, Truth
 from pipeline.rules.config import Config
-from tests.wild.__main__ import main
-from tests.wild.clips import load_clip, save_clip
-from tests.wild.drawn import drawn_clip
-from tests.wild.film import Span
-from tests.wild.measure import piece_of, plan_films, read_results, write_result
-from tests.wild.recipes import RECIPES
-from tests.wild.score import Result, Truth
+from tests.benchmarks.wild.drawn import drawn_clip
 
 
 @pytest.fixture(scope="module")

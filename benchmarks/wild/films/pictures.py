@@ -9,10 +9,10 @@ from itertools import islice
 import cv2
 import numpy as np
 
+from benchmarks.wild.films.clips import Clip, FaceFrame, covering_matrix, warped
+from benchmarks.wild.films.film import Film, Span, fitted, samples_until
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.face.landmarks import FOREHEAD, LIP_GAP
-from tests.wild.clips import Clip, FaceFrame, covering_matrix, warped
-from tests.wild.film import Film, Span, fitted, samples_until
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SUBTITLES = ("MA MA HU HU", "JIN TIAN TIAN QI", "YI QI SAN BU", "XIA CI ZAI JIAN")
@@ -221,7 +221,7 @@ def jpeg(clip: Clip, quality: int) -> Film:
 
     def draw(_: int, rgb: np.ndarray) -> np.ndarray:
         _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
     return clip.film().change(draw)
 

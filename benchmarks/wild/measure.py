@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.wild.films.clips import Clip, strangers
+from benchmarks.wild.films.recipes import RECIPES, Cast, Recipe
+from benchmarks.wild.score import Piece, Result, Truth
 from pipeline.job.plan import STAGES
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
 from pipeline.rules.policy import Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
-from tests.wild.clips import Clip, strangers
-from tests.wild.recipes import RECIPES, Cast, Recipe
-from tests.wild.score import Piece, Result, Truth
 
 LAST_STAGE = "sync"
 """What comes behind it filters nothing here."""
@@ -47,7 +47,7 @@ def find_recipe(name: str) -> Recipe:
     """Of what is wrong with a video, or of how one is stored."""
     if name in RECIPES:
         return RECIPES[name]
-    from tests.wild.technical import TECHNICAL
+    from benchmarks.wild.films.technical import TECHNICAL
 
     return TECHNICAL[name]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from benchmarks.wild.films.film import Film, Span, padded
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
@@ -18,7 +20,6 @@ from stages.core.weights import WeightStore
 from stages.face.crop import to_source
 from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from stages.media import decode_video, probe_media
-from tests.wild.film import Film, Span, padded
 
 MAX_SIDE_PX = 1280
 """Larger footage is shrunk: composing and measuring cost with the pixels."""
@@ -159,7 +160,7 @@ def _trusted(path: Path, runner: Runner, seconds: float) -> tuple[Row | None, st
         return None, str(fault)
 
 
-def _stage(runner: Runner, name: str):
+def _stage(runner: Runner, name: str) -> Callable[[Row], Any]:
     stage = next(stage for stage in runner.stages if stage.name == name)
     return stage.build(runner.config, runner.weights, runner.out)
 
@@ -185,7 +186,7 @@ def save_clip(clip: Clip, path: Path) -> None:
 
 
 def load_clip(path: Path) -> Clip:
-    with np.load(path) as stored:
+    with np.load(path, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
         arrays = {name: stored[name] for name in ("audio", "face", "voice", "tracked")}
     place = {"path": Path(facts.pop("path")), "fps": Fraction(facts.pop("fps")), "size_px": tuple(facts.pop("size_px"))}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.wild.films.film import Film
+from benchmarks.wild.films.recipes import TECHNICAL_KIND, Cast, Recipe
+from benchmarks.wild.films.variants import VARIANTS, Clip, Variant, write_variant
 from stages.core.records import AUDIO_RATE_HZ
-from tests.wild.film import Film
-from tests.wild.recipes import TECHNICAL_KIND, Cast, Recipe
-from tests.wild.variants import VARIANTS, Clip, Variant, write_variant
 
 
 def _stored(cast: Cast, variant: Variant) -> Film:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from benchmarks.wild.films.film import fitted, samples_until
 from manifests.demo import takes
 from manifests.demo.speech import Voice, speak
 from manifests.demo.texts import ENGLISH, WEATHER
 from stages.core.records import AUDIO_RATE_HZ
-from tests.wild.film import fitted, samples_until
 
+Maker = Callable[[int, np.random.Generator], np.ndarray]
+"""So many samples of a sound, at random."""
 PEAK = 0.95
 ACTIVE_DB = 25.0
 """Frames this far under the loudest twentieth are pauses; levels of speech are told without them (as ITU-T P.56)."""
@@ -59,7 +61,7 @@ def music(num_samples: int, random: np.random.Generator) -> np.ndarray:
     return takes.music(num_samples) + 0.35 * np.resize(bar, num_samples).astype(np.float32)
 
 
-def babble(voices: Sequence[np.ndarray], num_voices: int = 6) -> Callable[[int, np.random.Generator], np.ndarray]:
+def babble(voices: Sequence[np.ndarray], num_voices: int = 6) -> Maker:
     """So many voices at once, each as loud: the given ones, from different places, at slightly different speeds."""
 
     def make(num_samples: int, random: np.random.Generator) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.wild import covers, people, pictures, sounds
-from tests.wild.clips import Clip
-from tests.wild.film import Film
+from benchmarks.wild.films import covers, people, pictures, sounds
+from benchmarks.wild.films.clips import Clip
+from benchmarks.wild.films.film import Film
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _with_audio(cast: Cast, audio: np.ndarray, *reasons: str, may_keep: bool = F
 
 
 def _noise(cast: Cast, sound: str, snr_db: float) -> Film:
-    makers = {"white": sounds.white, "traffic": sounds.traffic, "music": sounds.music}
+    makers: dict[str, sounds.Maker] = {"white": sounds.white, "traffic": sounds.traffic, "music": sounds.music}
     makers["babble"] = sounds.babble([other.audio for other in cast.others] or [cast.clip.audio])
     speech = cast.clip.audio
     audio = sounds.mixed(speech, makers[sound](len(speech), cast.random()), snr_db)
@@ -278,5 +278,5 @@ RECIPES: dict[str, Recipe] = {
 """All films by name."""
 
 TECHNICAL_KIND = "technical"
-"""Of the recipes in `tests.wild.technical`."""
+"""Of the recipes in `benchmarks.wild.films.technical`."""
 KINDS: tuple[str, ...] = (*dict.fromkeys(recipe.kind for recipe in RECIPES.values()), TECHNICAL_KIND)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from benchmarks.wild.films.clips import Clip, FaceFrame
+from benchmarks.wild.films.film import Film
 from stages.face.landmarks import LIPS_OUTER, SIDES
-from tests.wild.clips import Clip, FaceFrame
-from tests.wild.film import Film
 
 CANVAS_PX = 512
 """A drawing's side; its middle comes to lie on the mouth."""
