@@ -35,10 +35,12 @@ from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
 from pipeline.rules.config import load_as
 from stages.face.crop import to_source
-from stages.face3d.model import FaceModel, load_face_model
-from stages.geometry import LIPS
+from stages.face.landmarks import LIPS
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel
+from stages.lipsync.curves import best_delay
 from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
-from stages.sync import SyncConfig, best_delay
+from stages.sync import SyncConfig
 
 COLUMNS = (
     *("row_id", "source_id", "identity_id", "geometry_model", "exp_coeff", "id_coeff", "audio_pcm16"),

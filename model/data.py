@@ -37,8 +37,8 @@ from model.views import (
 )
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
+from stages.face3d.camera import crop_focal_px
 from stages.face3d.model import FaceModel
-from stages.geometry import crop_focal_px
 from stages.lipsync import lip_sound
 
 SOUND_COLUMNS = ("whisper", "whisper_step")

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from model.a2m import A2m
 from model.config import A2mConfig
 from stages.core.records import CLIP_FPS
-from stages.face.landmarks import CHIN, FOREHEAD
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS
 from stages.face3d.model import FaceModel
-from stages.geometry import LIPS
 from stages.lipsync.lip_sound import DISTANCES, LIP_TAPS, SLOW_S, LipSound
 
 

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from model.views import depth_view
-from stages.face3d.model import FaceModel, FaceModelError, load_face_model
+from stages.face3d.camera import project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel, FaceModelError
 from stages.face3d.raster import rasterize
-from stages.geometry import project, synthesize
 
 NO_IDENTITY = np.zeros(0, np.float32)
 

@@ -26,10 +26,11 @@ from stages.core.storage import StorageError, UnknownStorage, as_path, list_file
 from stages.depth import decode_depth, depth_range, mouth_mask, range_view
 from stages.face.crop import decode_jpeg
 from stages.face.landmarks import LIP_GAP
-from stages.face3d.model import EMBEDDED, FaceModel, FaceModelError, load_face_model
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import EMBEDDED, load_face_model
+from stages.face3d.model import FaceModel, FaceModelError
 from stages.face3d.raster import rasterize
 from stages.face3d.texture import paint, sample_colours, vertex_normals
-from stages.geometry import crop_focal_px, project, synthesize
 from stages.media import write_video
 
 COLUMNS = (

@@ -20,8 +20,8 @@ from stages.face.clip_frames import Region, SeenFrame, bounds, crop_clip, measur
 from stages.face.crop import crop_boxes, to_crop
 from stages.face.faces import FaceFinder, shorter_sides, shrink
 from stages.face.landmarks import FaceLandmarks, LandmarkDetector, head_angles
+from stages.face.mouth_look import MouthConfig, look_at_mouth
 from stages.media import VideoFrame, decode_audio, decode_video
-from stages.mouth import MouthConfig, look_at_mouth
 from stages.shots.jumps import JumpConfig, JumpFinder
 from stages.shots.stretches import StretchFinder, cut_evenly
 

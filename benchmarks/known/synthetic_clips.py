@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from stages.face3d.camera import crop_focal_px, project, synthesize
 from stages.face3d.model import FaceModel
-from stages.geometry import crop_focal_px, project, synthesize
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from stages.audio.fingerprint import fingerprint
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
 from stages.face.motion_print import motion_fingerprint
+from stages.face.mouth_look import MouthConfig
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_audio, decode_video, probe_media, write_video
-from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 
 MAX_SIDE_PX = 720

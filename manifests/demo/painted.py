@@ -14,7 +14,8 @@ from manifests.demo.mesh import EYE_CORNERS, UPPER_LIDS
 from manifests.demo.portrait import Portrait, find_points
 from stages.core.weights import WeightStore
 from stages.face.landmarks import CHIN, FOREHEAD, SIDES
-from stages.face3d.model import FaceModel, Part, load_face_model
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel, Part
 
 CANVAS_PX = 768
 OVERSAMPLING = 1.5

@@ -23,11 +23,11 @@ from pipeline.rules.policy import PolicyConfig
 from stages.core.storage import is_file, read_text
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
+from stages.face.mouth_look import MouthConfig
 from stages.features import FeaturesConfig
-from stages.geometry import GeometryConfig
+from stages.fit.config import GeometryConfig
 from stages.hear import HearConfig
 from stages.identity import IdentityConfig
-from stages.mouth import MouthConfig
 from stages.probe import ProbeConfig
 from stages.scan import ScanConfig
 from stages.speech import SpeechConfig

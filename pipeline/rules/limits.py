@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from stages.face3d.model import EMBEDDED
+from stages.face3d.load import EMBEDDED
 
 ABOVE_ZERO = math.ulp(0.0)
 _AT_LEAST_ONE = """

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from stages.face3d.model import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FIT_LANDMARKS
 
 BLUR_PX = 0.8
 """Standard deviation; takes out single pixels."""

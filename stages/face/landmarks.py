@@ -37,6 +37,20 @@ LIP_RINGS = (
     LIPS_INNER,
 )
 """All 80 lip points, ring by ring from the outside."""
+NUM_FIT_LANDMARKS = 468
+"""MediaPipe's face mesh without the ten iris points that follow it."""
+FACE_OVAL = (
+    *(10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176),
+    *(234, 251, 284, 288, 297, 323, 332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454),
+)
+"""MediaPipe's contour points: they slide along the silhouette as the head turns, so they say little."""
+LIPS = (
+    *(0, 11, 12, 13, 14, 15, 16, 17, 37, 38, 39, 40, 41, 42, 61, 62, 72, 73, 74, 76),
+    *(77, 78, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90, 91, 95, 96, 146, 178, 179, 180, 181),
+    *(183, 184, 185, 191, 267, 268, 269, 270, 271, 272, 291, 292, 302, 303, 304, 306, 307, 308, 310, 311),
+    *(312, 314, 315, 316, 317, 318, 319, 320, 321, 324, 325, 375, 402, 403, 404, 405, 407, 408, 409, 415),
+)
+"""MediaPipe's 80 lip points: four rings of twenty."""
 
 MOUTH_CORNERS = (61, 291)
 LIP_GAP = (13, 14)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.face3d.model import DEVIATIONS, NUM_FIT_LANDMARKS, FaceModel, FaceModelError, Part
-from stages.geometry import TO_CAMERA, rotation_matrices
+from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face3d.camera import TO_CAMERA, rotation_matrices
+from stages.face3d.model import DEVIATIONS, FaceModel, FaceModelError, Part
 
 FRONT = "BFM_model_front.mat"
 SOURCES = (

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.face3d.model import FaceModel, FaceModelError, Part, keep_landmarks, load_face_model, read_face_model
+from stages.face3d.load import keep_landmarks, load_face_model, read_face_model
+from stages.face3d.model import FaceModel, FaceModelError, Part
 from stages.face3d.place_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
 
 ICT_MESH = "generic_neutral_mesh.obj"

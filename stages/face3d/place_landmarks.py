@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.records import CROP_PX
-from stages.face3d.model import NUM_FIT_LANDMARKS, FaceModel, Part
+from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face3d.camera import FOCAL_PX, project, synthesize
+from stages.face3d.model import FaceModel, Part
 from stages.face3d.raster import rasterize
-from stages.geometry import FOCAL_PX, project, synthesize
 
 OUTER_PARTS = (Part.SKIN, Part.LIPS, Part.HEAD)
 

@@ -22,8 +22,9 @@ from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg
 from stages.face3d.bfm import NUM_COEFFICIENTS, Coefficients
-from stages.face3d.model import load_face_model
-from stages.geometry import TO_CAMERA, GeometryConfig, crop_focal_px, project, synthesize
+from stages.face3d.camera import TO_CAMERA, crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.fit.config import GeometryConfig
 
 if TYPE_CHECKING:
     from stages.face3d.model import FaceModel

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.records import CROP_PX
-from stages.geometry import FOCAL_PX
+from stages.face3d.camera import FOCAL_PX
 
 if TYPE_CHECKING:
-    from stages.geometry import GeometryConfig
+    from stages.fit.config import GeometryConfig
 
 MOTION_STEPS_FRAMES = (4, 6)
 """Over which motion is told from noise; shaking at four a second, the same again after six frames, shows over four."""

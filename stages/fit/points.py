@@ -12,8 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from stages.core.records import CROP_PX
-from stages.face3d.model import NUM_FIT_LANDMARKS, ExpressionPrior, FaceModel
-from stages.geometry import FACE_OVAL, LIPS, TO_CAMERA, GeometryConfig, rotation_matrices
+from stages.face.landmarks import FACE_OVAL, LIPS, NUM_FIT_LANDMARKS
+from stages.face3d.camera import TO_CAMERA, rotation_matrices
+from stages.face3d.model import ExpressionPrior, FaceModel
+from stages.fit.config import GeometryConfig
 
 
 @dataclass(frozen=True)

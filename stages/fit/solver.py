@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.fft import dct, idct
 
+from stages.face3d.camera import rotation_matrices
 from stages.fit.kernels import landmark_bend, landmark_pull, landmark_slopes
 from stages.fit.motion import pose_accel_sigma
-from stages.geometry import rotation_matrices
 
 if TYPE_CHECKING:
     from stages.face3d.model import ExpressionPrior
+    from stages.fit.config import GeometryConfig
     from stages.fit.points import FitPoints
-    from stages.geometry import GeometryConfig
 
 Step = tuple[np.ndarray, np.ndarray]
 """Change of the identity (K,) and of the frames (T, E + 6)."""

@@ -20,8 +20,8 @@ from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
 from stages.face.crop import decode_jpeg, to_crop, to_source
+from stages.lipsync.curves import Curves
 from stages.lipsync.syncnet import DistanceExpert, curves_by_distance
-from stages.sync import Curves
 
 WINDOW_FRAMES = 16
 WINDOW_STEPS = 52

@@ -20,7 +20,7 @@ from stages.audio.whisper_mel import mel_filters
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.face.crop import to_source
 from stages.face.landmarks import CHIN, FOREHEAD
-from stages.sync import Curves, curves_of
+from stages.lipsync.curves import Curves, curves_of
 
 EMBEDDED = Path(__file__).parent / "lip_sound.npz"
 RATE_HZ = 100

@@ -19,7 +19,7 @@ from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
 from stages.face.crop import decode_jpeg
-from stages.sync import Curves, curves_of
+from stages.lipsync.curves import Curves, curves_of
 
 PICTURE_PX = 224
 PICTURE_SIDE = 1.4

@@ -15,7 +15,8 @@ from model.tasks import _read_state
 from stages.audio.diarize import read_network
 from stages.audio.whisper_weights import encoder_from_openai
 from stages.core.tensors import UnsafeWeights, read_tensors
-from stages.face3d.model import FaceModelError, load_face_model
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModelError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "stages", "model", "manifests", "benchmarks")

@@ -20,10 +20,10 @@ from pipeline.show.gallery import read_gallery
 from stages.core.records import CLIP_FPS, Row, shard_schema
 from stages.core.rows import table_from_rows
 from stages.depth import DepthConfig, DepthRenderer
-from stages.face3d.model import load_face_model
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
 from stages.face3d.raster import rasterize
 from stages.face3d.texture import paint
-from stages.geometry import crop_focal_px, project, synthesize
 from stages.media import decode_video, probe_media
 from tests.ledger_rows import make_rows, write_out
 from tests.shards import clip_row

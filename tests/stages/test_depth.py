@@ -19,10 +19,11 @@ from stages.depth import (
     normal_view,
     range_view,
 )
-from stages.face.landmarks import LIP_RINGS
-from stages.face3d.model import Part, load_face_model
+from stages.face.landmarks import LIP_RINGS, LIPS
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import Part
 from stages.face3d.raster import rasterize
-from stages.geometry import LIPS, crop_focal_px, project, synthesize
 
 
 @pytest.fixture(scope="module")

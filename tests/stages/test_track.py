@@ -10,8 +10,8 @@ from stages.core.records import PAYLOAD, TRACK, DropReason, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WeightStore
 from stages.face.crop import crop_face, decode_jpeg
+from stages.face.mouth_look import MouthConfig
 from stages.media import decode_audio, decode_video
-from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 from tests.stages.footage import blank, film, photo, place
 

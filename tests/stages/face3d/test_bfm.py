@@ -11,8 +11,9 @@ from scipy.io import savemat
 from scipy.spatial import Delaunay
 
 from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients, transfer_bfm09
-from stages.face3d.model import DEVIATIONS, FaceModelError, load_face_model
-from stages.geometry import project, synthesize
+from stages.face3d.camera import project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import DEVIATIONS, FaceModelError
 
 NUM_VERTICES, NUM_TRIANGLES = 35_709, 70_789
 

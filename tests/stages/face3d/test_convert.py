@@ -11,7 +11,8 @@ import pytest
 
 from stages.face3d.build import save_face_model
 from stages.face3d.convert import main, place_beside, read_ict
-from stages.face3d.model import PLACED, FaceModelError, Part, load_face_model
+from stages.face3d.load import PLACED, load_face_model
+from stages.face3d.model import FaceModelError, Part
 from stages.face3d.place_landmarks import LandmarkSearch
 
 NUM_VERTICES = 26_719

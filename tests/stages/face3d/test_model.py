@@ -11,7 +11,8 @@ import pytest
 from scipy.spatial import KDTree
 
 from stages.face3d.build import save_face_model
-from stages.face3d.model import ACTIVATIONS, ExpressionPrior, FaceModelError, Part, load_face_model
+from stages.face3d.load import load_face_model
+from stages.face3d.model import ACTIVATIONS, ExpressionPrior, FaceModelError, Part
 
 INNER_EYE_CORNERS, OUTER_EYE_CORNERS, MOUTH_CORNERS = (133, 362), (33, 263), (61, 291)
 NOSE_TIP, FOREHEAD, CHIN, UPPER_LIP, LOWER_LIP = 1, 10, 152, 13, 14

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.face3d.model import load_face_model
+from stages.face.landmarks import FACE_OVAL
+from stages.face3d.load import load_face_model
 from stages.face3d.place_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
-from stages.geometry import FACE_OVAL
 
 
 def test_a_few_faces_place_landmarks_near_those_of_the_committed_model(weights):

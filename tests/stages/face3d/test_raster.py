@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stages.face3d import raster_torch
-from stages.face3d.model import load_face_model
+from stages.face3d.camera import FOCAL_PX, project, synthesize
+from stages.face3d.load import load_face_model
 from stages.face3d.raster import NoCudaRasterizer, rasterize
-from stages.geometry import FOCAL_PX, project, synthesize
 
 
 def cast_rays(vertices_mm: np.ndarray, triangles: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:

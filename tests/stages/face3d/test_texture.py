@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.known.synthetic_clips import known_clip
-from stages.face3d.model import load_face_model
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
 from stages.face3d.raster import rasterize
 from stages.face3d.texture import paint, sample_colours, vertex_normals
-from stages.geometry import crop_focal_px, project, synthesize
 
 
 @pytest.fixture(scope="module")

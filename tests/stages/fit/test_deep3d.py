@@ -17,7 +17,9 @@ from stages.core.tensors import UnsafeWeights
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg
 from stages.face3d.bfm import FRONT, LANDMARKS, Coefficients
-from stages.face3d.model import load_face_model
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.fit.config import GeometryConfig
 from stages.fit.deep3d import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
@@ -30,7 +32,6 @@ from stages.fit.deep3d import (
     place,
 )
 from stages.fit.deep3d_network import ReconNetwork
-from stages.geometry import GeometryConfig, crop_focal_px, project, synthesize
 from tests.stages.face3d.test_bfm import dome, write_small
 
 BOX = np.array([40.0, 30, 240, 260])
