@@ -25,7 +25,7 @@ from model.evaluate import EvaluateConfig, evaluate
 from model.progress import Progress
 from model.tasks import load_trained
 from model.train import train
-from pipeline.rules.config import ConfigError, load_as
+from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path, write_text
 from stages.core.weights import MissingWeights, WeightStore
 

@@ -33,7 +33,7 @@ from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
 from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
-from pipeline.rules.config import load_as
+from stages.core.settings import load_as
 from stages.face.crop import to_source
 from stages.face.landmarks import LIPS
 from stages.face3d.load import load_face_model

@@ -24,7 +24,7 @@ from model.config import TrainConfig
 from model.data import DataError, endless_loader
 from model.tasks import Phase, Task, build_task
 from model.train import Average, make_optimizer
-from pipeline.rules.config import ConfigError, load_as
+from stages.core.settings import ConfigError, load_as
 from stages.core.weights import MissingWeights, WeightStore
 
 WARM_UP_STEPS = 3

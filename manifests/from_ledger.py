@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.rules.policy import Verdict
+from stages.core.reasons import Verdict
 from stages.core.records import SOURCE, Row
 from stages.core.storage import as_path, read_table, write_text
 

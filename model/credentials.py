@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 from stages.core.storage import write_text
 
 KEY, CHAIN = "key.pem", "chain.pem"

@@ -31,8 +31,9 @@ from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
-from pipeline.rules.config import ConfigError
-from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, Dropped
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX
+from stages.core.settings import ConfigError
 from stages.core.storage import as_path, local_path, write_text
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore

@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 
 from model.judge import Shown
 from model.track import FaceTrack, follow_face
-from stages.core.records import CLIP_FPS, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.crop import crop_face, to_source
 from stages.lipsync.syncnet import PICTURE_PX, PICTURE_SIDE

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from model.a2m import latent_noise
 from model.views import STEPS_PER_FRAME
-from pipeline.rules.config import ConfigError
-from stages.core.records import AUDIO_RATE_HZ, Dropped
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.settings import ConfigError
 from stages.core.storage import local_path
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights

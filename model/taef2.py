@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 
 FILES = ("taef2_encoder.pth", "taef2_decoder.pth")

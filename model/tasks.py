@@ -24,7 +24,7 @@ from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
 from model.mouth_depth import fitted_model
 from model.vae import TinyVae, build_vae
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
 from stages.lipsync.lip_sound import LipSound

@@ -30,7 +30,7 @@ from model.config import OptimConfig, TrainConfig, as_dict
 from model.data import DataError, endless_loader
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
-from pipeline.rules.config import ConfigError, load_as
+from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path
 from stages.core.weights import MissingWeights, WeightStore
 
@@ -263,17 +263,17 @@ class Trainer:
 
 
 def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
-    now, then = _flat(as_dict(config)), _flat(before)
+    now, then = flat(as_dict(config)), flat(before)
     changed = [f"{k} ({then.get(k)} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then.get(k)]
     if changed:
         raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return out
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model import taef2
 from model.config import VaeConfig
 from model.taef2 import Taef2Vae
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 
 PATCH = 8
 REACH = 5

@@ -25,8 +25,8 @@ from model.infer import DEPTHS, LOOPS, InferConfig, dub
 from model.judge import default_device
 from model.progress import Progress
 from model.tasks import load_trained
-from pipeline.rules.config import ConfigError
-from stages.core.records import Dropped
+from stages.core.reasons import Dropped
+from stages.core.settings import ConfigError
 from stages.core.storage import local_path
 from stages.core.weights import MissingWeights, WeightStore
 

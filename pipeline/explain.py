@@ -19,12 +19,13 @@ import pyarrow as pa
 
 from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.rules.config import ConfigError, stored_config
-from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict, decide
+from pipeline.rules.config import stored_config
+from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, decide
 from pipeline.show.gallery import printable, read_rows
 from stages.core.command import make_console
-from stages.core.reasons import REASON_TEXT
-from stages.core.records import STAGE_COLUMNS, DropReason, Row
+from stages.core.reasons import REASON_TEXT, DropReason, Verdict
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.settings import ConfigError
 from stages.core.storage import StorageError, UnknownStorage, as_path
 
 if TYPE_CHECKING:

@@ -27,15 +27,16 @@ from pipeline.dataset.stats import compute_stats, print_funnel
 from pipeline.job.manifest import is_there, is_url
 from pipeline.job.parts import BrokenPart, Busy, Parts, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.job.tally import UNKNOWN_FAULTS
 from pipeline.job.tombstones import read_tombstones, scrub_parts
 from pipeline.report import write_report
-from pipeline.rules.config import Config, ConfigError, config_hash, stored_config, to_yaml
+from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
 from pipeline.rules.judge import judge, verdicts
-from pipeline.rules.policy import Verdict, decide
+from pipeline.rules.policy import decide
 from pipeline.show.card import write_card
 from stages.core.command import make_console
-from stages.core.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
+from stages.core.reasons import TRANSIENT_REASONS, UNKNOWN_FAULTS, DropReason, Verdict
+from stages.core.records import SCHEMA_VERSION, Row
+from stages.core.settings import ConfigError
 from stages.core.storage import (
     UnknownStorage,
     as_path,

@@ -33,10 +33,12 @@ from pipeline.job.tombstones import (
     scrub_parts,
     write_tombstones,
 )
-from pipeline.rules.config import Config, ConfigError, load_config
+from pipeline.rules.config import Config, load_config
 from stages.core.command import make_console
-from stages.core.records import DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import Row
 from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.settings import ConfigError
 from stages.core.storage import (
     UnknownStorage,
     as_path,

@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.rules.config import ConfigError, stored_config
+from pipeline.rules.config import stored_config
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from stages.core.rows import rows_from_table
+from stages.core.settings import ConfigError
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, named, open_parquet
 from stages.depth import decode_depth, depth_range, mouth_mask, range_view
 from stages.face.crop import decode_jpeg

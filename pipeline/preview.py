@@ -24,9 +24,11 @@ from pipeline.job.plan import Stage
 from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
-from pipeline.rules.config import Config, ConfigError, load_config
+from pipeline.rules.config import Config, load_config
 from stages.core.command import make_console
-from stages.core.records import DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import Row
+from stages.core.settings import ConfigError
 from stages.core.storage import as_path, write_text
 from stages.core.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config

@@ -29,9 +29,11 @@ from pipeline.job.parts import BrokenPart, Busy, Parts, alone, next_generation, 
 from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.sources import expand
 from pipeline.job.tally import Progress
-from pipeline.rules.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
+from pipeline.rules.config import Config, config_hash, differing_keys, load_config, to_yaml
 from stages.core.command import make_console
-from stages.core.records import SOURCE, DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import SOURCE, Row
+from stages.core.settings import ConfigError
 from stages.core.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
 from stages.core.weights import MissingWeights, WeightStore
 from stages.crawl import check_crawl_config

@@ -10,7 +10,7 @@ import re
 import pyarrow as pa
 
 from pipeline.rules.policy import CHECKS
-from stages.core.reasons import REASON_TEXT
+from stages.core.reasons import REASON_TEXT, DropReason
 from stages.core.records import (
     AUDIO_RATE_HZ,
     CLIP_FPS,
@@ -23,7 +23,6 @@ from stages.core.records import (
     SOURCE,
     STAGE_COLUMNS,
     VERDICT,
-    DropReason,
     shard_schema,
 )
 

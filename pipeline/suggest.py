@@ -22,11 +22,12 @@ import pyarrow as pa
 from pipeline.dataset.decide import read_columns
 from pipeline.dataset.stats import duration_text
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.lengths import TIMES, lengths_s
-from pipeline.rules.config import ConfigError, stored_config
+from pipeline.rules.config import stored_config
 from pipeline.rules.judge import Findings, fails, judge, numbers
 from pipeline.rules.policy import CHECKS, PolicyConfig
 from stages.core.command import make_console
+from stages.core.rows import TIMES, lengths_s
+from stages.core.settings import ConfigError
 from stages.core.storage import StorageError, UnknownStorage, as_path
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stages.core.records import Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
 from stages.core.spans import spans_within
 from stages.media import probe_media
 

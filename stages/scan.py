@@ -11,7 +11,8 @@ from statistics import median
 
 import cv2
 
-from stages.core.records import Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
 from stages.core.weights import WeightStore
 from stages.face.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames

@@ -8,7 +8,8 @@ import numpy as np
 
 from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, samples_of
 from stages.audio.vad import VadConfig, join_spans
-from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.weights import WeightStore
 
 LEVEL_FRAME_S = 0.02

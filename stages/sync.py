@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
 from stages.lipsync.curves import Expert, best_delay
 

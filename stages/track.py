@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.records import CLIP_FPS, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CLIP_FPS, Row
 from stages.core.weights import WeightStore
 from stages.face.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
 from stages.face.crop import crop_boxes, to_crop

@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from pipeline.dataset.decide import FINAL_LEDGER
 from pipeline.dataset.stats import compute_stats
 from pipeline.rules.policy import PolicyConfig, decide
-from stages.core.records import DropReason, Row, row_id
+from stages.core.reasons import DropReason
+from stages.core.records import Row, row_id
 from stages.core.rows import table_from_rows
 
 STAGES = (

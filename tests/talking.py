@@ -12,7 +12,7 @@ from model.checkpoint import State, save_checkpoint
 from model.config import TrainConfig, as_dict
 from model.editor import Editor
 from model.tasks import DataFacts, build_editor
-from pipeline.rules.config import load_as
+from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 

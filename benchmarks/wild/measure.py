@@ -19,7 +19,7 @@ from benchmarks.wild.score import Piece, Result, Truth
 from pipeline.job.plan import STAGES
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
-from pipeline.rules.policy import Verdict
+from stages.core.reasons import Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
 

@@ -16,7 +16,7 @@ from manifests.demo.animate import Framing
 from manifests.demo.portrait import Portrait
 from manifests.demo.speakers import CAST, ENGLISH_VOICE, portrait_of
 from manifests.demo.takes import Scene, Take
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 from stages.core.weights import WeightStore
 from stages.media import write_video
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.dataset.stats import Frame, duration_text
-from pipeline.lengths import TIMES, lengths_s
-from pipeline.rules.policy import Verdict
+from stages.core.reasons import Verdict
+from stages.core.rows import TIMES, lengths_s
 
 if TYPE_CHECKING:
     from rich.console import Console

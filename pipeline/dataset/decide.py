@@ -27,8 +27,8 @@ from pipeline.job.tombstones import FILE as TOMBSTONES
 from pipeline.job.tombstones import Tombstones, scrubbed
 from pipeline.rules.config import Config
 from pipeline.rules.judge import VERDICT_COLUMNS, judge, verdicts
-from pipeline.rules.policy import Verdict
-from stages.core.records import DECIDED, LEDGER, DropReason, Row
+from stages.core.reasons import DropReason, Verdict
+from stages.core.records import DECIDED, LEDGER, Row
 from stages.core.rows import completed, rows_from_table
 from stages.core.storage import is_file, named, open_parquet, read_table, read_text
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset.quantities import QUANTITIES, Quantity
-from pipeline.lengths import lengths_s
-from pipeline.rules.policy import Verdict
+from stages.core.reasons import Verdict
 from stages.core.records import LEDGER
+from stages.core.rows import lengths_s
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from pipeline.rules.config import RunConfig
-from stages.core.records import Dropped, DropReason, Row, row_id
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row, row_id
 
 GRACE_S = 30.0
 """Given to code that does not come back to Python when its time is up, before its process is ended."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
 from pipeline.job.manifest import id_of
-from stages.core.records import DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import Row
 from stages.crawl import host_of
 
 MAX_DEPTH = 3

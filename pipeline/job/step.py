@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pipeline.job.guard import Guard
 from pipeline.job.plan import STAGE_NAMES, Stage, StageFunction, node_cache
-from pipeline.lengths import length_s
 from pipeline.rules.config import Config, RunConfig
-from pipeline.rules.policy import Verdict, decide
-from stages.core.records import Dropped, DropReason, Row, row_id
+from pipeline.rules.policy import decide
+from stages.core.reasons import Dropped, DropReason, Verdict
+from stages.core.records import Row, row_id
+from stages.core.rows import length_s
 from stages.core.storage import StorageError, as_path, protocol_of
 from stages.core.weights import MissingWeights, WeightStore
 

@@ -12,11 +12,9 @@ from rich.live import Live
 from rich.table import Table
 
 from pipeline.job.step import Event
-from stages.core.records import DropReason
+from stages.core.reasons import UNKNOWN_FAULTS
 
 PLAIN_INTERVAL_S = 10.0
-UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)
-"""Not facts about a record: each may be gone in another run."""
 
 
 @dataclass

@@ -20,7 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.job.parts import BrokenPart, part_files
-from stages.core.records import CRAWL, PROBE, SOURCE, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CRAWL, PROBE, SOURCE, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import is_file, is_remote, list_files, read_table, read_text, remove, write_parquet, write_text
 from stages.crawl import fetch_keys, split_item

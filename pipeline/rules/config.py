@@ -7,20 +7,18 @@ Stage configs live in the stage files and are composed here. What changes measur
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pipeline.rules.limits import find_faults
 from pipeline.rules.policy import PolicyConfig
-from stages.core.storage import is_file, read_text
+from stages.core.settings import ConfigError, flattened, load_as
+from stages.core.storage import is_file
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.face.mouth_look import MouthConfig
@@ -34,14 +32,9 @@ from stages.speech import SpeechConfig
 from stages.sync import SyncConfig
 from stages.track import TrackConfig
 
-T = TypeVar("T")
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
 """Of stages: on what they run, and in pieces of which size."""
-
-
-class ConfigError(Exception):
-    """A key or value that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +131,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         ConfigError: as `load_as`, or a value out of range, by name.
     """
     config = load_as(Config, files, overrides)
-    faults = find_faults(_flat(asdict(config), ""))
+    faults = find_faults(flattened(asdict(config), ""))
     if faults:
         raise ConfigError("; ".join(faults))
     return config
@@ -157,46 +150,6 @@ def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:
     return load_config([stored] if is_file(stored) else [], overrides)
 
 
-def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:
-    """Defaults, then each YAML file, then each `a.b=value`.
-
-    Args:
-        kind: the dataclass of the whole tree.
-    Raises:
-        ConfigError: a missing or broken file, an unknown key or a value of the wrong type, by name.
-    """
-    tree = OmegaConf.structured(kind)
-    for file in files:
-        if not is_file(file):
-            raise ConfigError(f"no such config file: {file}")
-        try:
-            tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
-        except ConfigKeyError as error:
-            raise ConfigError(
-                f"{file}: {_first_lines(error)}: this version has no such setting. Take it out; if another version "
-                "wrote the file, what it measured stays as it is"
-            ) from error
-        except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-            raise ConfigError(f"{file}: {_first_lines(error)}") from error
-    for override in overrides:
-        key, sign, value = override.partition("=")
-        if not sign or not key:
-            raise ConfigError(f"{override!r} is not of the form key=value")
-        try:
-            tree = OmegaConf.merge(tree, OmegaConf.from_dotlist([f"{key}={value}"]))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
-    try:
-        return cast(T, OmegaConf.to_object(tree))
-    except OmegaConfBaseException as error:
-        raise ConfigError(_first_lines(error)) from error
-
-
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith(("reference_type", "object_type")))
-
-
 def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
@@ -205,14 +158,7 @@ def measuring(config: Config) -> dict[str, Any]:
     """The part of the configuration that changes what is measured, by `stage.key`."""
     stages = {key: value for key, value in asdict(config).items() if key not in NOT_MEASURING}
     stages["crawl"] = {key: stages["crawl"][key] for key in CHANGES_RESULTS}
-    return {key: value for key, value in _flat(stages, "").items() if key.rsplit(".", 1)[1] not in SPEED_KEYS}
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+    return {key: value for key, value in flattened(stages, "").items() if key.rsplit(".", 1)[1] not in SPEED_KEYS}
 
 
 def config_hash(config: Config) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, Verdict
+from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig
+from stages.core.reasons import Verdict
 from stages.core.records import Row
 
 VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")

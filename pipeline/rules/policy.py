@@ -9,19 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
-from stages.core.records import DropReason, Row
-
-
-class Verdict(StrEnum):
-    KEEP = "keep"
-    DROP = "drop"
-    PENDING = "pending"
+from stages.core.reasons import DropReason, Verdict
+from stages.core.records import Row
 
 
 @dataclass(frozen=True)

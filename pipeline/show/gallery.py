@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.geometry_view import UnknownClip, open_clip
-from pipeline.rules.policy import PolicyConfig, Verdict
-from stages.core.reasons import REASON_TEXT
+from pipeline.rules.policy import PolicyConfig
+from stages.core.reasons import REASON_TEXT, Verdict
 from stages.core.records import Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import named, open_parquet, read_table

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.explain import Explanation, Finding, facts
 from pipeline.geometry_view import read_kept
-from pipeline.rules.policy import Verdict
-from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Dropped, Row
+from stages.core.reasons import Dropped, Verdict
+from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from stages.core.storage import write_whole
 from stages.face.landmarks import LIPS_INNER, LIPS_OUTER
 from stages.media import decode_video

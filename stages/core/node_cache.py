@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.core.storage import Forbidden, StorageError, facts_of, is_remote, named, remote_parts, upload
 
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "size")

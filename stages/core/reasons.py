@@ -1,8 +1,75 @@
-"""What each drop reason says to a person, in one line; the report and the schema page read it from here."""
+"""Why records are not kept, and what each reason says to a person, in one line."""
 
 from __future__ import annotations
 
-from stages.core.records import DropReason
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stages.core.records import Row
+
+
+class Verdict(StrEnum):
+    KEEP = "keep"
+    DROP = "drop"
+    PENDING = "pending"
+
+
+class DropReason(StrEnum):
+    """Why a record was not kept. A closed set: the report, the tests and the policy know every member."""
+
+    UNAVAILABLE = "unavailable"
+    RATE_LIMITED = "rate_limited"
+    FORBIDDEN = "forbidden"
+    LOGIN_REQUIRED = "login_required"
+    GEO_BLOCKED = "geo_blocked"
+    DELETED = "deleted"
+    OPTED_OUT = "opted_out"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    LISTING = "listing"
+    CHANGED = "changed"
+    TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
+    NOT_VIDEO = "not_video"
+    DUPLICATE_SOURCE = "duplicate_source"
+    LICENCE = "licence"
+    CONSENT = "consent"
+    FORGOTTEN = "forgotten"
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    NO_VIDEO = "no_video"
+    NO_AUDIO = "no_audio"
+    NO_SPAN = "no_span"
+    LOW_RESOLUTION = "low_resolution"
+    LOW_FPS = "low_fps"
+    SPEECH = "speech"
+    LANGUAGE = "language"
+    NOISE = "noise"
+    NO_FACE = "no_face"
+    MULTI_FACE = "multi_face"
+    FACE_TOO_SMALL = "face_too_small"
+    COARSE = "coarse"
+    TOO_SHORT = "too_short"
+    FACE_LOST = "face_lost"
+    POSE = "pose"
+    JITTER = "jitter"
+    IDENTITY_CHANGE = "identity_change"
+    MOUTH_HIDDEN = "mouth_hidden"
+    MOUTH_STATIC = "mouth_static"
+    MULTI_SPEAKER = "multi_speaker"
+    OUT_OF_SYNC = "out_of_sync"
+    FIT_ERROR = "fit_error"
+    OTHER_VOICE = "other_voice"
+    DUPLICATE_CLIP = "duplicate_clip"
+    CRASHED = "crashed"
+    TIME_LIMIT = "time_limit"
+    ERROR = "error"
+
+
+TRANSIENT_REASONS = frozenset({DropReason.UNAVAILABLE, DropReason.RATE_LIMITED, DropReason.FORBIDDEN})
+"""Faults that another run may not meet. LOGIN_REQUIRED is one more where cookies are given: they may be new."""
+UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)
+"""Not facts about a record: each may be gone in another run."""
 
 REASON_TEXT: dict[DropReason, str] = {
     DropReason.UNAVAILABLE: "the source could not be fetched",
@@ -52,3 +119,17 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.TIME_LIMIT: "a stage did not come to an end with it",
     DropReason.ERROR: "a stage failed on this record; its ledger row holds the traceback",
 }
+
+
+class Dropped(Exception):
+    """A record that cannot be used, as a stage found it: a fact about the record, not a threshold.
+
+    Args:
+        reason: the member of the closed set.
+        detail: what was found, for the person who reads the ledger.
+        measured: columns that the stage could still fill.
+    """
+
+    def __init__(self, reason: DropReason, detail: str, measured: Row | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.measured = reason, detail, measured or {}

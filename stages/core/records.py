@@ -6,7 +6,6 @@ after `scan` and one per clip after `track`. A row is never lost: a dropped one 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -20,75 +19,6 @@ SPLITS = ("train", "val", "test")
 NUM_LANDMARKS = 478
 
 Row = dict[str, Any]
-
-
-class DropReason(StrEnum):
-    """Why a record was not kept. A closed set: the report, the tests and the policy know every member."""
-
-    UNAVAILABLE = "unavailable"
-    RATE_LIMITED = "rate_limited"
-    FORBIDDEN = "forbidden"
-    LOGIN_REQUIRED = "login_required"
-    GEO_BLOCKED = "geo_blocked"
-    DELETED = "deleted"
-    OPTED_OUT = "opted_out"
-    FORBIDDEN_ADDRESS = "forbidden_address"
-    LISTING = "listing"
-    CHANGED = "changed"
-    TOO_LONG = "too_long"
-    TOO_LARGE = "too_large"
-    NOT_VIDEO = "not_video"
-    DUPLICATE_SOURCE = "duplicate_source"
-    LICENCE = "licence"
-    CONSENT = "consent"
-    FORGOTTEN = "forgotten"
-    CORRUPT = "corrupt"
-    TRUNCATED = "truncated"
-    NO_VIDEO = "no_video"
-    NO_AUDIO = "no_audio"
-    NO_SPAN = "no_span"
-    LOW_RESOLUTION = "low_resolution"
-    LOW_FPS = "low_fps"
-    SPEECH = "speech"
-    LANGUAGE = "language"
-    NOISE = "noise"
-    NO_FACE = "no_face"
-    MULTI_FACE = "multi_face"
-    FACE_TOO_SMALL = "face_too_small"
-    COARSE = "coarse"
-    TOO_SHORT = "too_short"
-    FACE_LOST = "face_lost"
-    POSE = "pose"
-    JITTER = "jitter"
-    IDENTITY_CHANGE = "identity_change"
-    MOUTH_HIDDEN = "mouth_hidden"
-    MOUTH_STATIC = "mouth_static"
-    MULTI_SPEAKER = "multi_speaker"
-    OUT_OF_SYNC = "out_of_sync"
-    FIT_ERROR = "fit_error"
-    OTHER_VOICE = "other_voice"
-    DUPLICATE_CLIP = "duplicate_clip"
-    CRASHED = "crashed"
-    TIME_LIMIT = "time_limit"
-    ERROR = "error"
-
-
-TRANSIENT_REASONS = frozenset({DropReason.UNAVAILABLE, DropReason.RATE_LIMITED, DropReason.FORBIDDEN})
-"""Faults that another run may not meet. LOGIN_REQUIRED is one more where cookies are given: they may be new."""
-
-
-class Dropped(Exception):
-    """A record that cannot be used, as a stage found it: a fact about the record, not a threshold.
-
-    Args:
-        reason: the member of the closed set.
-        detail: what was found, for the person who reads the ledger.
-        measured: columns that the stage could still fill.
-    """
-
-    def __init__(self, reason: DropReason, detail: str, measured: Row | None = None) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail, self.measured = reason, detail, measured or {}
 
 
 def _column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.core.node_cache import NodeCache
-from stages.core.records import TRANSIENT_REASONS, Dropped, DropReason, Row
+from stages.core.reasons import TRANSIENT_REASONS, Dropped, DropReason
+from stages.core.records import Row
 from stages.core.storage import as_path, is_file, protocol_of
 from stages.core.storage import size_of as file_size
 from stages.crawl._addresses import (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core.records import CLIP_FPS, CROP_PX, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CLIP_FPS, CROP_PX, Row
 from stages.face.crop import average_down, crop_boxes, crop_face, encode_jpeg, to_crop
 from stages.face.detail import looks, measure_detail
 from stages.face.flatness import measure_flatness

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stages.core.records import CROP_PX, NUM_LANDMARKS, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.core.records import CROP_PX, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CROP_PX
 from stages.face.landmarks import NUM_FIT_LANDMARKS
 from stages.face3d.camera import FOCAL_PX, TO_CAMERA, crop_focal_px
 from stages.fit.config import GeometryConfig

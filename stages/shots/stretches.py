@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 
 TROUBLES = (DropReason.MULTI_FACE, DropReason.MOUTH_HIDDEN, DropReason.POSE, DropReason.MOUTH_STATIC)
 """What a look at a frame can find, the gravest first."""

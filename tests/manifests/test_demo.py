@@ -23,7 +23,8 @@ from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
 from pipeline.job.manifest import read_manifest
 from pipeline.rules.config import FinalizeConfig
-from stages.core.records import AUDIO_RATE_HZ, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ
 from stages.core.weights import WeightStore
 from stages.face.faces import FaceFinder
 from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector

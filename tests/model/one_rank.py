@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from model.config import TrainConfig
 from model.tasks import build_task
 from model.train import Trainer
-from pipeline.rules.config import load_as
+from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 
 

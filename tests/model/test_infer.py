@@ -22,8 +22,8 @@ from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts
 from model.track import chunks_of, follow_face, runs_of
-from pipeline.rules.config import ConfigError
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 from stages.media import decode_audio, decode_video, probe_media, write_video

@@ -11,7 +11,7 @@ import torch
 from transformers import HubertConfig, HubertModel
 
 from model.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, main, pitch_of
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 from stages.core.weights import MissingWeights
 
 

@@ -15,7 +15,7 @@ from model.checkpoint import State, save_checkpoint
 from model.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.tasks import EditorTask, load_trained
 from model.train import learning_rate, main, progress_of, train
-from pipeline.rules.config import ConfigError, load_as
+from stages.core.settings import ConfigError, load_as
 from stages.core.weights import WeightStore
 
 TINY = [

@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from model.config import VaeConfig
 from model.taef2 import FILES, Taef2Vae
 from model.vae import TinyVae, _modern_names, build_vae
-from pipeline.rules.config import ConfigError
+from stages.core.settings import ConfigError
 
 
 def photo() -> torch.Tensor:

@@ -17,7 +17,7 @@ from model.tasks import build_editor, load_trained
 from model.train import train
 from model.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
 from model.wav2lip_task import Wav2lipDataset
-from pipeline.rules.config import load_as
+from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS
 

@@ -18,7 +18,8 @@ from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import alone, read_parts, write_part
 from pipeline.job.stream import _unwrapped
 from pipeline.rules.config import Config
-from stages.core.records import DropReason, Row, row_id
+from stages.core.reasons import DropReason
+from stages.core.records import Row, row_id
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import staging_name, write_text
 from stages.core.weights import MissingWeights

@@ -26,7 +26,7 @@ from pipeline.job.tombstones import Tombstones, read_tombstones
 from pipeline.preview import preview
 from pipeline.rules.config import Config, FinalizeConfig
 from pipeline.rules.policy import PolicyConfig
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 from stages.core.rows import rows_from_table
 from stages.core.storage import list_files, read_table, read_text, upload
 from stages.core.weights import WeightStore

@@ -21,7 +21,7 @@ from pipeline.job.parts import part_files
 from pipeline.job.stream import _start_ray
 from pipeline.rules.config import Config
 from stages.core.node_cache import NodeCache
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from stages.crawl import CrawlConfig, Crawler
 from tests.object_store import BUCKET, READER

@@ -14,8 +14,8 @@ import pytest
 from pipeline.report import main, write_report
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
-from stages.core.reasons import REASON_TEXT
-from stages.core.records import ROW, DropReason
+from stages.core.reasons import REASON_TEXT, DropReason
+from stages.core.records import ROW
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 from stages.crawl import Crawler
 from tests.stages.crawling import drop_of, hash_of, quick
 from tests.stages.video_site import Handler, Site

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 from stages.crawl import Crawler, HostGate
 from tests.stages.crawling import drop_of, hash_of, quick
 from tests.stages.video_site import Handler, Site

@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from benchmarks.known.synthetic_clips import known_clip, see
-from stages.core.records import CROP_PX, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CROP_PX
 from stages.face.crop import to_crop, to_source
 from stages.face.landmarks import FACE_OVAL, LIPS
 from stages.face.mouth_look import MouthConfig

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.known.media_files import steady, write_media
-from stages.core.records import STAGE_COLUMNS, Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
 from stages.hear import AudioGate, HearConfig, choose_looks, clip_spans
 from stages.media import probe_media

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.known.media_files import clicks, coded_frame, cut_bytes, read_code, steady, tone, write_media
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.media import decode_audio, decode_frames, decode_video, probe_media, write_video
 
 PAL = Fraction(25)

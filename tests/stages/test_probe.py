@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.known.media_files import cut_bytes, steady, tone, write_media
-from stages.core.records import PROBE, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import PROBE
 from stages.probe import ProbeConfig, probe
 
 

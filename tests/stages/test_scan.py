@@ -10,7 +10,8 @@ import pytest
 from skimage.data import astronaut
 
 from benchmarks.known.media_files import steady, write_media
-from stages.core.records import SCAN, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import SCAN
 from stages.core.weights import WeightStore
 from stages.media import _video
 from stages.scan import Look, ScanConfig, ShotScanner, summarise_looks

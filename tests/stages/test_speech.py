@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stages.audio.diarize import DiarizeConfig
-from stages.core.records import STAGE_COLUMNS, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import STAGE_COLUMNS
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WeightStore
 from stages.speech import SpeechAnalyser, SpeechConfig, crest_db, level_difference_db

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.core.records import PAYLOAD, TRACK, DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import PAYLOAD, TRACK, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WeightStore
 from stages.face.crop import crop_face, decode_jpeg

@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.wild.films.film import Film, Span, padded
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
-from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Dropped, Row
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.core.weights import WeightStore
 from stages.face.crop import to_source
 from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE

@@ -14,7 +14,8 @@ from benchmarks.wild.films import covers, people, pictures, sounds
 from benchmarks.wild.films.clips import Clip
 from benchmarks.wild.films.film import Film
 from benchmarks.wild.films.recipes import RECIPES, Cast
-from stages.core.records import AUDIO_RATE_HZ, DropReason
+from stages.core.reasons import DropReason
+from stages.core.records import AUDIO_RATE_HZ
 from stages.media import decode_audio, decode_video
 from tests.benchmarks.wild.drawn import MIDDLE, SIZE_PX, drawn_clip, voice
 

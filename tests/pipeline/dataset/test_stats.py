@@ -11,7 +11,8 @@ from rich.console import Console
 
 from pipeline.dataset.stats import QUANTITIES, compute_stats, duration_text, print_funnel
 from pipeline.rules.policy import PolicyConfig
-from stages.core.records import LEDGER, DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import LEDGER, Row
 from tests.ledger_rows import STAGES, make_ledger, make_rows
 
 

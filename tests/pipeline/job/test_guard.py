@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.job.guard import Attempts, Guard, time_limit
 from pipeline.rules.config import RunConfig
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 
 ROW = {"source_id": "a"}
 

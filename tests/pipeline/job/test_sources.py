@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.job.manifest import read_manifest
 from pipeline.job.sources import MAX_DEPTH, entries_of, expand, spread_hosts
-from stages.core.records import DropReason, Row
+from stages.core.reasons import DropReason
+from stages.core.records import Row
 
 PART = "https://www.bilibili.com/video/BV1xx?p="
 

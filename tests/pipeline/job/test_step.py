@@ -11,7 +11,8 @@ from pipeline.job.plan import STAGES, Stage
 from pipeline.job.step import Event, Runner
 from pipeline.rules.config import Config, RunConfig
 from pipeline.rules.policy import PolicyConfig
-from stages.core.records import Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
 from stages.core.weights import MissingWeights, WeightStore
 
 SHOT = {"shot_start_s": 0.0, "shot_end_s": 8.0, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}

@@ -9,17 +9,9 @@ from fnmatch import fnmatchcase
 import pytest
 
 from pipeline.rules import limits
-from pipeline.rules.config import (
-    Config,
-    ConfigError,
-    _flat,
-    config_hash,
-    differing_keys,
-    load_config,
-    measuring,
-    to_yaml,
-)
+from pipeline.rules.config import Config, config_hash, differing_keys, load_config, measuring, to_yaml
 from stages import features
+from stages.core.settings import ConfigError, flattened
 
 
 def test_later_settings_win(tmp_path):
@@ -90,7 +82,7 @@ def test_a_value_out_of_range_is_named(override, message):
 
 
 def test_every_rule_is_about_a_setting_that_there_is():
-    keys = set(_flat(asdict(load_config([], ["run.pools.clip.max_actors=1"])), ""))
+    keys = set(flattened(asdict(load_config([], ["run.pools.clip.max_actors=1"])), ""))
     for pattern, *_ in limits.RANGES:
         assert any(fnmatchcase(key, pattern) for key in keys), pattern
     assert keys >= {*limits.CHOICES, *(key for pair in limits.ORDERED for key in pair)}

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.rules.policy import CHECKS, CUTTING, PolicyConfig, Verdict, decide
-from stages.core.records import ROW, DropReason, Row
+from pipeline.rules.policy import CHECKS, CUTTING, PolicyConfig, decide
+from stages.core.reasons import DropReason, Verdict
+from stages.core.records import ROW, Row
 
 STAGES = tuple("crawl probe hear scan track identity mouth speech sync geometry depth features".split())  # noqa: SIM905
 STRICT = PolicyConfig(require_licence=True, require_consent=True, require_same_bytes=True)

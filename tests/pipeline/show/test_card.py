@@ -12,7 +12,8 @@ import yaml
 from pipeline import schema_doc, weights_doc
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.card import render_card
-from stages.core.records import ROW, DropReason, shard_schema
+from stages.core.reasons import DropReason
+from stages.core.records import ROW, shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WEIGHTS
 from tests.ledger_rows import make_rows, write_out

@@ -14,7 +14,8 @@ from pipeline.job.plan import Stage
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
 from stages.core.node_cache import NodeCache
-from stages.core.records import Dropped, DropReason, Row
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
 from stages.core.storage import (
     StorageError,
     as_path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.core.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.face.clip_frames import Region, SeenFrame, crop_clip, fill_gaps, measure_jitter
 from stages.face.landmarks import RIGID, FaceLandmarks
 

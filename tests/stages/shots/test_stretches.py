@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core.records import DropReason
+from stages.core.reasons import DropReason
 from stages.shots.stretches import TROUBLES, StretchFinder, cut_evenly
 
 EVERY, MAX_GAP = 5, 5
