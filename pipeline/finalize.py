@@ -28,11 +28,11 @@ from pipeline.job.manifest import is_there, is_url
 from pipeline.job.parts import BrokenPart, Busy, Parts, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.tombstones import read_tombstones, scrub_parts
-from pipeline.report import write_report
 from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
 from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import decide
 from pipeline.show.card import write_card
+from pipeline.show.page import write_report
 from stages.core.command import make_console
 from stages.core.reasons import TRANSIENT_REASONS, UNKNOWN_FAULTS, DropReason, Verdict
 from stages.core.records import SCHEMA_VERSION, Row

@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.dataset.stats import duration_text
 from pipeline.rules.policy import PolicyConfig
-from pipeline.schema_doc import column_table, table
+from pipeline.show.markdown import column_table, table
 from stages.core.reasons import REASON_TEXT
 from stages.core.records import SCHEMA_VERSION, SPLITS
 from stages.core.storage import list_files, open_parquet, title_of, write_text

@@ -13,8 +13,8 @@ import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.geometry_view import UnknownClip, open_clip
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.clip_geometry import UnknownClip, open_clip
 from stages.core.reasons import REASON_TEXT, Verdict
 from stages.core.records import Row
 from stages.core.rows import rows_from_table

@@ -10,8 +10,8 @@ from textwrap import wrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pipeline.explain import Explanation, Finding, facts
-from pipeline.geometry_view import read_kept
+from pipeline.show.clip_geometry import read_kept
+from pipeline.show.findings import Explanation, Finding, facts
 from stages.core.reasons import Dropped, Verdict
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row
 from stages.core.storage import write_whole

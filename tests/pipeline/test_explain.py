@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.known.media_files import steady, tone, write_media
-from pipeline.explain import Explanation, explain, findings, main
+from pipeline.explain import main
 from pipeline.finalize import finalize
 from pipeline.rules.config import Config, load_config
 from pipeline.rules.policy import CHECKS, PolicyConfig
+from pipeline.show.findings import Explanation, explain, findings
 from stages.core.records import NUM_LANDMARKS, Row
 from tests.kept_rows import NUM_FRAMES, kept_clip, write_rows
 

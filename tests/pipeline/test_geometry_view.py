@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.known.synthetic_clips import known_clip
-from pipeline.geometry_view import main, open_clip
+from pipeline.geometry_view import main
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.clip_geometry import open_clip
 from pipeline.show.gallery import read_gallery
 from stages.core.records import CLIP_FPS, Row, shard_schema
 from stages.core.rows import table_from_rows

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline import schema_doc, weights_doc
+from pipeline import docs
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.card import render_card
+from pipeline.show.markdown import table
 from stages.core.reasons import DropReason
 from stages.core.records import ROW, shard_schema
 from stages.core.rows import table_from_rows
@@ -85,19 +86,19 @@ def test_a_set_without_clips_has_a_card_without_files(tmp_path):
 
 
 def test_docs_of_columns_are_current():
-    assert (DOCS / "schema.md").read_text(encoding="utf-8") == schema_doc.render()
+    assert (DOCS / "schema.md").read_text(encoding="utf-8") == docs.render_schema()
 
 
 def test_docs_of_weights_are_current():
-    assert (DOCS / "weights.md").read_text(encoding="utf-8") == weights_doc.render()
+    assert (DOCS / "weights.md").read_text(encoding="utf-8") == docs.render_weights()
 
 
 def test_docs_tell_of_every_column_reason_and_weight():
-    columns, weights = schema_doc.render(), weights_doc.render()
+    columns, weights = docs.render_schema(), docs.render_weights()
     assert [name for name in ROW.names if f"| `{name}` |" not in columns] == []
     assert [reason for reason in DropReason if f"| `{reason}` |" not in columns] == []
     assert [name for name in WEIGHTS if f"| `{name}` |" not in weights] == []
 
 
 def test_a_cell_keeps_its_table_together():
-    assert schema_doc.table(["a", "b"], [["x|y", "1\n2"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 2 |"
+    assert table(["a", "b"], [["x|y", "1\n2"]]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 2 |"
