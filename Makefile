@@ -49,8 +49,9 @@ weights: $(VENV)/ready
 	$(RUN) -m pipeline.weights
 
 # The environment is ready when every locked package is installed, torch imports and the weights are there.
-$(VENV)/ready: requirements.lock pipeline/install.sh pipeline/repair_torch.py pipeline/weights.py pipeline/weight_files.py
-	PYTHON=$(PYTHON) VENV=$(VENV) sh pipeline/install.sh
+$(VENV)/ready: requirements.lock pipeline/setup/install.sh pipeline/setup/repair_torch.py pipeline/weights.py \
+		stages/core/weights.py stages/core/weight_files.py
+	PYTHON=$(PYTHON) VENV=$(VENV) sh pipeline/setup/install.sh
 	touch $@
 
 clean:

@@ -16,8 +16,8 @@ import numpy as np
 
 from manifests.demo.speech import Voice, speak
 from manifests.demo.texts import FILM, STUDY, TRAVEL, WEATHER
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
 
 CLIP_S = 10
 
@@ -38,7 +38,7 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
     from stages.audio.vad import SileroVad, VadConfig, webrtc_voiced_ratio
     from stages.audio.whisper_language import WhisperLanguage
     from stages.features import FeaturesConfig, WhisperEncoder
-    from stages.lip_sound import LipSound
+    from stages.lipsync.lip_sound import LipSound
 
     clips = [audio[i : i + CLIP_S * AUDIO_RATE_HZ] for i in range(0, len(audio), CLIP_S * AUDIO_RATE_HZ)]
     vad, dnsmos, language = SileroVad(VadConfig()), Dnsmos(weights), WhisperLanguage(weights, "cpu")

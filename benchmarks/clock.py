@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.soak import fingerprint, make_sources, run
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 JUMPS = ("+2h", "-3h", "+400d", "-1d", "+0")
 INTERVAL_S = 7.0

@@ -25,9 +25,9 @@ from model.evaluate import EvaluateConfig, evaluate
 from model.progress import Progress
 from model.tasks import load_trained
 from model.train import train
-from pipeline.config import ConfigError, load_as
-from pipeline.storage import local_path, write_text
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.settings import ConfigError, load_as
+from stages.core.storage import local_path, write_text
+from stages.core.weights import MissingWeights, WeightStore
 
 CONFIGS = Path("model/configs")
 METHODS = {

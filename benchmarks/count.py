@@ -27,8 +27,8 @@ from model.config import TrainConfig, UnetConfig
 from model.editor import Editor, EditorLoss
 from model.train import Average, make_optimizer
 from model.vae import TinyVae, build_vae
-from pipeline.config import ConfigError, load_as
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
+from stages.core.settings import ConfigError, load_as
 
 ALLOCATION_BYTES = 512
 """CUDA's allocator hands out multiples of it."""

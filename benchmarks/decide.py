@@ -22,14 +22,14 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.dedup import make_clips
-from pipeline.changes import compare
-from pipeline.config import Config
-from pipeline.decision import Measured, decide_set, read_last
+from pipeline.dataset.changes import compare
+from pipeline.dataset.decide import Measured, decide_set, read_last
 from pipeline.finalize import write_accounts
-from pipeline.judge import judge
-from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, PolicyConfig
-from pipeline.records import LEDGER, STAGE_COLUMNS
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.rules.config import Config
+from pipeline.rules.judge import judge
+from pipeline.rules.policy import CHECKS, PolicyConfig
+from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
 SPREAD = 0.2

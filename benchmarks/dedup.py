@@ -15,11 +15,11 @@ import time
 
 import numpy as np
 
-from pipeline.config import FinalizeConfig
-from pipeline.dedup import choose_copies, find_overlaps
-from pipeline.identities import cluster_identities
-from pipeline.records import Row
-from stages.motion import SIDE_BITS
+from pipeline.dataset.dedup import choose_copies, find_overlaps
+from pipeline.dataset.identities import cluster_identities
+from pipeline.rules.config import FinalizeConfig
+from stages.core.records import Row
+from stages.face.motion_print import SIDE_BITS
 
 NUM_WORDS, NUM_MOTION_WORDS = 60, 60
 """Of sound and of motion in 6 s."""

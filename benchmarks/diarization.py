@@ -30,12 +30,12 @@ from pyannote.core import Annotation, Segment
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from pipeline.policy import PolicyConfig
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.weights import WeightStore
+from pipeline.rules.policy import PolicyConfig
 from stages.audio.campplus import EMBEDDING_DIM, MIN_SPEECH_S, VoiceEmbedder
 from stages.audio.diarize import GRID_S, DiarizeConfig, Diarizer, Turns, read_network
 from stages.audio.vad import SileroVad, VadConfig, join_spans
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
 from stages.media import decode_audio
 
 SECOND_S = (0.5, 1.0, 2.0, 3.0)

@@ -15,11 +15,14 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.known.synthetic_clips import known_clip
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
-from stages.face_model import Part, load_face_model
-from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.raster import rasterize
-from tests.stages.synthetic_clips import known_clip
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import Part
+from stages.face3d.raster import rasterize
+from stages.fit.config import GeometryConfig
+from stages.fit.fit import fit_landmarks
 
 
 def cpu_s(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:

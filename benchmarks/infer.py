@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 from stages.media import decode_audio
 
 

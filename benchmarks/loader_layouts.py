@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EDITOR_COLUMNS, MOUTH_MARGIN_PX, Clip, ClipTable, EditorDataset, endless_loader
 from model.views import Views, apply_change, depth_view, draw_change, lip_mask, reference_frame, widened
-from pipeline.records import CROP_PX, NUM_LANDMARKS
+from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.depth import decode_depth, joygen_view
-from stages.landmarks import LIPS_OUTER
+from stages.face.landmarks import LIPS_OUTER
 
 LOADER, AUGMENT = LoaderConfig(cache_clips=64), AugmentConfig()
 """No more of our clips stay decompressed than are shuffled together: in a large set that is all that helps."""
@@ -262,7 +262,7 @@ def _streaming_batches(folder: Path, batch: int, workers: int) -> Iterator[Any]:
 
 def _write_shards(table: ClipTable, folder: Path) -> None:
     """Only the columns that the editor reads, in the layout of `pipeline.finalize`."""
-    from pipeline.storage import open_parquet, parquet_writer
+    from stages.core.storage import open_parquet, parquet_writer
 
     folder.mkdir()
     columns = [*EDITOR_COLUMNS, *_FACTS]

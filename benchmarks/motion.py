@@ -33,12 +33,14 @@ from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
 from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
-from pipeline.config import load_as
-from stages.crop import to_source
-from stages.face_model import FaceModel, load_face_model
-from stages.geometry import LIPS
-from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
-from stages.sync import SyncConfig, best_delay
+from stages.core.settings import load_as
+from stages.face.crop import to_source
+from stages.face.landmarks import LIPS
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel
+from stages.lipsync.curves import best_delay
+from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
+from stages.sync import SyncConfig
 
 COLUMNS = (
     *("row_id", "source_id", "identity_id", "geometry_model", "exp_coeff", "id_coeff", "audio_pcm16"),

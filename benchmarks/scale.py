@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import RunConfig
+from pipeline.rules.config import RunConfig
 
 POOLS = RunConfig().pools
 POOL_OF = {stage: name for name, pool in POOLS.items() for stage in pool.stages}

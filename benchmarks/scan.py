@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.media import decode_frames, probe_media
 from stages.scan import ScanConfig, ShotScanner
 

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
 from manifests.demo.corpus import make_corpus
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("clean_astronaut_1", "no_audio", "truncated", "not_a_video")

@@ -21,15 +21,18 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS
-from pipeline.weights import WeightStore
-from stages.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
+from stages.core.records import CROP_PX, NUM_LANDMARKS
+from stages.core.weights import WeightStore
 from stages.depth import mouth_mask
-from stages.face_model import FaceModel, Part, load_face_model
-from stages.face_model_landmarks import Light, shade
-from stages.geometry import FACE_OVAL, LIPS, FaceFit, GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.landmarks import LandmarkDetector
-from stages.raster import rasterize
+from stages.face.crop import crop_boxes, decode_jpeg, encode_jpeg, to_crop
+from stages.face.landmarks import FACE_OVAL, LIPS, LandmarkDetector
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel, Part
+from stages.face3d.place_landmarks import Light, shade
+from stages.face3d.raster import rasterize
+from stages.fit.config import GeometryConfig
+from stages.fit.fit import FaceFit, fit_landmarks
 
 FRAME_PX, FINER = 384, 2
 FACE_MM, FACE_PX = 150.0, 230.0

@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import torch
 
-from pipeline.config import load_config
-from pipeline.manifest import read_manifest
-from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.step import Event, Runner
-from pipeline.weights import WeightStore
+from pipeline.job.manifest import read_manifest
+from pipeline.job.plan import STAGE_NAMES, STAGES
+from pipeline.job.step import Event, Runner
+from pipeline.rules.config import load_config
+from stages.core.weights import WeightStore
 
 
 def main() -> None:

@@ -12,11 +12,12 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from pipeline.records import CLIP_FPS
-from pipeline.weights import WeightStore
+from stages.core.records import CLIP_FPS
+from stages.core.weights import WeightStore
+from stages.face.mouth_look import MouthConfig
 from stages.identity import IdentityChecker, IdentityConfig
 from stages.media import decode_video, probe_media
-from stages.mouth import MouthConfig, measure_mouth
+from stages.mouth import measure_mouth
 from stages.track import FaceTracker, TrackConfig
 
 

@@ -25,8 +25,8 @@ from model.data import DataError, endless_loader
 from model.devices import default_device, is_half
 from model.tasks import Phase, build_task
 from model.train import Average, make_optimizer
-from pipeline.config import ConfigError, load_as
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.settings import ConfigError, load_as
+from stages.core.weights import MissingWeights, WeightStore
 
 WARM_UP_STEPS = 3
 """Caches, compiled kernels and the workers' first batches."""

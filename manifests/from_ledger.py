@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.policy import Verdict
-from pipeline.records import SOURCE, Row
-from pipeline.storage import as_path, read_table, write_text
+from stages.core.reasons import Verdict
+from stages.core.records import SOURCE, Row
+from stages.core.storage import as_path, read_table, write_text
 
 _EXPECTED = {"sha256": "expect_sha256", "format_id": "expect_format_id"}
 _UNTOLD = frozenset({*_EXPECTED.values(), "parent_id"})

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.records import Row
-from pipeline.spans import Span, read_spans
-from pipeline.storage import write_text
+from stages.core.records import Row
+from stages.core.spans import Span, read_spans
+from stages.core.storage import write_text
 
 SETS = {"RD": "radio", "WDA": "weekly address, Democrats", "WRA": "weekly address, Republicans"}
 LICENCE = "the uploader's terms; HDTF's lists are CC BY 4.0"

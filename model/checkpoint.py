@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pipeline.storage import staging_name
+from stages.core.storage import staging_name
 
 KEPT_CHECKPOINTS = 2
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.storage import staging_name
+from stages.core.storage import staging_name
 
 
 class ClipCache:

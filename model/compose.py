@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipeline.records import CROP_PX
-from stages.crop import paste_face
-from stages.landmarks import LIPS_OUTER
+from stages.core.records import CROP_PX
+from stages.face.crop import paste_face
+from stages.face.landmarks import LIPS_OUTER
 
 JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
 CHEEKS_AND_NOSE = (205, 2, 425)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import ConfigError
+from stages.core.settings import ConfigError
 
 T = TypeVar("T")
 

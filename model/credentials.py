@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import ConfigError
-from pipeline.storage import write_text
+from stages.core.settings import ConfigError
+from stages.core.storage import write_text
 
 KEY, CHAIN = "key.pem", "chain.pem"
 MIME = "video/mp4"

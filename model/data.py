@@ -37,11 +37,11 @@ from model.views import (
     reference_frame,
     widened,
 )
-from pipeline.records import NUM_LANDMARKS
-from pipeline.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
-from stages import lip_sound
-from stages.face_model import FaceModel
-from stages.geometry import crop_focal_px
+from stages.core.records import NUM_LANDMARKS
+from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
+from stages.face3d.camera import crop_focal_px
+from stages.face3d.model import FaceModel
+from stages.lipsync import lip_sound
 
 SOUND_COLUMNS = ("whisper", "whisper_step")
 FIT_COLUMNS = ("id_coeff", "exp_coeff", "pose", "crop_box_xyxy_px")

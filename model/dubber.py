@@ -18,8 +18,8 @@ from model.motion import FaceMotion
 from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack
-from pipeline.records import CLIP_FPS
-from stages.crop import crop_face
+from stages.core.records import CLIP_FPS
+from stages.face.crop import crop_face
 
 
 def sound_time_s(number: int, fps: Fraction) -> float:

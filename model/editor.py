@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model.config import LossConfig, UnetConfig
 from model.unet import UNet
 from model.vae import PATCH, TinyVae, Vae
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,12 @@ from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.tasks import DataFacts, load_trained
-from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped
-from pipeline.storage import as_path, local_path, write_text
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
+from stages.core.settings import ConfigError
+from stages.core.storage import as_path, local_path, write_text
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import MissingWeights, WeightStore
 
 COLUMNS = (*EDITOR_COLUMNS, "audio_pcm16")
 MIN_FRAMES = 50

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
 
 FEATURES = 2048
 INPUT_PX = 299

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.storage import write_whole
+from stages.core.storage import write_whole
 
 TITLES = ("reference", "masked", "depth", "output", "truth")
 TITLE_PX = 24

@@ -35,10 +35,11 @@ from model.provenance import Made, marked
 from model.sound import Sound, encoder_named
 from model.tasks import DataFacts, load_trained
 from model.track import follow_face
-from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
-from pipeline.storage import local_path, staging_name
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.settings import ConfigError
+from stages.core.storage import local_path, staging_name
+from stages.core.weights import MissingWeights, WeightStore
 from stages.media import decode_audio, probe_media, write_video
 
 LOOPS = ("ping-pong", "stop")

@@ -13,15 +13,15 @@ from jaxtyping import Float, Int16, UInt8
 from model.frechet import Moments, features_of, frechet_distance, load_inception
 from model.lpips import load_lpips, lpips
 from model.metrics import cosine, face_distance, lip_distance, psnr_db, ssim
-from pipeline.records import CLIP_FPS, CROP_PX
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import WeightStore
-from stages.crop import encode_jpeg
-from stages.faces import FaceFinder
+from stages.core.records import CLIP_FPS, CROP_PX
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import WeightStore
+from stages.face.crop import encode_jpeg
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import LandmarkDetector
 from stages.identity import IdentityChecker, IdentityConfig
-from stages.landmarks import LandmarkDetector
+from stages.lipsync.syncnet import WINDOW_FRAMES, Lse, SyncNetExpert, lip_sync_error, picture
 from stages.sync import SyncConfig, SyncMeasurer
-from stages.syncnet import WINDOW_FRAMES, Lse, SyncNetExpert, lip_sync_error, picture
 
 T = TypeVar("T")
 JPEG_QUALITY = 95

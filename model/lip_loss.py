@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from model.a2m import A2m
 from model.config import A2mConfig
-from pipeline.records import CLIP_FPS
-from stages.face_model import FaceModel
-from stages.geometry import LIPS
-from stages.landmarks import CHIN, FOREHEAD
-from stages.lip_sound import DISTANCES, LIP_TAPS, SLOW_S, LipSound
+from stages.core.records import CLIP_FPS
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS
+from stages.face3d.model import FaceModel
+from stages.lipsync.lip_sound import DISTANCES, LIP_TAPS, SLOW_S, LipSound
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ def _tensor(values: np.ndarray) -> Tensor:
 class SyncLoss(nn.Module):
     """1 minus the agreement that the lip-sound expert finds without delay, so that gradients reach the expression.
 
-    The same computation as `stages.lip_sound`: distances of landmarks without their slow part, with their neighbours.
+    The same computation as `stages.lipsync.lip_sound`: distances of landmarks without their slow part, with their
+    neighbours.
     """
 
     def __init__(self, face: LipModes, expert: LipSound) -> None:

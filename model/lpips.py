@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 TAPS = (1, 4, 7, 9, 11)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from stages.landmarks import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER
 
 LIPS = [*LIPS_OUTER, *LIPS_INNER]
 NUM_FACE_POINTS = 468

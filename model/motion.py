@@ -8,8 +8,10 @@ from jaxtyping import Float, UInt8
 from model.mouth_depth import MouthDepth
 from model.track import FaceTrack, chunks_of
 from model.views import lip_mask
-from stages.face_model import load_face_model
-from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.fit.config import GeometryConfig
+from stages.fit.fit import fit_landmarks
 
 FADE_FRAMES = 25
 """Shared by two chunks, over which the one's fit becomes the other's."""

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from model.views import depth_view
-from stages.face_model import FaceModel, FaceModelError, load_face_model
-from stages.geometry import project, synthesize
-from stages.raster import rasterize
+from stages.face3d.camera import project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel, FaceModelError
+from stages.face3d.raster import rasterize
 
 NO_IDENTITY = np.zeros(0, np.float32)
 

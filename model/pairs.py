@@ -15,11 +15,12 @@ from jaxtyping import Float, UInt8
 
 from model.judge import Shown
 from model.track import FaceTrack, follow_face
-from pipeline.records import CLIP_FPS, Dropped, DropReason
-from pipeline.weights import WeightStore
-from stages.crop import crop_face, to_source
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CLIP_FPS
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_face, to_source
+from stages.lipsync.syncnet import PICTURE_PX, PICTURE_SIDE
 from stages.media import decode_audio, decode_video, probe_media
-from stages.syncnet import PICTURE_PX, PICTURE_SIDE
 
 SMOOTHING_FRAMES = 13
 """Of the median over the boxes. Source: run_pipeline.py of joonson/syncnet_python."""

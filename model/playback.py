@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from stages.media import decode_video
-
 REVERSED_BYTES = 256 << 20
 """Frames held to play a stretch backwards."""
 
@@ -44,5 +42,7 @@ def _to_and_fro_frames(video: Path, fps: Fraction, length: int) -> Iterator[UInt
 
 def frames_between(video: Path, fps: Fraction, start: int, end: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames `start` to `end` of a video at this rate."""
+    from stages.media import decode_video  # a machine that only edits frames need not have PyAV
+
     ticks = decode_video(video, float(start / fps), float(end / fps), fps=fps)
     yield from (frame.rgb for frame in islice(ticks, end - start))

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from model.credentials import read_credentials
-from pipeline.storage import local_path
+from stages.core.storage import local_path
 
 MARK = "AI-generated / 合成"
 TOOL = "kouxing"

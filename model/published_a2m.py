@@ -24,11 +24,12 @@ from torch import Tensor, nn
 
 from model.a2m import latent_noise
 from model.views import STEPS_PER_FRAME
-from pipeline.config import ConfigError
-from pipeline.records import AUDIO_RATE_HZ, Dropped
-from pipeline.storage import local_path
-from pipeline.tensors import read_tensors
-from pipeline.weights import MissingWeights
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.settings import ConfigError
+from stages.core.storage import local_path
+from stages.core.tensors import read_tensors
+from stages.core.weights import MissingWeights
 
 HUBERT_DIM, EXP_DIM, WIDTH, HIDDEN, LATENT = 1024, 64, 128, 256, 16
 STRIDE_FRAMES = 4

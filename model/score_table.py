@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.schema_doc import table as markdown_table
+from pipeline.show.markdown import table as markdown_table
 
 COLUMNS = {
     "fid": "FID ↓",

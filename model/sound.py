@@ -11,9 +11,9 @@ from jaxtyping import Float, Integer
 
 from model.a2m import A2m, latent_noise
 from model.views import STEPS_PER_FRAME
-from pipeline.config import ConfigError
-from pipeline.records import CLIP_FPS
-from pipeline.weights import WeightStore
+from stages.core.records import CLIP_FPS
+from stages.core.settings import ConfigError
+from stages.core.weights import WeightStore
 from stages.features import SAMPLES_PER_STEP, FeaturesConfig, WhisperEncoder
 
 BLOCK_STEPS = 1000

@@ -1,6 +1,6 @@
 """Train the lip-sound expert on clips that the pipeline made, and say how well it holds for people it never saw.
 
-    python -m model.sync --data OUT/shards [OUT/parts ...] [--out stages/data/lip_sound.npz] [--report report.json]
+    python -m model.sync --data OUT/shards [OUT/parts ...] [--out stages/lipsync/lip_sound.npz] [--report report.json]
 
 Nobody says by how much the sound of a training video is late, and videos are off by up to 200 ms: so the expert is
 trained, asked for the delay of every source, and trained again with the sources moved by what it said. Which common
@@ -18,11 +18,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.config import FinalizeConfig
-from pipeline.identities import cluster_identities
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
-from stages.crop import to_source
-from stages.lip_sound import EMBEDDED, MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features, sound_features
+from pipeline.dataset.identities import cluster_identities
+from pipeline.rules.config import FinalizeConfig
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
+from stages.face.crop import to_source
+from stages.lipsync.lip_sound import (
+    EMBEDDED,
+    MAX_STEPS,
+    RATE_HZ,
+    STEPS_PER_FRAME,
+    LipSound,
+    lip_features,
+    sound_features,
+)
 
 COLUMNS = ("row_id", "source_id", "start_s", "speech_ratio", "landmarks", "crop_box_xyxy_px", "audio_pcm16")
 SAMPLES_PER_FRAME = AUDIO_RATE_HZ // CLIP_FPS

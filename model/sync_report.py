@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from model.sync import Features, SyncTrainConfig, chance_of, held_out
-from pipeline.policy import PolicyConfig
-from pipeline.records import CLIP_FPS
-from stages.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
-from stages.sync import SyncConfig, best_delay
+from pipeline.rules.policy import PolicyConfig
+from stages.core.records import CLIP_FPS
+from stages.lipsync.curves import best_delay
+from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
+from stages.sync import SyncConfig
 
 LENGTHS_S = (2, 3, 5, 8, 10)
 SHIFTS_MS = (40, 80, 120, 200, 400)

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.layers import GroupNorm, doubled
-from pipeline.config import ConfigError
-from pipeline.tensors import read_tensors
+from stages.core.settings import ConfigError
+from stages.core.tensors import read_tensors
 
 FILES = ("taef2_encoder.pth", "taef2_decoder.pth")
 CHANNELS = 32

@@ -24,10 +24,10 @@ from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
 from model.mouth_depth import fitted_model
 from model.vae import TinyVae, build_vae
-from pipeline.config import ConfigError
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
-from stages.lip_sound import LipSound
+from stages.core.settings import ConfigError
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
+from stages.lipsync.lip_sound import LipSound
 
 Batch = dict[str, Tensor]
 START_CLIPS = 256

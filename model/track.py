@@ -10,11 +10,11 @@ from tempfile import TemporaryFile
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pipeline.records import NUM_LANDMARKS
-from pipeline.weights import WeightStore
-from stages.crop import crop_boxes, to_crop
-from stages.faces import FaceFinder
-from stages.landmarks import LandmarkDetector
+from stages.core.records import NUM_LANDMARKS
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_boxes, to_crop
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import LandmarkDetector
 
 MIN_RUN_FRAMES = 5
 """A face seen for less is taken for a false detection and passes through."""

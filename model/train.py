@@ -32,9 +32,9 @@ from model.data import DataError, endless_loader, parts_of
 from model.devices import allow_tf32, is_half
 from model.progress import Progress
 from model.tasks import Phase, Task, build_task, load_saved
-from pipeline.config import ConfigError, load_as
-from pipeline.storage import local_path
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.settings import ConfigError, load_as
+from stages.core.storage import local_path
+from stages.core.weights import MissingWeights, WeightStore
 
 FREE_KEYS = {
     *("data", "out", "device", "num_threads", "channels_last", "compile", "loader.num_workers", "loader.cache_clips"),
@@ -287,17 +287,17 @@ class Trainer:
 
 
 def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
-    now, then = (_flat(as_dict(tree)) for tree in (config, load_dict(TrainConfig, before)))
+    now, then = (flat(as_dict(tree)) for tree in (config, load_dict(TrainConfig, before)))
     changed = [f"{k} ({then[k]} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then[k]]
     if changed:
         raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return out
 
 

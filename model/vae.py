@@ -17,7 +17,7 @@ from model import taef2
 from model.config import VaeConfig
 from model.sd_vae import AutoencoderKL, modern_names
 from model.taef2 import Taef2Vae
-from pipeline.config import ConfigError
+from stages.core.settings import ConfigError
 
 PATCH = 8
 REACH = 5

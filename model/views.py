@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Real, UInt8
 
 from model.config import AugmentConfig
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 from stages.depth import mouth_mask
 
 STEPS_PER_FRAME = 2

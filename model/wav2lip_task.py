@@ -17,7 +17,7 @@ from model.grids import editor_grid
 from model.tasks import DataFacts, Phase, audio_shape
 from model.views import reference_frame
 from model.wav2lip import ExpertLoss, GeneratorLoss, Wav2Lip
-from pipeline.records import CROP_PX
+from stages.core.records import CROP_PX
 
 COLUMNS = ("row_id", "num_frames", "face_jpeg", *SOUND_COLUMNS)
 

@@ -25,10 +25,10 @@ from model.devices import default_device
 from model.infer import DEPTHS, LOOPS, InferConfig, dub
 from model.progress import Progress
 from model.tasks import load_trained
-from pipeline.config import ConfigError
-from pipeline.records import Dropped
-from pipeline.storage import local_path
-from pipeline.weights import MissingWeights, WeightStore
+from stages.core.reasons import Dropped
+from stages.core.settings import ConfigError
+from stages.core.storage import local_path
+from stages.core.weights import MissingWeights, WeightStore
 
 PAGE = Path(__file__).parent / "web.html"
 PORT = 7860

@@ -20,10 +20,10 @@ from rich.console import Console
 from manifests.demo import texts
 from manifests.demo.corpus import make_corpus
 from manifests.demo.speech import Voice, speak
-from pipeline.console import make_console
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.storage import local_path
-from pipeline.weights import WeightStore
+from stages.core.command import make_console
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.storage import local_path
+from stages.core.weights import WeightStore
 
 
 def main(arguments: list[str] | None = None) -> int:

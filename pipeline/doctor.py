@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.weights import WEIGHTS, WeightStore
+from stages.core.weights import WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -213,7 +213,7 @@ def check_output(out: str) -> Finding:
     """Whether a run can be written where it is meant to be: on a disk, or in a bucket."""
     if "://" not in out:
         return check_disk("disk: output", Path(out), MIN_OUT_BYTES)
-    from pipeline.storage import StorageError, UnknownStorage, as_path, remove, write_text
+    from stages.core.storage import StorageError, UnknownStorage, as_path, remove, write_text
 
     try:
         probe = as_path(out) / ".doctor"
@@ -348,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="out", help="where runs will be written")
     args = parser.parse_args(arguments)
 
-    from pipeline.console import make_console
+    from stages.core.command import make_console
 
     console = make_console()
     findings = list(examine(args.out, WeightStore.from_environment(), os.environ))

@@ -20,22 +20,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.card import write_card
-from pipeline.changes import Changes, compare, print_changes
-from pipeline.config import Config, ConfigError, config_hash, stored_config, to_yaml
-from pipeline.console import make_console
-from pipeline.decision import Measured, decide_set, read_last, read_measured, remember_measured
-from pipeline.judge import judge, verdicts
-from pipeline.ledger import BrokenPart, Busy, Parts, alone, part_files
-from pipeline.manifest import is_there, is_url
-from pipeline.plan import STAGE_NAMES
-from pipeline.policy import Verdict, decide
-from pipeline.progress import UNKNOWN_FAULTS
-from pipeline.records import SCHEMA_VERSION, TRANSIENT_REASONS, DropReason, Row
-from pipeline.report import write_report
-from pipeline.shards import Kept, write_shards
-from pipeline.stats import compute_stats, print_funnel
-from pipeline.storage import (
+from pipeline.dataset.changes import Changes, compare, print_changes
+from pipeline.dataset.decide import Measured, decide_set, read_last, read_measured, remember_measured
+from pipeline.dataset.shards import Kept, write_shards
+from pipeline.dataset.stats import compute_stats, print_funnel
+from pipeline.job.manifest import is_there, is_url
+from pipeline.job.parts import BrokenPart, Busy, Parts, alone, part_files
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.job.tombstones import read_tombstones, scrub_parts
+from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
+from pipeline.rules.judge import judge, verdicts
+from pipeline.rules.policy import decide
+from pipeline.show.card import write_card
+from pipeline.show.page import write_report
+from stages.core.command import make_console
+from stages.core.reasons import TRANSIENT_REASONS, UNKNOWN_FAULTS, DropReason, Verdict
+from stages.core.records import SCHEMA_VERSION, Row
+from stages.core.settings import ConfigError
+from stages.core.storage import (
     UnknownStorage,
     as_path,
     is_file,
@@ -44,7 +46,6 @@ from pipeline.storage import (
     write_parquet,
     write_text,
 )
-from pipeline.tombstones import read_tombstones, scrub_parts
 
 INTERRUPTED = 130
 UNFINISHED = ".shards.unfinished"

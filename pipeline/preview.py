@@ -19,16 +19,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, ConfigError, load_config
-from pipeline.console import make_console
-from pipeline.manifest import ManifestError, read_manifest
-from pipeline.plan import Stage
-from pipeline.records import DropReason, Row
-from pipeline.sources import expand, spread_hosts
-from pipeline.step import Runner
-from pipeline.storage import as_path, write_text
-from pipeline.tombstones import Gatekeeper
-from pipeline.weights import WeightStore
+from pipeline.job.manifest import ManifestError, read_manifest
+from pipeline.job.plan import Stage
+from pipeline.job.sources import expand, spread_hosts
+from pipeline.job.step import Runner
+from pipeline.job.tombstones import Gatekeeper
+from pipeline.rules.config import Config, load_config
+from stages.core.command import make_console
+from stages.core.reasons import DropReason
+from stages.core.records import Row
+from stages.core.settings import ConfigError
+from stages.core.storage import as_path, write_text
+from stages.core.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
 
 NUM_THREADS = 16

@@ -22,18 +22,20 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline import preview
-from pipeline.config import Config, ConfigError, config_hash, differing_keys, load_config, to_yaml
-from pipeline.console import make_console
+from pipeline.dataset.stats import print_funnel
 from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
-from pipeline.ledger import BrokenPart, Busy, Parts, alone, next_generation, read_parts
-from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.plan import STAGE_NAMES, STAGES
-from pipeline.progress import Progress
-from pipeline.records import SOURCE, DropReason, Row
-from pipeline.sources import expand
-from pipeline.stats import print_funnel
-from pipeline.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
-from pipeline.weights import MissingWeights, WeightStore
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.parts import BrokenPart, Busy, Parts, alone, next_generation, read_parts
+from pipeline.job.plan import STAGE_NAMES, STAGES
+from pipeline.job.sources import expand
+from pipeline.job.tally import Progress
+from pipeline.rules.config import Config, config_hash, differing_keys, load_config, to_yaml
+from stages.core.command import make_console
+from stages.core.reasons import DropReason
+from stages.core.records import SOURCE, Row
+from stages.core.settings import ConfigError
+from stages.core.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
+from stages.core.weights import MissingWeights, WeightStore
 from stages.crawl import check_crawl_config
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -52,7 +54,7 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     Raises:
         TooManyErrors: unknown errors beyond `run.max_error_ratio` of the sources.
     """
-    from pipeline.stream import Stream
+    from pipeline.job.stream import Stream
 
     parts = read_parts(out)
     known = with_listed(sources, parts)

@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import ConfigError, stored_config
-from pipeline.console import make_console
-from pipeline.decision import read_columns
-from pipeline.judge import Findings, fails, judge, numbers
-from pipeline.lengths import TIMES, lengths_s
-from pipeline.plan import STAGE_NAMES
-from pipeline.policy import CHECKS, PolicyConfig
-from pipeline.stats import duration_text
-from pipeline.storage import StorageError, UnknownStorage, as_path
+from pipeline.dataset.decide import read_columns
+from pipeline.dataset.stats import duration_text
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.rules.config import stored_config
+from pipeline.rules.judge import Findings, fails, judge, numbers
+from pipeline.rules.policy import CHECKS, PolicyConfig
+from stages.core.command import make_console
+from stages.core.rows import TIMES, lengths_s
+from stages.core.settings import ConfigError
+from stages.core.storage import StorageError, UnknownStorage, as_path
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import CROP_PX, Row
-from stages.face_model import load_face_model
-from stages.geometry import crop_focal_px, project, synthesize
-from stages.landmarks import LIP_RINGS
-from stages.raster import rasterize
+from stages.core.records import CROP_PX, Row
+from stages.face.landmarks import LIP_RINGS
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.raster import rasterize
 
 STEPS_PER_MM = 10
 PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, Row
-from pipeline.weights import WeightStore
 from stages.audio.fingerprint import fingerprint
 from stages.audio.whisper_mel import LogMel
 from stages.audio.whisper_weights import encoder_from_ctranslate2, encoder_from_openai
-from stages.motion import motion_fingerprint
+from stages.core.records import AUDIO_RATE_HZ, Row
+from stages.core.weights import WeightStore
+from stages.face.motion_print import motion_fingerprint
 
 SAMPLES_PER_STEP = 320
 """One feature step is 20 ms."""

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
-from pipeline.spans import Span, spans_within
-from pipeline.weights import WeightStore
 from stages.audio.dnsmos import WINDOW_S as QUALITY_WINDOW_S
 from stages.audio.dnsmos import Dnsmos
 from stages.audio.vad import SileroVad, VadConfig, join_spans, webrtc_voiced_ratio
 from stages.audio.whisper_language import WhisperLanguage, best_guess
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ, Row
+from stages.core.spans import Span, spans_within
+from stages.core.weights import WeightStore
 from stages.media import decode_audio
 
 

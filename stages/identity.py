@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.records import CROP_PX, NUM_LANDMARKS, Row
-from pipeline.weights import WeightStore
-from stages.crop import decode_jpeg, to_source
+from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
+from stages.core.weights import WeightStore
+from stages.face.crop import decode_jpeg, to_source
 
 ARCFACE_PX = 112
 ARCFACE_POINTS = (468, 473, 4, 61, 291)

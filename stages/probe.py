@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.records import Dropped, DropReason, Row
-from pipeline.spans import spans_within
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
+from stages.core.spans import spans_within
 from stages.media import probe_media
 
 

@@ -11,11 +11,12 @@ from statistics import median
 
 import cv2
 
-from pipeline.records import Dropped, DropReason, Row
-from pipeline.weights import WeightStore
-from stages.cuts import CutConfig, CutFinder
-from stages.faces import FaceFinder, shorter_sides
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
+from stages.core.weights import WeightStore
+from stages.face.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames
+from stages.shots.cuts import CutConfig, CutFinder
 
 
 @dataclass(frozen=True)

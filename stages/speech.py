@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason, Row
-from pipeline.weights import WeightStore
 from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, samples_of
 from stages.audio.vad import VadConfig, join_spans
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ, Row
+from stages.core.weights import WeightStore
 
 LEVEL_FRAME_S = 0.02
 PEAK_PERCENTILE = 99.99

@@ -1,21 +1,21 @@
 """Do the lips move with the sound, and if not, how far apart are they? Small constant delays are taken out.
 
-An expert (`stages/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each delay of
-the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says whether it is
-their sound at all.
+An expert (`stages/lipsync/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each
+delay of the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says
+whether it is their sound at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, Dropped, Row
-from pipeline.weights import WeightStore
+from stages.core.reasons import Dropped
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
+from stages.core.weights import WeightStore
+from stages.lipsync.curves import Expert, best_delay
 
 EXPERTS = ("lips", "syncnet", "latentsync")
 
@@ -34,38 +34,6 @@ class SyncConfig:
     device: str = "auto"  # of the user's experts: cpu, cuda or auto
 
 
-@dataclass(frozen=True)
-class Curves:
-    """How well each delay of the sound goes with the lips: the more the better, in the expert's own measure.
-
-    Args:
-        delays_ms: (D,) ascending; positive: the sound is late.
-        whole: (D,) over the whole clip.
-        halves: (2, D), over its first half and its second.
-    """
-
-    delays_ms: np.ndarray
-    whole: np.ndarray
-    halves: np.ndarray
-
-
-class Expert(Protocol):
-    """What hears and sees. `name` goes into the ledger."""
-
-    @property
-    def name(self) -> str: ...
-
-    def curves(self, row: Row) -> Curves: ...
-
-    def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:
-        """How far delay `best` of a curve stands out."""
-        ...
-
-    def distance(self, peak: float) -> float:
-        """How unlike lips and sound are where the curve has this value."""
-        ...
-
-
 def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
     """The expert of a configuration.
 
@@ -74,23 +42,18 @@ def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
         MissingWeights: the user has not supplied its file.
     """
     if config.expert == "lips":
-        from stages.lip_sound import LipSound
+        from stages.lipsync.lip_sound import LipSound
 
         return LipSound.load()
     if config.expert == "syncnet":
-        from stages.syncnet import SyncNetExpert
+        from stages.lipsync.syncnet import SyncNetExpert
 
         return SyncNetExpert(weights, config.device)
     if config.expert == "latentsync":
-        from stages.stable_syncnet import StableSyncNetExpert
+        from stages.lipsync.latentsync import StableSyncNetExpert
 
         return StableSyncNetExpert(weights, config.device)
     raise ValueError(f"sync.expert is {config.expert!r}, want one of {', '.join(EXPERTS)}")
-
-
-def best_delay(curve: np.ndarray, delays_ms: np.ndarray, max_offset_ms: float) -> int:
-    """Index of the best delay within reach."""
-    return int(np.where(np.abs(delays_ms) <= max_offset_ms, curve, -np.inf).argmax())
 
 
 class SyncMeasurer:
@@ -142,13 +105,3 @@ class SyncMeasurer:
         constant = abs(measured.get("av_drift_ms", 0.0)) <= config.max_drift_ms
         small = config.min_correct_ms <= abs(offset_ms) <= config.max_correct_ms
         return offset_ms if certain and constant and small else 0.0
-
-
-def halves_of(num_frames: int) -> tuple[slice, slice]:
-    """The first and the second half of a clip's frames."""
-    return slice(0, num_frames // 2), slice(num_frames // 2, num_frames)
-
-
-def curves_of(curve: Callable[[slice], np.ndarray], delays_ms: np.ndarray, num_frames: int) -> Curves:
-    """The curves of a clip, from a function that makes one of some of its frames."""
-    return Curves(delays_ms, curve(slice(0, num_frames)), np.stack([curve(half) for half in halves_of(num_frames)]))

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import CLIP_FPS, Dropped, DropReason, Row
-from pipeline.weights import WeightStore
-from stages.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
-from stages.crop import crop_boxes, to_crop
-from stages.faces import FaceFinder, shorter_sides, shrink
-from stages.jumps import JumpConfig, JumpFinder
-from stages.landmarks import FaceLandmarks, LandmarkDetector, head_angles
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CLIP_FPS, Row
+from stages.core.weights import WeightStore
+from stages.face.clip_frames import Region, SeenFrame, bounds, crop_clip, measure_clip
+from stages.face.crop import crop_boxes, to_crop
+from stages.face.faces import FaceFinder, shorter_sides, shrink
+from stages.face.landmarks import FaceLandmarks, LandmarkDetector, head_angles
+from stages.face.mouth_look import MouthConfig, look_at_mouth
 from stages.media import VideoFrame, decode_audio, decode_video
-from stages.mouth import MouthConfig, look_at_mouth
-from stages.stretches import StretchFinder, cut_evenly
+from stages.shots.jumps import JumpConfig, JumpFinder
+from stages.shots.stretches import StretchFinder, cut_evenly
 
 PREVIEW_PX = 128
 SECOND_FACE_PX = 15.0

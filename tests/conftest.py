@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import as_path
-from pipeline.weights import WeightStore
+from stages.core.storage import as_path
+from stages.core.weights import WeightStore
 from tests.object_store import BUCKET, ObjectStore
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config
-from pipeline.plan import STAGES, StageFunction
-from pipeline.records import Row
-from pipeline.weights import WeightStore
+from pipeline.job.plan import STAGES, StageFunction
+from pipeline.rules.config import Config
+from stages.core.records import Row
+from stages.core.weights import WeightStore
 
 GREED_BYTES = 6_000_000_000
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.ledger import write_part
-from pipeline.records import NUM_LANDMARKS, Row, row_id
-from pipeline.rows import table_from_rows
+from pipeline.job.parts import write_part
+from stages.core.records import NUM_LANDMARKS, Row, row_id
+from stages.core.rows import table_from_rows
 from tests.ledger_rows import thumb_jpeg
 
 NUM_FRAMES = 100

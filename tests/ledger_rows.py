@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
-from pipeline.decision import FINAL_LEDGER
-from pipeline.policy import PolicyConfig, decide
-from pipeline.records import DropReason, Row, row_id
-from pipeline.rows import table_from_rows
-from pipeline.stats import compute_stats
+from pipeline.dataset.decide import FINAL_LEDGER
+from pipeline.dataset.stats import compute_stats
+from pipeline.rules.policy import PolicyConfig, decide
+from stages.core.reasons import DropReason
+from stages.core.records import Row, row_id
+from stages.core.rows import table_from_rows
 
 STAGES = (
     *("crawl", "probe", "hear", "scan", "track", "identity"),

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
-from pipeline.rows import table_from_rows
-from stages.landmarks import LIP_RINGS
+from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
+from stages.core.rows import table_from_rows
+from stages.face.landmarks import LIP_RINGS
 
 EXP_DIM, JAW_OPEN = 52, 24
 """Of the face model cc0."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from manifests.demo.speech import Voice, speak
 from manifests.demo.texts import ENGLISH, LIBRARY
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 
 @cache

@@ -12,8 +12,8 @@ from model.checkpoint import State, save_checkpoint
 from model.config import TrainConfig, as_dict
 from model.editor import Editor
 from model.tasks import DataFacts, build_editor
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 
 

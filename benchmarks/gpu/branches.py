@@ -17,20 +17,20 @@ from benchmarks.gpu.lease import Lease
 from benchmarks.gpu.material import Files, drawn_clip, drawn_shards, noise_pcm16
 from model.config import TrainConfig
 from model.train import train
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
 from stages.audio.campplus import CampPlusNetwork, VoiceEmbedder
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
 from stages.audio.whisper_weights import _OPENAI_LAYER_NAMES
-from stages.deep3d import Deep3dRegressor
-from stages.deep3d_network import ReconNetwork
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 from stages.depth import DepthConfig, DepthRenderer
-from stages.face_model import load_face_model
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.raster_torch import rasterize_torch
 from stages.features import FeaturesConfig, WhisperEncoder
-from stages.geometry import crop_focal_px, project, synthesize
-from stages.raster_torch import rasterize_torch
-from stages.stable_syncnet import StableSyncNet, StableSyncNetExpert
-from stages.syncnet import SyncNet, SyncNetExpert
+from stages.fit.deep3d import Deep3dRegressor
+from stages.fit.deep3d_network import ReconNetwork
+from stages.lipsync.latentsync import StableSyncNet, StableSyncNetExpert
+from stages.lipsync.syncnet import SyncNet, SyncNetExpert
 
 WIDTH = 16
 """Of the drawn shards' audio tokens."""

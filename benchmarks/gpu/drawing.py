@@ -9,12 +9,14 @@ import numpy as np
 
 from benchmarks.gpu.lease import Lease, timed
 from benchmarks.gpu.material import drawn_clip
-from pipeline.records import CROP_PX, NUM_LANDMARKS
+from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.depth import DepthConfig, DepthRenderer
-from stages.face_model import load_face_model
-from stages.geometry import GeometryConfig, crop_focal_px, fit_landmarks, project, synthesize
-from stages.raster import rasterize
-from stages.raster_torch import rasterize_torch
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.raster import rasterize
+from stages.face3d.raster_torch import rasterize_torch
+from stages.fit.config import GeometryConfig
+from stages.fit.fit import fit_landmarks
 
 GOAL = 20_000
 

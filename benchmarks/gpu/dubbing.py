@@ -29,11 +29,11 @@ from model.sound import Sound
 from model.tasks import DataFacts
 from model.track import FaceTrack
 from model.vae import TinyVae
-from pipeline.config import load_as
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
-from pipeline.weights import WeightStore
-from stages.crop import decode_jpeg
-from stages.face_model import load_face_model
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
+from stages.face.crop import decode_jpeg
+from stages.face3d.load import load_face_model
 from stages.features import FeaturesConfig, WhisperEncoder
 
 WHISPER_DIM = 5 * 384

@@ -10,7 +10,7 @@ from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
 from model.config import TrainConfig
 from model.data import EditorDataset, endless_loader
-from pipeline.config import load_as
+from stages.core.settings import load_as
 
 WIDTH = 384
 """Of Whisper tiny's tokens, which `joygen.yaml` hears."""

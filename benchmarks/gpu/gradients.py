@@ -15,7 +15,7 @@ from benchmarks.gpu.lease import Lease
 from model.config import TrainConfig
 from model.editor import Editor, EditorLoss
 from model.vae import TinyVae
-from pipeline.config import load_as
+from stages.core.settings import load_as
 
 SAMPLES = 4
 """Two on a CPU."""

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.speakers import speech
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
-from pipeline.rows import table_from_rows
-from stages.crop import encode_jpeg
-from stages.face_model import FaceModel, load_face_model
-from stages.face_model_landmarks import Light, shade
-from stages.geometry import crop_focal_px, project, synthesize
-from stages.raster import rasterize
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
+from stages.core.rows import table_from_rows
+from stages.face.crop import encode_jpeg
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel
+from stages.face3d.place_landmarks import Light, shade
+from stages.face3d.raster import rasterize
 
 IRISES = (33, 263)
 """Corners of the eyes, which stand for the irises' points that the face model has not."""

@@ -10,8 +10,8 @@ from benchmarks.gpu.lease import SMALL, Lease
 from benchmarks.gpu.material import drawn_shards
 from model.config import TrainConfig
 from model.train import train
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 
 WIDTH = 384
 LEFT_FOR_START_S = 25.0

@@ -24,7 +24,7 @@ from model.devices import allow_tf32
 from model.editor import Editor, EditorLoss
 from model.tasks import Phase
 from model.vae import TinyVae
-from pipeline.config import load_as
+from stages.core.settings import load_as
 
 REFERENCE_BATCH = 16
 FASTER, UTILISATION, MEMORY_ERROR = 2.0, 0.4, 0.1

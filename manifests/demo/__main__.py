@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from manifests.demo.corpus import RECIPES, make_corpus
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 
 def main(arguments: list[str] | None = None) -> int:

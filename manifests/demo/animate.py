@@ -14,7 +14,7 @@ from manifests.demo.inner_mouth import InnerMouth, MouthConfig
 from manifests.demo.lips import LipMotion
 from manifests.demo.mesh import ring_points, triangles
 from manifests.demo.portrait import Portrait
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
+from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
 
 NUM_MESH, NUM_RING = 468, 36
 

@@ -16,8 +16,8 @@ from manifests.demo.animate import Framing
 from manifests.demo.portrait import Portrait
 from manifests.demo.speakers import CAST, ENGLISH_VOICE, portrait_of
 from manifests.demo.takes import Scene, Take
-from pipeline.records import DropReason
-from pipeline.weights import WeightStore
+from stages.core.reasons import DropReason
+from stages.core.weights import WeightStore
 from stages.media import write_video
 
 LICENCES = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.face_model import FaceModel, Part
-from stages.raster import rasterize
+from stages.face3d.model import FaceModel, Part
+from stages.face3d.raster import rasterize
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.landmarks import LIPS_INNER, MOUTH_CORNERS
+from stages.face.landmarks import LIPS_INNER, MOUTH_CORNERS
 
 _SHIFT = 4  # cv2 draws polygons at 1/16 px
 

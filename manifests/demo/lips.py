@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from manifests.demo.speech import Speech
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 GRID_HZ = 500
 COARTICULATION_S = 0.03  # sigma; keeps the closure of a p (80 ms) and blends neighbours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.landmarks import LIPS_INNER
+from stages.face.landmarks import LIPS_INNER
 
 OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),

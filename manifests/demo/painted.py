@@ -12,9 +12,10 @@ from manifests.demo.head_render import Camera, Surface, mottle, open_air, part_w
 from manifests.demo.looks import Look
 from manifests.demo.mesh import EYE_CORNERS, UPPER_LIDS
 from manifests.demo.portrait import Portrait, find_points
-from pipeline.weights import WeightStore
-from stages.face_model import FaceModel, Part, load_face_model
-from stages.landmarks import CHIN, FOREHEAD, SIDES
+from stages.core.weights import WeightStore
+from stages.face.landmarks import CHIN, FOREHEAD, SIDES
+from stages.face3d.load import load_face_model
+from stages.face3d.model import FaceModel, Part
 
 CANVAS_PX = 768
 OVERSAMPLING = 1.5

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.weights import WeightStore
-from stages.landmarks import CHIN, FOREHEAD, LIPS_OUTER, LandmarkDetector
+from stages.core.weights import WeightStore
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS_OUTER, LandmarkDetector
 
 NUM_MESH_POINTS = 468
 

@@ -9,7 +9,7 @@ from manifests.demo.looks import LOOKS
 from manifests.demo.painted import paint_portrait
 from manifests.demo.portrait import Portrait
 from manifests.demo.speech import Voice
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 
 
 @dataclass(frozen=True)

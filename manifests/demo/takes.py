@@ -15,7 +15,7 @@ from manifests.demo.lips import LipMotion, lip_motion
 from manifests.demo.mesh import OVAL
 from manifests.demo.portrait import Portrait
 from manifests.demo.speech import Speech, Voice, speak
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 Frames = Callable[[], Iterator[np.ndarray]]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
 
 NUM_MELS = 80
 MELS_PER_S, MELS_LOST = 100, 2

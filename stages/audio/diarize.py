@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.tensors import read_tensors
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.tensors import read_tensors
+from stages.core.weights import WeightStore
 
 if TYPE_CHECKING:
     from pyannote.audio.models.segmentation import PyanNet

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
 
 WINDOW_S = 9.01
 WINDOW_SAMPLES = 144_160

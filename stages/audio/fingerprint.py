@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 NUM_BITS = 32
 WORD_S = 0.08

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 FRAME_SAMPLES = 512
 FRAME_S = FRAME_SAMPLES / AUDIO_RATE_HZ

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.weights import WeightStore
 from stages.audio.whisper_mel import LogMel
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
 
 _MIN_WINDOW_S, _MAX_WINDOW_S = 10.0, 30.0
 _TAIL_S = 1.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.records import AUDIO_RATE_HZ
+from stages.core.records import AUDIO_RATE_HZ
 
 HOP_SAMPLES = 160
 _FFT_SAMPLES = 400

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.tensors import read_tensors
+from stages.core.tensors import read_tensors
 
 _FILE_VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}

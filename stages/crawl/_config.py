@@ -6,6 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from stages.core.settings import ConfigError
+
 
 @dataclass(frozen=True)
 class CrawlConfig:
@@ -45,8 +47,6 @@ def check_crawl_config(config: CrawlConfig) -> None:
     Raises:
         ConfigError: a number out of range, a bad pattern, or a cookies file that cannot be used.
     """
-    from pipeline.config import ConfigError
-
     positive = ("max_height_px", "max_duration_s", "max_bytes", "max_entries", "timeout_s", "max_fetch_s")
     for name in (*positive, "max_page_bytes", "host_concurrency", "backoff_s", "lease_s"):
         if getattr(config, name) <= 0:
@@ -67,8 +67,6 @@ def _check_cookies(path: str) -> None:
     from http.cookiejar import LoadError
 
     from yt_dlp.cookies import YoutubeDLCookieJar
-
-    from pipeline.config import ConfigError
 
     if not os.path.isfile(path):  # noqa: PTH113 - never raises
         raise ConfigError(f"crawl.cookies_file={path}: no such file")

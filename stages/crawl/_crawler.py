@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.node_cache import NodeCache
-from pipeline.records import TRANSIENT_REASONS, Dropped, DropReason, Row
-from pipeline.storage import as_path, is_file, protocol_of
-from pipeline.storage import size_of as file_size
+from stages.core.node_cache import NodeCache
+from stages.core.reasons import TRANSIENT_REASONS, Dropped, DropReason
+from stages.core.records import Row
+from stages.core.storage import as_path, is_file, protocol_of
+from stages.core.storage import size_of as file_size
 from stages.crawl._addresses import (
     SHORT_HOSTS,
     entry_addresses,

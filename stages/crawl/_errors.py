@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError, TransportError
 from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 
 STATUS_REASON = {
     401: DropReason.LOGIN_REQUIRED,

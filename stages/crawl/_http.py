@@ -26,7 +26,7 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadError
 from yt_dlp.utils.networking import select_proxy
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.crawl._addresses import host_of, is_public
 from stages.crawl._config import CrawlConfig
 from stages.crawl._errors import Refusal

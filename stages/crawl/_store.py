@@ -15,9 +15,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from pipeline.node_cache import NodeCache
-from pipeline.records import Dropped, DropReason, Row
-from pipeline.storage import as_path, is_file, is_remote, protocol_of, read_text, upload, write_text
+from stages.core.node_cache import NodeCache
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row
+from stages.core.storage import as_path, is_file, is_remote, protocol_of, read_text, upload, write_text
 
 
 @dataclass(frozen=True)

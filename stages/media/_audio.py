@@ -11,7 +11,8 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ
 from stages.media._file import MAX_LENGTH_S, MediaFile
 
 AUDIO_GAP_S = 0.015

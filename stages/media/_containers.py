@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyp", "MP4"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from av.video.stream import VideoStream
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.media._containers import raise_if_cut_short, raise_if_no_file
 from stages.media._file import MAX_LENGTH_S, OPTIONS, MediaFile, frame_rate, video_of
 from stages.media._first_look import raise_if_harmful

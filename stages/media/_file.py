@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.media._containers import explain_unreadable
 
 EPSILON_S = 1e-6

@@ -30,7 +30,7 @@ def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
         Dropped: CORRUPT where the file crashes or hangs the reader, TOO_LARGE where it asks for too much memory;
             NOT_VIDEO, TRUNCATED or CORRUPT where it cannot be read.
     """
-    from pipeline.records import Dropped, DropReason
+    from stages.core.reasons import Dropped, DropReason
     from stages.media._containers import explain_unreadable
 
     command = [sys.executable, "-I", __file__, str(path), json.dumps(options)]

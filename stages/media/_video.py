@@ -16,7 +16,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from pipeline.records import Dropped, DropReason
+from stages.core.reasons import Dropped, DropReason
 from stages.media._file import EPSILON_S, MAX_BAD_PACKETS, MAX_LENGTH_S, MediaFile, frame_rate, pixel_aspect, video_of
 
 SEEK_BACK_S = 10.0

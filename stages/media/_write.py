@@ -12,8 +12,8 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from pipeline.records import AUDIO_RATE_HZ
-from pipeline.storage import staging_name
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.storage import staging_name
 
 
 def write_video(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,6 +15,30 @@ from benchmarks.gpu.material import drawn_shards
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EditorDataset
 from model.views import lip_mask
+
+MISSING = (
+    *(
+        "upath",
+        "diffusers",
+        "av",
+        "mediapipe",
+        "insightface",
+        "ray",
+        "faster_whisper",
+        "ctranslate2",
+        "pyannote",
+        "beartype",
+    ),
+    *("silero_vad", "webrtcvad", "scenedetect", "yt_dlp", "datasets", "duckdb", "plotly", "c2pa", "soundfile", "soxr"),
+)
+"""What a machine with a GPU and little else has not."""
+
+
+def test_parts_load_on_a_bare_machine():
+    code = f"import sys; sys.modules.update(dict.fromkeys({MISSING}))\n"
+    code += f"import importlib\nfor part in {tuple(gpu.PARTS)}: importlib.import_module(f'benchmarks.gpu.{{part}}')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_wheels_are_those_of_the_lock(capsys: pytest.CaptureFixture[str]):
@@ -54,7 +80,7 @@ def test_without_a_card_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_drawn_speakers_talk(tmp_path: Path):
     folder = drawn_shards(tmp_path, 1, 30, 8)
-    dataset = EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(depth_drop_prob=0), 0)
+    dataset = EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(depth_drop_prob=0.0), 0)
     clip = dataset.table.clip(0)
     opened = [int(lip_mask(points).sum()) for points in clip.landmarks]
     assert clip.num_frames == 30 and clip.face(0).std() > 20 and max(opened) > 1.05 * min(opened) > 0

@@ -16,10 +16,10 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+from benchmarks.known.media_files import coded_frame, tone, write_media
 from tests.hostile.h264 import headers, key_frame
 from tests.hostile.mkv import Audio, Packet, Video, write_mkv
 from tests.hostile.mp4 import Index, box, full, jpeg_entry, write_mp4
-from tests.media_files import coded_frame, tone, write_media
 
 HUGE_PX = 16_000  # FFmpeg itself refuses from 16,256 on
 LENGTH_MS = 5_000

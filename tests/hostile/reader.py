@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import Dropped
+from stages.core.reasons import Dropped
 from stages.media import decode_audio, decode_frames, decode_video
 from stages.media._facts import read_facts
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.records import DropReason
+from stages.core.reasons import DropReason
 from tests.hostile.fuzz import Reader
 from tests.hostile.mutate import KINDS, POSITIONS, Mutation, seeds
 

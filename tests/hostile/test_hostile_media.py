@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.known.media_files import steady, tone, write_media
 from tests.hostile.conftest import Outcome
 from tests.hostile.files import HOSTILE
-from tests.media_files import steady, tone, write_media
 
 MAX_CPU_S = 40.0
 """Of any file here; most take under 1 s. Twice what the slowest took alone."""

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.records import SOURCE, Row
-from pipeline.rows import table_from_rows
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from stages.core.records import SOURCE, Row
+from stages.core.rows import table_from_rows
 
 LAUGHS = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10))
 MERGES = "\n".join(f"- &a{k}\n  <<: [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.card import write_card
-from pipeline.config import Config
-from pipeline.records import Row
-from pipeline.report import write_report
+from pipeline.rules.config import Config
+from pipeline.show.card import write_card
+from pipeline.show.page import write_report
+from stages.core.records import Row
 from tests.ledger_rows import make_rows, write_out
 from tests.pipeline.test_report import Page
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.manifest import read_manifest
+from benchmarks.known.media_files import steady, write_media
+from pipeline.job.manifest import read_manifest
 from stages.media import probe_media
 from tests.hostile.conftest import Outcome
-from tests.media_files import steady, write_media
 
 Run = Callable[[str | Path], Outcome]
 SHELL = "a; touch OWNED; $(touch OWNED) `touch OWNED` | touch OWNED && 'x\" \\ * ?.mp4"

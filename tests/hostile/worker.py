@@ -14,14 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.config import Config
-from pipeline.plan import STAGES
-from pipeline.policy import PolicyConfig
-from pipeline.records import ROW
-from pipeline.rows import table_from_rows
-from pipeline.step import Runner
-from pipeline.weights import WeightStore
+from pipeline.job.plan import STAGES
+from pipeline.job.step import Runner
+from pipeline.rules.config import Config
+from pipeline.rules.policy import PolicyConfig
 from stages import crawl, hear, probe, scan, track  # noqa: F401 - once, here, rather than in every child
+from stages.core.records import ROW
+from stages.core.rows import table_from_rows
+from stages.core.weights import WeightStore
 
 CPU_LIMIT_S = 60
 LENIENT = PolicyConfig(

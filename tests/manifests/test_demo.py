@@ -21,14 +21,15 @@ from manifests.demo.speakers import CAST, portrait_of
 from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
 from manifests.demo.warp_kernel import fill_map
-from pipeline.config import FinalizeConfig
-from pipeline.manifest import read_manifest
-from pipeline.records import AUDIO_RATE_HZ, Dropped, DropReason
-from pipeline.weights import WeightStore
-from stages.faces import FaceFinder
+from pipeline.job.manifest import read_manifest
+from pipeline.rules.config import FinalizeConfig
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import AUDIO_RATE_HZ
+from stages.core.weights import WeightStore
+from stages.face.faces import FaceFinder
+from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector
 from stages.hear import AudioGate, HearConfig
 from stages.identity import IdentityChecker, IdentityConfig
-from stages.landmarks import CHIN, FOREHEAD, LIP_GAP, LandmarkDetector
 from stages.media import decode_audio, decode_video, probe_media
 from tests.stages.footage import clip_of
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests.from_ledger import main
-from pipeline.manifest import read_manifest
-from pipeline.records import LEDGER
-from pipeline.rows import table_from_rows
+from pipeline.job.manifest import read_manifest
+from stages.core.records import LEDGER
+from stages.core.rows import table_from_rows
 
 TALK = {"source_id": "talk", "uri": "https://a.example/v?p=2", "licence": "CC0", "tags": ["x"], "parent_id": "list"}
 FACTS = {"sha256": "ab" * 32, "format_id": "80+30280"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from manifests.hdtf import main
-from pipeline.config import load_config
-from pipeline.manifest import read_manifest
+from pipeline.job.manifest import read_manifest
+from pipeline.rules.config import load_config
 
 LISTS = {
     "RD_video_url.txt": "\ufeffRadio1 https://www.youtube.com/watch?v=one&t=6s\nRadio2 https://www.youtube.com/watch?v=two\n",

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from model.config import TrainConfig
 from model.tasks import build_task
 from model.train import Trainer
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 
 
 def main(folder: Path, preset: str, settings: list[str]) -> None:

@@ -15,8 +15,8 @@ from model.flow import Flow
 from model.lip_loss import A2mLoss, LipModes, SyncLoss
 from model.motion_start import motion_start
 from model.sound import BLOCK_STEPS, CONTEXT_STEPS, Sound
-from stages.face_model import load_face_model
-from stages.lip_sound import LipSound, agreement, lip_features
+from stages.face3d.load import load_face_model
+from stages.lipsync.lip_sound import LipSound, agreement, lip_features
 
 SMALL = A2mConfig(components=6, width=8, dropout=0.0)
 WHISPER_DIM, EXP_DIM = 12, 5

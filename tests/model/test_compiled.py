@@ -24,8 +24,8 @@ from model.sd_vae import AutoencoderKL
 from model.taef2 import FILES, Taef2Vae
 from model.tasks import Phase, build_task
 from model.unet import UNet
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 
 WIDTHS = (32, 32, 32, 32)
 """Of a Stable Diffusion auto-encoder's smallest like."""

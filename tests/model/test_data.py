@@ -10,7 +10,7 @@ from model.config import AugmentConfig, LoaderConfig
 from model.data import Clip, ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader, parts_of
 from model.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
 from stages.depth import DepthConfig, DepthRenderer
-from stages.geometry import crop_focal_px
+from stages.face3d.camera import crop_focal_px
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards
 
 STILL = AugmentConfig(colour_jitter=0.0, grayscale_prob=0.0, min_crop_scale=1.0, depth_drop_prob=0.0, depth_shift=0.0)

@@ -19,11 +19,11 @@ from model.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance
 from model.tasks import DataFacts, build_editor
 from model.track import follow_face
 from model.vae import TinyVae
-from pipeline.config import load_as
-from pipeline.records import shard_schema
-from pipeline.rows import table_from_rows
-from pipeline.weights import WeightStore
-from stages.crop import crop_face
+from stages.core.records import shard_schema
+from stages.core.rows import table_from_rows
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_face
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS, EXP_DIM, clip_row, whisper
 
 NUM_FRAMES = 52

@@ -12,8 +12,8 @@ import torch
 from scipy.linalg import sqrtm
 
 from model.frechet import FEATURES, Inception, Moments, features_of, frechet_distance, load_inception
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import MissingWeights, WeightStore, sha256_of
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import MissingWeights, WeightStore, sha256_of
 
 
 def moments_of(features: np.ndarray, parts: int = 1) -> Moments:

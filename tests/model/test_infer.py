@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.known.media_files import clicks
+from benchmarks.wild.timing import beeps_s
 from model.compose import Composer, blend_mask, colour_shift
 from model.config import TrainConfig
 from model.dubber import Dubber, sound_time_s
@@ -20,14 +22,12 @@ from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts
 from model.track import chunks_of, follow_face, runs_of
-from pipeline.config import ConfigError
-from pipeline.records import Dropped, DropReason
-from pipeline.weights import WeightStore
+from stages.core.reasons import Dropped, DropReason
+from stages.core.settings import ConfigError
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 from stages.media import decode_audio, decode_video, probe_media, write_video
-from tests.media_files import clicks
 from tests.talking import moving_photo, untrained_editor
-from tests.wild.timing import beeps_s
 
 FPS = Fraction(25)
 NUM_FRAMES = 24

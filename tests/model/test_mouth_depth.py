@@ -7,8 +7,9 @@ import pytest
 from model.mouth_depth import MouthDepth, fitted_model
 from model.views import depth_view, lip_mask
 from stages.depth import DepthConfig, DepthRenderer
-from stages.face_model import EMBEDDED, FaceModelError, load_face_model
-from stages.geometry import project, synthesize
+from stages.face3d.camera import project, synthesize
+from stages.face3d.load import EMBEDDED, load_face_model
+from stages.face3d.model import FaceModelError
 from tests.shards import EXP_DIM, JAW_OPEN, POSE
 
 FOCAL_PX = np.array([1160.0, 1160.0])

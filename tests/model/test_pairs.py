@@ -16,10 +16,10 @@ from skimage.data import astronaut
 from model.evaluate import EvaluateConfig, evaluate_pairs, main
 from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.score_table import COLUMNS, PUBLISHED, markdown
-from pipeline.weight_files import WEIGHTS
-from pipeline.weights import WeightStore, sha256_of
+from stages.core.weight_files import WEIGHTS
+from stages.core.weights import WeightStore, sha256_of
+from stages.lipsync.syncnet import SyncNet, SyncNetExpert, lip_sync_error
 from stages.media import write_video
-from stages.syncnet import SyncNet, SyncNetExpert, lip_sync_error
 
 NUM_FRAMES = 56
 

@@ -13,8 +13,8 @@ import pytest
 from model.credentials import CHAIN, KEY, read_credentials, sign
 from model.infer import InferConfig, dub
 from model.provenance import MARK, VisibleMark, main, read_comment
-from pipeline.config import ConfigError
-from pipeline.weights import WeightStore
+from stages.core.settings import ConfigError
+from stages.core.weights import WeightStore
 from stages.media import decode_video, write_video
 from tests.talking import moving_photo, untrained_editor
 

@@ -11,8 +11,8 @@ import torch
 from transformers import HubertConfig, HubertModel
 
 from model.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, main, pitch_of
-from pipeline.config import ConfigError
-from pipeline.weights import MissingWeights
+from stages.core.settings import ConfigError
+from stages.core.weights import MissingWeights
 
 
 def published(network: PublishedA2m) -> dict[str, torch.Tensor]:

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from model.checkpoint import latest_checkpoint
 from model.config import TrainConfig
 from model.train import train
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 from tests.model.test_train import TINY
 
 PRESET = "model/configs/tiny.yaml"

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from model.sync import Features, SyncTrainConfig, chance_of, held_out, source_delays, train
 from model.sync_report import report
-from stages.lip_sound import MAX_STEPS, STEPS_PER_FRAME
+from stages.lipsync.lip_sound import MAX_STEPS, STEPS_PER_FRAME
 
 CONFIG = SyncTrainConfig(num_series=2, rounds=2)
 LATE_STEPS = (0, 0, 8, -6)

@@ -18,8 +18,8 @@ from model.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.data import editor_batch
 from model.tasks import EditorTask, build_task, load_trained
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
-from pipeline.config import ConfigError, load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import ConfigError, load_as
+from stages.core.weights import WeightStore
 
 TINY = [
     "num_threads=1",

@@ -12,7 +12,7 @@ from model.config import VaeConfig
 from model.sd_vae import AutoencoderKL, modern_names
 from model.taef2 import FILES, Taef2Vae
 from model.vae import SdVae, TinyVae, build_vae
-from pipeline.config import ConfigError
+from stages.core.settings import ConfigError
 
 
 def photo() -> torch.Tensor:

@@ -17,8 +17,8 @@ from model.tasks import build_editor, load_trained
 from model.train import train
 from model.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
 from model.wav2lip_task import Wav2lipDataset
-from pipeline.config import load_as
-from pipeline.weights import WeightStore
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS
 
 SMALL = Wav2lipConfig(size_px=32, width=8)

@@ -16,7 +16,7 @@ import requests
 
 from model import web
 from model.provenance import read_comment
-from pipeline.weights import WeightStore
+from stages.core.weights import WeightStore
 from stages.media import probe_media, write_video
 from tests.talking import moving_photo, save_run, untrained_editor
 

@@ -14,14 +14,15 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from pipeline import finalize, run
-from pipeline.config import Config
-from pipeline.ledger import alone, read_parts, write_part
-from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.records import DropReason, Row, row_id
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.storage import staging_name, write_text
-from pipeline.stream import _unwrapped
-from pipeline.weights import MissingWeights
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.parts import alone, read_parts, write_part
+from pipeline.job.stream import _unwrapped
+from pipeline.rules.config import Config
+from stages.core.reasons import DropReason
+from stages.core.records import Row, row_id
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.storage import staging_name, write_text
+from stages.core.weights import MissingWeights
 
 NOBODY = 65_534
 

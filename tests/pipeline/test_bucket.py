@@ -15,10 +15,10 @@ from datasets import load_dataset
 from model.config import AugmentConfig, LoaderConfig
 from model.data import DataError, EditorDataset
 from pipeline.doctor import State, check_output
-from pipeline.ledger import next_generation, part_files, read_parts, read_rows, write_part
-from pipeline.manifest import ManifestError, missing_files, read_manifest
-from pipeline.rows import table_from_rows
-from pipeline.storage import (
+from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.parts import next_generation, part_files, read_parts, read_rows, write_part
+from stages.core.rows import table_from_rows
+from stages.core.storage import (
     list_files,
     upload,
     write_parquet,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline import doctor
 from pipeline.doctor import Finding, State
-from pipeline.weights import WEIGHTS, WeightStore
+from stages.core.weights import WEIGHTS, WeightStore
 
 LOCK = "av==18.1.0\n    # via something\ntorch==2.13.0+cpu\n\nray==2.60.0\n"
 

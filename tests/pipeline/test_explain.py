@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import Config, load_config
-from pipeline.explain import Explanation, explain, findings, main
+from benchmarks.known.media_files import steady, tone, write_media
+from pipeline.explain import main
 from pipeline.finalize import finalize
-from pipeline.policy import CHECKS, PolicyConfig
-from pipeline.records import NUM_LANDMARKS, Row
+from pipeline.rules.config import Config, load_config
+from pipeline.rules.policy import CHECKS, PolicyConfig
+from pipeline.show.findings import Explanation, explain, findings
+from stages.core.records import NUM_LANDMARKS, Row
 from tests.kept_rows import NUM_FRAMES, kept_clip, write_rows
-from tests.media_files import steady, tone, write_media
 
 
 @pytest.fixture(scope="module")

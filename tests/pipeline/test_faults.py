@@ -9,10 +9,10 @@ import pytest
 import ray
 
 from pipeline import finalize
-from pipeline.config import Config, RunConfig
-from pipeline.ledger import part_files, read_parts
-from pipeline.records import Row
-from pipeline.stream import Stream
+from pipeline.job.parts import part_files, read_parts
+from pipeline.job.stream import Stream
+from pipeline.rules.config import Config, RunConfig
+from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Config, load_config
-from pipeline.decision import SPLIT_RATIOS, Measured, decide_set
+from pipeline.dataset.decide import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
-from pipeline.ledger import Address, write_part
-from pipeline.records import LEDGER, Row, row_id
-from pipeline.rows import table_from_rows
+from pipeline.job.parts import Address, write_part
+from pipeline.rules.config import Config, load_config
+from stages.core.records import LEDGER, Row, row_id
+from stages.core.rows import table_from_rows
 from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_rows
 from tests.shards import clip_row

@@ -15,23 +15,23 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import forget
-from pipeline.config import Config, FinalizeConfig
+from pipeline.dataset.shards import DEPTH_BYTES, FRAME_BYTES
 from pipeline.finalize import finalize, wanted_sources
-from pipeline.ledger import alone, read_parts
-from pipeline.plan import STAGES
-from pipeline.policy import PolicyConfig
+from pipeline.job.parts import alone, read_parts
+from pipeline.job.plan import STAGES
+from pipeline.job.step import Runner
+from pipeline.job.tombstones import Tombstones, read_tombstones
 from pipeline.preview import preview
-from pipeline.records import DropReason
-from pipeline.rows import rows_from_table
-from pipeline.shards import DEPTH_BYTES, FRAME_BYTES
-from pipeline.step import Runner
-from pipeline.storage import list_files, read_table, read_text, upload
-from pipeline.tombstones import Tombstones, read_tombstones
-from pipeline.weights import WeightStore
+from pipeline.rules.config import Config, FinalizeConfig
+from pipeline.rules.policy import PolicyConfig
+from stages.core.reasons import DropReason
+from stages.core.rows import rows_from_table
+from stages.core.storage import list_files, read_table, read_text, upload
+from stages.core.weights import WeightStore
 from stages.crawl import CrawlConfig
 from tests.kept_rows import kept_clip, write_rows
-from tests.media_files import steady, tone, write_media
 
 CONFIG = Config(finalize=FinalizeConfig(shard_bytes=(FRAME_BYTES + DEPTH_BYTES) * 250))
 """Three clips a shard."""

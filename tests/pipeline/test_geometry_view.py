@@ -13,20 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.gallery import read_gallery
-from pipeline.geometry_view import main, open_clip
-from pipeline.policy import PolicyConfig
-from pipeline.records import CLIP_FPS, Row, shard_schema
-from pipeline.rows import table_from_rows
+from benchmarks.known.synthetic_clips import known_clip
+from pipeline.geometry_view import main
+from pipeline.rules.policy import PolicyConfig
+from pipeline.show.clip_geometry import open_clip
+from pipeline.show.gallery import read_gallery
+from stages.core.records import CLIP_FPS, Row, shard_schema
+from stages.core.rows import table_from_rows
 from stages.depth import DepthConfig, DepthRenderer
-from stages.face_model import load_face_model
-from stages.geometry import crop_focal_px, project, synthesize
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.raster import rasterize
+from stages.face3d.texture import paint
 from stages.media import decode_video, probe_media
-from stages.raster import rasterize
-from stages.texture import paint
 from tests.ledger_rows import make_rows, write_out
 from tests.shards import clip_row
-from tests.stages.synthetic_clips import known_clip
 
 NUM_FRAMES = 6
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import run
-from tests.media_files import steady, tone, write_media
 from tests.stages.video_site import Site, open_site
 
 QUICK = (

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import finalize
-from pipeline.config import Config, RunConfig
-from pipeline.records import Row
-from pipeline.stream import Stream
+from pipeline.job.stream import Stream
+from pipeline.rules.config import Config, RunConfig
+from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES, GREED_BYTES
 
 pytestmark = pytest.mark.cluster  # it takes 6 GB

@@ -14,16 +14,16 @@ import pandas as pd
 import pytest
 import ray
 
+from benchmarks.known.media_files import steady, tone, write_media
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
-from pipeline.config import Config
-from pipeline.ledger import part_files
-from pipeline.node_cache import NodeCache
-from pipeline.records import Dropped, DropReason
-from pipeline.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
-from pipeline.stream import _start_ray
+from pipeline.job.parts import part_files
+from pipeline.job.stream import _start_ray
+from pipeline.rules.config import Config
+from stages.core.node_cache import NodeCache
+from stages.core.reasons import Dropped, DropReason
+from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from stages.crawl import CrawlConfig, Crawler
-from tests.media_files import steady, tone, write_media
 from tests.object_store import BUCKET, READER
 
 NAMES = ("clean_astronaut_1", "no_audio")

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
-from pipeline.policy import PolicyConfig
-from pipeline.reasons import REASON_TEXT
-from pipeline.records import ROW, DropReason
-from pipeline.report import main, write_report
+from pipeline.report import main
+from pipeline.rules.policy import PolicyConfig
+from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
+from pipeline.show.page import write_report
+from stages.core.reasons import REASON_TEXT, DropReason
+from stages.core.records import ROW
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out
 
 

@@ -22,11 +22,11 @@ from datasets import load_dataset
 
 from manifests.demo.corpus import make_corpus
 from pipeline import finalize, run
-from pipeline.config import Config
-from pipeline.ledger import read_parts, read_rows
-from pipeline.plan import STAGES
-from pipeline.records import CLIP_FPS, Row, shard_schema
-from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.job.parts import read_parts, read_rows
+from pipeline.job.plan import STAGES
+from pipeline.rules.config import Config
+from stages.core.records import CLIP_FPS, Row, shard_schema
+from stages.core.rows import rows_from_table, table_from_rows
 from stages.depth import decode_depth
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import psutil
 import pytest
 import ray
 
-from pipeline.config import Config
-from pipeline.stream import Stream
-from pipeline.weights import WeightStore
+from pipeline.job.stream import Stream
+from pipeline.rules.config import Config
+from stages.core.weights import WeightStore
 
 
 def _hold_up_the_first_agent(held: list[int]) -> None:

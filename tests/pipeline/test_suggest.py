@@ -7,13 +7,14 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline.config import Config
 from pipeline.finalize import finalize
-from pipeline.plan import STAGE_NAMES
-from pipeline.policy import PolicyConfig, Verdict, decide
-from pipeline.records import LEDGER, Row
-from pipeline.rows import rows_from_table, table_from_rows
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.rules.config import Config
+from pipeline.rules.policy import PolicyConfig, decide
 from pipeline.suggest import KEYS, Ledger, main
+from stages.core.reasons import Verdict
+from stages.core.records import LEDGER, Row
+from stages.core.rows import rows_from_table, table_from_rows
 from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_ledger, make_rows
 

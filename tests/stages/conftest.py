@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media_files import steady, tone, write_media
+from benchmarks.known.media_files import steady, tone, write_media
 from tests.stages.video_site import Handler, Site, open_site
 
 Route = Callable[[Handler, int], None]

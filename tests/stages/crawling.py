@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Dropped
+from stages.core.reasons import Dropped
 from stages.crawl import CrawlConfig, Crawler
 from tests.stages.video_site import Handler
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from skimage import data
 
-from pipeline.records import Row
-from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
-from stages.landmarks import LandmarkDetector
+from stages.core.records import Row
+from stages.face.crop import crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.face.landmarks import LandmarkDetector
 from stages.media import write_video
 
 FACE_CENTRE = (222, 112)

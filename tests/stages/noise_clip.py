@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.records import NUM_LANDMARKS, Row
+from stages.core.records import NUM_LANDMARKS, Row
 
 
 def noise_clip(num_frames: int) -> Row:

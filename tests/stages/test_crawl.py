@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, ConfigError, config_hash
-from pipeline.records import CRAWL, Dropped, DropReason
+from benchmarks.known.media_files import steady, tone, write_media
+from pipeline.rules.config import Config, config_hash
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CRAWL
+from stages.core.settings import ConfigError
 from stages.crawl import CrawlConfig, Crawler, check_crawl_config
 from stages.media import probe_media
-from tests.media_files import steady, tone, write_media
 from tests.stages.video_site import Site, open_site
 
 

@@ -9,7 +9,7 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
-from pipeline.records import TRANSIENT_REASONS, DropReason
+from stages.core.reasons import TRANSIENT_REASONS, DropReason
 from stages.crawl import host_of, is_remote
 from stages.crawl._addresses import entry_addresses, is_public, names_one_video, split_item, video_page
 from stages.crawl._crawler import cleaned, size_of

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.records import DropReason
+from benchmarks.known.media_files import steady, tone, write_media
+from stages.core.reasons import DropReason
 from stages.crawl import Crawler
-from tests.media_files import steady, tone, write_media
 from tests.stages.crawling import drop_of, hash_of, quick
 from tests.stages.video_site import Handler, Site
 

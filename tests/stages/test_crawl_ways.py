@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import DropReason
+from stages.core.reasons import DropReason
 from stages.crawl import Crawler
 from tests.stages.crawling import drop_of, hash_of, quick
 from tests.stages.video_site import Handler, Site

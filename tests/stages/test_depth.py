@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.known.synthetic_clips import known_clip
 from stages.depth import (
     DepthConfig,
     DepthDecodeError,
@@ -18,11 +19,11 @@ from stages.depth import (
     normal_view,
     range_view,
 )
-from stages.face_model import Part, load_face_model
-from stages.geometry import LIPS, crop_focal_px, project, synthesize
-from stages.landmarks import LIP_RINGS
-from stages.raster import rasterize
-from tests.stages.synthetic_clips import known_clip
+from stages.face.landmarks import LIP_RINGS, LIPS
+from stages.face3d.camera import crop_focal_px, project, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import Part
+from stages.face3d.raster import rasterize
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.records import NUM_LANDMARKS
-from pipeline.weights import WeightStore
+from stages.core.records import NUM_LANDMARKS
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder, WhisperFeatures, window_starts
 from tests.spoken import mandarin, pcm16
 

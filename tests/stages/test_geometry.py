@@ -9,26 +9,21 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from pipeline.records import CROP_PX, Dropped, DropReason
-from stages.crop import to_crop, to_source
-from stages.face_model import Part, load_face_model
-from stages.geometry import (
-    FACE_OVAL,
-    FOCAL_PX,
-    LIPS,
-    FaceFitter,
-    GeometryConfig,
-    crop_focal_px,
-    fit_landmarks,
-    project,
-    rotation_matrices,
-    synthesize,
-)
-from stages.geometry_motion import pose_accel_sigma
-from stages.geometry_points import FitPoints
-from stages.geometry_solver import ClipProblem, FramesCurvature, evaluate
-from stages.mouth import MouthConfig
-from tests.stages.synthetic_clips import known_clip, see
+from benchmarks.known.synthetic_clips import known_clip, see
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import CROP_PX
+from stages.face.crop import to_crop, to_source
+from stages.face.landmarks import FACE_OVAL, LIPS
+from stages.face.mouth_look import MouthConfig
+from stages.face3d.camera import FOCAL_PX, crop_focal_px, project, rotation_matrices, synthesize
+from stages.face3d.load import load_face_model
+from stages.face3d.model import Part
+from stages.fit.config import GeometryConfig
+from stages.fit.fit import fit_landmarks
+from stages.fit.motion import pose_accel_sigma
+from stages.fit.points import FitPoints
+from stages.fit.solver import ClipProblem, FramesCurvature, evaluate
+from stages.geometry import FaceFitter
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import STAGE_COLUMNS, Dropped, DropReason, Row
-from pipeline.weights import WeightStore
+from benchmarks.known.media_files import steady, write_media
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.weights import WeightStore
 from stages.hear import AudioGate, HearConfig, choose_looks, clip_spans
 from stages.media import probe_media
-from tests.media_files import steady, write_media
 from tests.spoken import english, mandarin, noise, silence
 
 CONFIG = HearConfig(device="cpu")

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.records import IDENTITY
-from pipeline.weights import WeightStore
-from stages.crop import crop_face, encode_jpeg, to_crop
+from stages.core.records import IDENTITY
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_face, encode_jpeg, to_crop
+from stages.face.landmarks import LandmarkDetector
 from stages.identity import (
     ARCFACE_TEMPLATE,
     IdentityChecker,
@@ -16,7 +17,6 @@ from stages.identity import (
     fit_similarity,
     identity_similarity,
 )
-from stages.landmarks import LandmarkDetector
 from tests.stages.footage import clip_of, photo
 
 

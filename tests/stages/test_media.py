@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.records import Dropped, DropReason
+from benchmarks.known.media_files import clicks, coded_frame, cut_bytes, read_code, steady, tone, write_media
+from stages.core.reasons import Dropped, DropReason
 from stages.media import decode_audio, decode_frames, decode_video, probe_media, write_video
-from tests.media_files import clicks, coded_frame, cut_bytes, read_code, steady, tone, write_media
 
 PAL = Fraction(25)
 

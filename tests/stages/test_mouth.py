@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.records import MOUTH, Row
-from pipeline.weights import WeightStore
-from stages.crop import crop_boxes, crop_face, encode_jpeg, to_crop
-from stages.landmarks import CHIN, LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
-from stages.mouth import MouthConfig, hidden_frames, look_at_mouth, measure_mouth
+from stages.core.records import MOUTH, Row
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_boxes, crop_face, encode_jpeg, to_crop
+from stages.face.landmarks import CHIN, LIPS_OUTER, MOUTH_CORNERS, LandmarkDetector
+from stages.face.mouth_look import MouthConfig, hidden_frames, look_at_mouth
+from stages.mouth import measure_mouth
 from tests.stages.footage import photo
 
 CONFIG = MouthConfig()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import PROBE, Dropped, DropReason
+from benchmarks.known.media_files import cut_bytes, steady, tone, write_media
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import PROBE
 from stages.probe import ProbeConfig, probe
-from tests.media_files import cut_bytes, steady, tone, write_media
 
 
 def test_columns_are_those_of_the_schema(tmp_path: Path) -> None:

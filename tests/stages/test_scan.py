@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from pipeline.records import SCAN, Dropped, DropReason
-from pipeline.weights import WeightStore
+from benchmarks.known.media_files import steady, write_media
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import SCAN
+from stages.core.weights import WeightStore
 from stages.media import _video
 from stages.scan import Look, ScanConfig, ShotScanner, summarise_looks
-from tests.media_files import steady, write_media
 
 HEAD = astronaut()[0:260, 90:350]
 """(260, 260, 3): one frontal face of about 105 px."""

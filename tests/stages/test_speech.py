@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.records import STAGE_COLUMNS, Dropped, DropReason
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.weights import WeightStore
 from stages.audio.diarize import DiarizeConfig
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import STAGE_COLUMNS
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.weights import WeightStore
 from stages.speech import SpeechAnalyser, SpeechConfig, crest_db, level_difference_db
 from tests.spoken import english, mandarin, noise, pcm16, silence
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.records import STAGE_COLUMNS, Row
-from pipeline.weights import WeightStore
-from stages.lip_sound import MAX_STEPS, LipSound, agreement, lip_features
+from benchmarks.known.media_files import write_media
+from stages.core.records import STAGE_COLUMNS, Row
+from stages.core.weights import WeightStore
+from stages.lipsync.curves import best_delay
+from stages.lipsync.lip_sound import MAX_STEPS, LipSound, agreement, lip_features
 from stages.media import decode_audio
-from stages.sync import SyncConfig, SyncMeasurer, best_delay
-from tests.media_files import write_media
+from stages.sync import SyncConfig, SyncMeasurer
 from tests.spoken import english, mandarin, noise, pcm16, silence
 
 NUM_FRAMES = 200

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.wild.films.variants import VARIANTS, Variant
+from benchmarks.wild.timing import LENGTH_S, Errors, make, measure
 from model.config import AugmentConfig, LoaderConfig
 from model.data import EditorDataset
 from model.views import Views
-from pipeline.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
-from pipeline.rows import table_from_rows
-from pipeline.weights import WeightStore
+from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
+from stages.core.rows import table_from_rows
+from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row
-from tests.wild.timing import LENGTH_S, Errors, make, measure
-from tests.wild.variants import VARIANTS, Variant
 
 HALF_TICK_S = 0.5 / CLIP_FPS
 ROUNDING_S = 0.0015

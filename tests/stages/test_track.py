@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import PAYLOAD, TRACK, DropReason, Row
-from pipeline.rows import rows_from_table, table_from_rows
-from pipeline.weights import WeightStore
-from stages.crop import crop_face, decode_jpeg
+from stages.core.reasons import DropReason
+from stages.core.records import PAYLOAD, TRACK, Row
+from stages.core.rows import rows_from_table, table_from_rows
+from stages.core.weights import WeightStore
+from stages.face.crop import crop_face, decode_jpeg
+from stages.face.mouth_look import MouthConfig
 from stages.media import decode_audio, decode_video
-from stages.mouth import MouthConfig
 from stages.track import FaceTracker, TrackConfig
 from tests.stages.footage import blank, film, photo, place
 

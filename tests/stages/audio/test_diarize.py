@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.weights import WeightStore
 from stages.audio.campplus import VoiceEmbedder
 from stages.audio.diarize import (
     DiarizeConfig,
@@ -14,6 +13,7 @@ from stages.audio.diarize import (
     samples_of,
     two_groups,
 )
+from stages.core.weights import WeightStore
 from tests.spoken import english, mandarin, silence
 
 

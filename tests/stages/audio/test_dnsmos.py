@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.weights import WeightStore
 from stages.audio.dnsmos import WINDOW_SAMPLES, Dnsmos, quality_windows, tile
+from stages.core.weights import WeightStore
 from tests.spoken import mandarin, noise
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.weights import WeightStore
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
 from stages.audio.whisper_language import WhisperLanguage, best_guess
 from stages.audio.whisper_mel import LogMel, mel_filters
 from stages.audio.whisper_weights import encoder_from_ctranslate2, read_ctranslate2, rename_openai
+from stages.core.weights import WeightStore
 from tests.spoken import english, mandarin
 
 

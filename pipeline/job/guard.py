@@ -1,0 +1,96 @@
+"""What one record may cost: a bounded time, and a bounded number of workers that die of it."""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import signal
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from pipeline.rules.config import RunConfig
+from stages.core.reasons import Dropped, DropReason
+from stages.core.records import Row, row_id
+
+GRACE_S = 30.0
+"""Given to code that does not come back to Python when its time is up, before its process is ended."""
+
+
+class Attempts:
+    """Counts how often work on a record was begun and not ended. Whoever holds it must outlive the workers."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[str] = Counter()
+
+    def begin(self, key: str) -> int:
+        """Attempts so far, this one included."""
+        self._begun[key] += 1
+        return self._begun[key]
+
+    def end(self, key: str) -> None:
+        """Forget a key; not reached if the worker dies."""
+        self._begun.pop(key, None)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Watches over a stage while it makes one row: not over what the row's receiver does with it.
+
+    Args:
+        config: `max_tries`, `record_limit_s` and `record_limit_ratio` count.
+    """
+
+    config: RunConfig
+    attempts: Attempts = field(default_factory=Attempts)
+
+    @contextmanager
+    def __call__(self, stage: str, row: Row, result_idx: int = 0) -> Iterator[None]:
+        """Around the making of the `result_idx`th row that the stage makes of `row`.
+
+        Raises:
+            Dropped: CRASHED, if earlier attempts took their workers down; TIME_LIMIT, with the place where it was.
+        """
+        key = f"{stage} {row_id(row)} {result_idx}"
+        num_deaths = self.attempts.begin(key) - 1
+        try:
+            if num_deaths >= self.config.max_tries:
+                raise Dropped(DropReason.CRASHED, f"{num_deaths} workers died in {stage} of this record")
+            with time_limit(self.config.record_limit_s + self.config.record_limit_ratio * row.get("duration_s", 0.0)):
+                yield
+        finally:
+            self.attempts.end(key)
+
+
+@contextmanager
+def time_limit(limit_s: float) -> Iterator[None]:
+    """Raise in the body when its time is up.
+
+    A body that waits, decodes or computes is reached by a signal as soon as it is back in Python. One that never is (a
+    loop inside a library) takes its process with it `GRACE_S` later. Only a process's main thread gets signals: in any
+    other the body is not limited.
+
+    Raises:
+        Dropped: TIME_LIMIT.
+    """
+
+    def alarm(_: int, frame: FrameType | None) -> None:
+        where = "".join(traceback.format_stack(frame, limit=4))
+        raise Dropped(DropReason.TIME_LIMIT, f"not done after {limit_s:g} s; last seen at\n{where}")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, alarm)
+    faulthandler.dump_traceback_later(math.ceil(limit_s + GRACE_S), exit=True)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,106 @@
+"""The policy's checks on a whole ledger at once, and the verdicts that follow.
+
+The rules are those of `pipeline/rules/policy.py`, column by column instead of row by row: a number is compared as an
+array, and what is no number is asked once for each distinct value. `decide` of the policy says the same of every single
+row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig
+from stages.core.reasons import Verdict
+from stages.core.records import Row
+
+VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the checks say of N rows, in the order of `CHECKS`.
+
+    Args:
+        judged: bool (checks, N): the check's stage has measured the row, and did not find a fault instead.
+        failed: bool (checks, N), only where judged.
+        last: int (N,): index of the last stage that measured the row; -1 where none did.
+        faulted: bool (N,).
+    """
+
+    judged: np.ndarray
+    failed: np.ndarray
+    last: np.ndarray
+    faulted: np.ndarray
+
+    @property
+    def first(self) -> np.ndarray:
+        """Int (N,): index of the check that decides; the number of checks where none fails."""
+        return np.where(self.failed.any(axis=0), self.failed.argmax(axis=0), len(self.failed))
+
+
+def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Findings:
+    """Apply every check to every row that its stage has measured, also to rows that an earlier one drops."""
+    last = _positions(ledger["last_stage"], stages)
+    faulted = ledger["fault_reason"].is_valid().to_numpy() & (last >= 0)
+    num_clean = last + np.where(faulted, 0, 1)
+    judged = np.stack([stages.index(check.stage) < num_clean for check in CHECKS])
+    failed = np.stack([fails(ledger, check.rule, policy) for check in CHECKS])
+    for idx, check in enumerate(CHECKS):
+        if check.where is not None:
+            failed[idx] &= fails(ledger, check.where, policy)
+    return Findings(judged, failed & judged, last, faulted)
+
+
+def numbers(ledger: pa.Table, limit: Limit) -> np.ndarray:
+    """The number that a limit judges, float64 (N,), NaN where it was not measured."""
+    columns = [pc.cast(ledger[name], pa.float64()).to_numpy(zero_copy_only=False) for name in limit.columns]
+    return limit.of(*columns)
+
+
+def verdicts(ledger: pa.Table, findings: Findings, policy: PolicyConfig, stages: tuple[str, ...]) -> pa.Table:
+    """The verdict columns of every row, in the ledger's order."""
+    first, num = findings.first, ledger.num_rows
+    by_check = first < len(CHECKS)
+    by_fault = ~by_check & findings.faulted
+    complete = findings.last == len(stages) - 1
+    verdict = np.where(by_check | by_fault, Verdict.DROP, np.where(complete, Verdict.KEEP, Verdict.PENDING))
+    found = {name: np.full(num, None, object) for name in VERDICT_COLUMNS[1:]}
+    for idx in np.unique(first[by_check]):
+        check, chosen = CHECKS[idx], first == idx
+        rows = ledger.select(list(dict.fromkeys(check.columns))).filter(pa.array(chosen)).to_pylist()
+        found["drop_stage"][chosen], found["drop_reason"][chosen] = check.stage, str(check.reason)
+        found["drop_detail"][chosen] = [check.test(row, policy) for row in rows]
+    found["drop_stage"][by_fault] = np.array(stages, object)[findings.last[by_fault]]
+    for name, fault in (("drop_reason", "fault_reason"), ("drop_detail", "fault_detail")):
+        found[name][by_fault] = ledger[fault].to_numpy()[by_fault]
+    columns = [verdict.astype(object), *found.values()]
+    return pa.table([pa.array(column, pa.string()) for column in columns], list(VERDICT_COLUMNS))
+
+
+def _positions(names: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
+    """Index of each name in the order; -1 for null."""
+    index = {None: -1, **{name: position for position, name in enumerate(order)}}
+    return np.array([index[name] for name in names.to_pylist()], np.int64)
+
+
+def fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndarray:
+    """Bool (N,): which rows a rule finds fault with."""
+    if isinstance(rule, Limit):
+        return rule.fails(numbers(ledger, rule), float(getattr(policy, rule.key)))  # NaN fails nothing
+    row_of, group = _distinct(ledger, rule.columns)
+    rows: list[Row] = ledger.select(rule.columns).take(pa.array(row_of)).to_pylist()
+    return np.array([rule.fault(row, policy) is not None for row in rows], bool)[group]
+
+
+def _distinct(ledger: pa.Table, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A row of each distinct combination of values, and the number of its combination for each row."""
+    group = np.zeros(ledger.num_rows, np.int64)
+    row_of = np.zeros(0, np.int64)
+    for name in columns:
+        codes = ledger[name].combine_chunks().dictionary_encode("encode").indices.to_numpy()
+        _, row_of, group = np.unique(group * (len(codes) + 1) + codes, return_index=True, return_inverse=True)
+    return row_of, group

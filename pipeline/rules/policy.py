@@ -1,0 +1,312 @@
+"""Measurements to verdict: a pure function, applied by the stream to skip work and by finalize to decide again.
+
+Every check belongs to the stage that measured. A row is judged in the plan's order: the first check that fails, or the
+first fact a stage found, is its reason. A row that passes everything measured so far but has stages missing is pending.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from stages.core.reasons import DropReason, Verdict
+from stages.core.records import Row
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Thresholds. Changing one re-decides a data set without touching video (`python -m pipeline.finalize`)."""
+
+    require_licence: bool = False  # of the source; "unknown" and the like are none
+    require_consent: bool = False  # of the person shown
+    licences: tuple[str, ...] = ()  # allowed, as shell patterns in any case: CC-BY*; none means any
+    consents: tuple[str, ...] = ()  # likewise: written*
+    require_same_bytes: bool = False  # drop sources whose hash is not the manifest's expect_sha256
+    languages: tuple[str, ...] = ("zh",)  # ISO 639-1; the paper's set is Chinese
+    min_height_px: int = 240  # shorter side; below it no face reaches min_face_px in a half-body shot
+    min_fps: float = 15.0  # lips move at up to 7 Hz (syllables); Nyquist
+    min_clip_s: float = 3.0  # the JoyGen set's shortest useful span
+    min_speech_s: float = 2.0  # speech in the file; a clip cannot have more
+    min_speech_ratio: float = 0.5  # of a clip; read speech pauses 20-30 % of the time
+    max_source_language_conf: float = 0.8  # a file is dropped for its language only when this sure it is another
+    min_language_prob: float = 0.5  # of a clip; more probable than all others together
+    min_language_margin: float = 0.2  # lead over the second language
+    min_dnsmos_bak: float = 2.2  # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
+    min_dnsmos_sig: float = 2.0  # speech, 1-5
+    min_snr_db: float = 14.0  # speech over pauses; music, babble, cars 20 dB under it read 17 and more, 10 dB 7 to 15
+    min_crest_db: float = 7.0  # speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
+    min_shot_face_ratio: float = 0.5  # of looks at 2 fps
+    max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
+    min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
+    min_detail_px: float = 80.0  # across the crop: three quarters of the pixels that a face of min_face_px has there
+    max_flat_ratio: float = 0.1  # of the face; cameras leave .08 at most without shading, visible blocks .11
+    min_track_ratio: float = 0.95  # of frames with landmarks
+    max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
+    max_pitch_deg: float = 30.0
+    max_roll_deg: float = 30.0
+    max_jitter: float = 0.05  # face widths a frame^2
+    min_identity_sim: float = 0.35  # ArcFace cosine; others were at most .195, the same person .70 and more
+    min_mouth_px: float = 24.0  # mouth width in the source
+    min_mouth_visible_ratio: float = 0.9
+    min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
+    min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
+    max_second_speaker_ratio: float = 0.1  # of speech
+    min_sync_conf: float = 2.2  # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    max_av_offset_ms: float = 90.0  # left after correction; viewers accept 90 ms early, 185 late (ITU-R BT.1359)
+    max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A measured number against a threshold. Where one of its columns is missing, it fails nobody.
+
+    Args:
+        key: field of PolicyConfig.
+        columns: what the number is made of.
+        name: what it is called, with its unit.
+        fails: `operator.lt` where the threshold is the least that will do, `gt` or `ge` where it is the most.
+        of: the number from the columns, for numbers and arrays alike.
+    """
+
+    key: str
+    columns: tuple[str, ...]
+    name: str
+    fails: Callable[[Any, Any], Any]
+    of: Callable[..., Any] = _as_it_is
+
+    @property
+    def at_least(self) -> bool:
+        return self.fails is operator.lt
+
+    def value(self, row: Row) -> float | None:
+        parts = [row.get(column) for column in self.columns]
+        return None if any(part is None for part in parts) else float(self.of(*parts))
+
+    def fault(self, row: Row, policy: PolicyConfig) -> str | None:
+        """What is wrong, or None."""
+        value, limit = self.value(row), getattr(policy, self.key)
+        if value is None or not self.fails(value, limit):
+            return None
+        return f"{self.name} {value:.4g} {_SIGNS[self.fails]} {limit:g}"
+
+
+_SIGNS = {operator.lt: "<", operator.gt: ">", operator.ge: ">="}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A condition that is no number against a threshold.
+
+    Args:
+        keys: fields of PolicyConfig that it depends on.
+        columns: all that `fault` reads.
+        fault: what is wrong, or None.
+    """
+
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    fault: Callable[[Row, PolicyConfig], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule of the policy.
+
+    Args:
+        stage: the one whose measurement it judges.
+        where: it counts only in rows that fail this as well.
+    """
+
+    stage: str
+    reason: DropReason
+    rule: Limit | Fact
+    where: Limit | Fact | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.rule.columns + (self.where.columns if self.where else ())
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return tuple(rule for rule in (self.rule, self.where) if isinstance(rule, Limit))
+
+    def test(self, row: Row, policy: PolicyConfig) -> str | None:
+        """The detail of a failure, or None."""
+        fault = self.rule.fault(row, policy)
+        if fault is None or self.where is None:
+            return fault
+        where = self.where.fault(row, policy)
+        return None if where is None else f"{fault}, where {where}"
+
+
+def _below(column: str, key: str) -> Limit:
+    return Limit(key, (column,), column, operator.lt)
+
+
+def _above(column: str, key: str) -> Limit:
+    return Limit(key, (column,), column, operator.gt)
+
+
+def _length(name: str, start: str, end: str) -> Limit:
+    return Limit("min_clip_s", (start, end), name, operator.lt, lambda start_s, end_s: end_s - start_s)
+
+
+def _left_ms(offset_ms: Any, shift_ms: Any) -> Any:
+    return abs(offset_ms - shift_ms)
+
+
+_CLIP_LENGTH = _length("clip_length_s", "start_s", "end_s")
+NOT_GIVEN = frozenset(
+    {"", "-", "?", "denied", "n/a", "no", "none", "not given", "refused", "unknown", "withdrawn", "无", "未知"}
+)
+"""What a manifest writes where there is no licence or no consent."""
+
+
+def _granted(column: str, required: str, allowed: str) -> Fact:
+    def fault(row: Row, policy: PolicyConfig) -> str | None:
+        value, patterns = (row.get(column) or "").strip(), getattr(policy, allowed)
+        text = value.lower()
+        if text in NOT_GIVEN and (patterns or getattr(policy, required)):
+            return f"{column}: {value or 'none named'}"
+        if patterns and not any(fnmatchcase(text, pattern.lower()) for pattern in patterns):
+            return f"{column} {value!r} is none of {', '.join(patterns)}"
+        return None
+
+    return Fact((required, allowed), (column,), fault)
+
+
+def _changed(row: Row, policy: PolicyConfig) -> str | None:
+    if not policy.require_same_bytes or not row.get("bytes_changed"):
+        return None
+    return f"sha256 {row['sha256'][:12]}, expected {row['expect_sha256'][:12]}"
+
+
+def _other_than(column: str) -> Fact:
+    def fault(row: Row, policy: PolicyConfig) -> str | None:
+        language = row.get(column)
+        if language is None or language in policy.languages:
+            return None
+        return f"{column} {language}, want {'/'.join(policy.languages)}"
+
+    return Fact(("languages",), (column,), fault)
+
+
+CUTTING = (
+    DropReason.FACE_LOST,
+    DropReason.MULTI_FACE,
+    DropReason.IDENTITY_CHANGE,
+    DropReason.POSE,
+    DropReason.MOUTH_HIDDEN,
+    DropReason.MOUTH_STATIC,
+)
+"""What cuts a stretch out of a shot. One that is long enough for a clip is judged by its measurements all the same."""
+
+
+def _cut_out(reason: DropReason) -> Check:
+    def fault(row: Row, _: PolicyConfig) -> str | None:
+        return "cut out of the shot" if row.get("unusable") == reason else None
+
+    return Check("track", reason, Fact((), ("unusable",), fault), where=_CLIP_LENGTH)
+
+
+CHECKS: tuple[Check, ...] = (
+    # What the manifest says: judged before anything is fetched.
+    Check("crawl", DropReason.LICENCE, _granted("licence", "require_licence", "licences")),
+    Check("crawl", DropReason.CONSENT, _granted("consent", "require_consent", "consents")),
+    Check(
+        "crawl",
+        DropReason.CHANGED,
+        Fact(("require_same_bytes",), ("bytes_changed", "sha256", "expect_sha256"), _changed),
+    ),
+    Check(
+        "probe",
+        DropReason.LOW_RESOLUTION,
+        Limit("min_height_px", ("width_px", "height_px"), "shorter_side_px", operator.lt, np.minimum),
+    ),
+    Check("probe", DropReason.LOW_FPS, Limit("min_fps", ("fps_num", "fps_den"), "fps", operator.lt, operator.truediv)),
+    Check("probe", DropReason.TOO_SHORT, _below("duration_s", "min_clip_s")),
+    Check("hear", DropReason.SPEECH, _below("source_speech_s", "min_speech_s")),
+    Check(
+        "hear",
+        DropReason.LANGUAGE,
+        _other_than("source_language"),
+        where=Limit("max_source_language_conf", ("source_language_prob",), "source_language_prob", operator.ge),
+    ),
+    Check("hear", DropReason.NOISE, _below("source_dnsmos_bak", "min_dnsmos_bak")),
+    Check("hear", DropReason.NOISE, _below("source_dnsmos_sig", "min_dnsmos_sig")),
+    Check("scan", DropReason.TOO_SHORT, _length("shot_length_s", "shot_start_s", "shot_end_s")),
+    Check("scan", DropReason.NO_FACE, _below("shot_face_ratio", "min_shot_face_ratio")),
+    Check(
+        "scan",
+        DropReason.MULTI_FACE,
+        _above("shot_multi_face_ratio", "max_multi_face_ratio"),
+        where=_below("shot_alone_s", "min_clip_s"),
+    ),
+    Check("scan", DropReason.FACE_TOO_SMALL, _below("shot_face_px", "min_face_px")),
+    *map(_cut_out, CUTTING),
+    Check("track", DropReason.TOO_SHORT, _CLIP_LENGTH),
+    Check("track", DropReason.MULTI_FACE, _above("track_multi_face_ratio", "max_multi_face_ratio")),
+    Check("track", DropReason.FACE_LOST, _below("track_ratio", "min_track_ratio")),
+    Check("track", DropReason.FACE_TOO_SMALL, _below("face_px", "min_face_px")),
+    Check("track", DropReason.FACE_TOO_SMALL, _below("detail_px", "min_detail_px")),
+    Check("track", DropReason.COARSE, _above("flat_ratio", "max_flat_ratio")),
+    Check("track", DropReason.POSE, _above("yaw_deg", "max_yaw_deg")),
+    Check("track", DropReason.POSE, _above("pitch_deg", "max_pitch_deg")),
+    Check("track", DropReason.POSE, _above("roll_deg", "max_roll_deg")),
+    Check("track", DropReason.JITTER, _above("jitter", "max_jitter")),
+    Check("identity", DropReason.IDENTITY_CHANGE, _below("identity_min_sim", "min_identity_sim")),
+    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_px", "min_mouth_px")),
+    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_light", "min_mouth_light")),
+    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_visible_ratio", "min_mouth_visible_ratio")),
+    Check("mouth", DropReason.MOUTH_STATIC, _below("mouth_motion", "min_mouth_motion")),
+    Check("speech", DropReason.SPEECH, _below("speech_ratio", "min_speech_ratio")),
+    Check("speech", DropReason.NOISE, _below("dnsmos_bak", "min_dnsmos_bak")),
+    Check("speech", DropReason.NOISE, _below("dnsmos_sig", "min_dnsmos_sig")),
+    Check("speech", DropReason.NOISE, _below("snr_db", "min_snr_db")),
+    Check("speech", DropReason.NOISE, _below("crest_db", "min_crest_db")),
+    Check("speech", DropReason.MULTI_SPEAKER, _above("second_speaker_ratio", "max_second_speaker_ratio")),
+    Check("speech", DropReason.LANGUAGE, _other_than("language")),
+    Check("speech", DropReason.LANGUAGE, _below("language_prob", "min_language_prob")),
+    Check("speech", DropReason.LANGUAGE, _below("language_margin", "min_language_margin")),
+    Check("sync", DropReason.OUT_OF_SYNC, _below("sync_conf", "min_sync_conf")),
+    Check(
+        "sync",
+        DropReason.OUT_OF_SYNC,
+        Limit("max_av_offset_ms", ("av_offset_ms", "av_shift_ms"), "|av_offset_ms| left", operator.gt, _left_ms),
+    ),
+    Check("geometry", DropReason.FIT_ERROR, _above("fit_error_px", "max_fit_error_px")),
+)
+
+
+def decide(row: Row, policy: PolicyConfig, stages: tuple[str, ...]) -> Row:
+    """The verdict columns of a row.
+
+    Args:
+        row: measurements, with `last_stage`, the last of `stages` that ran on it, and its fault if it has one.
+        stages: names of all stages in the plan's order.
+    Returns:
+        `verdict`, `drop_stage`, `drop_reason`, `drop_detail`; the last three None unless dropped.
+    """
+    last = stages.index(row["last_stage"]) if row.get("last_stage") else -1
+    fault = row.get("fault_reason") if last >= 0 else None
+    measured = stages[: last + 1 if fault is None else last]
+    for check in CHECKS:
+        if check.stage in measured and (detail := check.test(row, policy)) is not None:
+            return _drop(check.stage, check.reason, detail)
+    if fault is not None:
+        return _drop(stages[last], fault, row["fault_detail"])
+    verdict = Verdict.KEEP if last == len(stages) - 1 else Verdict.PENDING
+    return {"verdict": str(verdict), "drop_stage": None, "drop_reason": None, "drop_detail": None}
+
+
+def _drop(stage: str, reason: str, detail: str) -> Row:
+    return {"verdict": str(Verdict.DROP), "drop_stage": stage, "drop_reason": str(reason), "drop_detail": detail}

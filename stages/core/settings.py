@@ -1,0 +1,67 @@
+"""Typed settings: defaults <- YAML files <- `a.b=value`; what cannot be used is named."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from stages.core.storage import is_file, read_text
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """A key or value that cannot be used; the message names it."""
+
+
+def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> T:
+    """Defaults, then each YAML file, then each `a.b=value`.
+
+    Args:
+        kind: the dataclass of the whole tree.
+    Raises:
+        ConfigError: a missing or broken file, an unknown key or a value of the wrong type, by name.
+    """
+    tree = OmegaConf.structured(kind)
+    for file in files:
+        if not is_file(file):
+            raise ConfigError(f"no such config file: {file}")
+        try:
+            tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
+        except ConfigKeyError as error:
+            raise ConfigError(
+                f"{file}: {_first_lines(error)}: this version has no such setting. Take it out; if another version "
+                "wrote the file, what it measured stays as it is"
+            ) from error
+        except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+            raise ConfigError(f"{file}: {_first_lines(error)}") from error
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"{override!r} is not of the form key=value")
+        try:
+            tree = OmegaConf.merge(tree, OmegaConf.from_dotlist([f"{key}={value}"]))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
+    try:
+        return cast(T, OmegaConf.to_object(tree))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(error)) from error
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(("reference_type", "object_type")))
+
+
+def flattened(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
