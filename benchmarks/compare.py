@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from model.config import TrainConfig
-from model.data import DataError
 from model.devices import default_device
 from model.evaluate import EvaluateConfig, evaluate
 from model.progress import Progress
+from model.shards.samples import DataError
 from model.tasks import load_trained
 from model.train import train
 from stages.core.settings import ConfigError, load_as

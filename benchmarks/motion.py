@@ -27,10 +27,10 @@ from torch import Tensor
 
 from model.a2m import A2m
 from model.config import A2mConfig, OptimConfig, TrainConfig
-from model.data import SOUND_COLUMNS
-from model.data import Clip as Stored
 from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
+from model.shards.samples import SOUND_COLUMNS
+from model.shards.samples import Clip as Stored
 from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
 from stages.core.settings import load_as

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import TrainConfig
-from model.data import DataError, endless_loader
 from model.devices import default_device, is_half
+from model.shards.samples import DataError, endless_loader
 from model.tasks import Phase, build_task
 from model.train import Average, make_optimizer
 from stages.core.settings import ConfigError, load_as

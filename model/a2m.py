@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from model.config import A2mConfig
 from model.flow import Flow
-from model.views import STEPS_PER_FRAME
+from model.shards.views import STEPS_PER_FRAME
 
 NOISE_CHUNK = 64
 """Frames of noise that are drawn together."""

@@ -92,7 +92,7 @@ class Editor(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Edited:
         """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `audio`, and the depth pictures
-        `depth` of the samples `depth_of`, as `model.data.editor_batch` gives them; without these two none has any.
+        `depth` of the samples `depth_of`, as `model.shards.samples.editor_batch` gives them; without these two none has any.
         """
         latents = self.edit(self.look(batch), batch["audio"])
         return Edited(latents, self.vae.decode(latents))

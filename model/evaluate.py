@@ -24,13 +24,13 @@ from rich.console import Console
 from torch import nn
 
 from model.config import TrainConfig
-from model.data import EDITOR_COLUMNS, Clip, ClipTable, DataError
 from model.devices import default_device, inference
 from model.editor import to_bytes
 from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
 from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table
+from model.shards.samples import EDITOR_COLUMNS, Clip, ClipTable, DataError
 from model.tasks import DataFacts, load_trained
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.a2m import MotionStart
 from model.config import A2mConfig
-from model.views import STEPS_PER_FRAME
+from model.shards.views import STEPS_PER_FRAME
 
 PCA_STEPS = 8192
 """Steps, evenly spread, that the principal components are found from."""

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.a2m import latent_noise
-from model.views import STEPS_PER_FRAME
+from model.shards.views import STEPS_PER_FRAME
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.settings import ConfigError

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Integer
 
 from model.a2m import A2m, latent_noise
-from model.views import STEPS_PER_FRAME
+from model.shards.views import STEPS_PER_FRAME
 from stages.core.records import CLIP_FPS
 from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore

@@ -16,13 +16,13 @@ from torch.utils.data import Dataset
 from model.a2m import A2m
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
 from model.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
-from model.data import ClipTable, EditorDataset, MotionDataset, editor_batch
 from model.devices import allow_tf32, inference, is_half
 from model.editor import Editor, EditorLoss, VaeLoss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
-from model.mouth_depth import fitted_model
+from model.shards.mouth_depth import fitted_model
+from model.shards.samples import ClipTable, EditorDataset, MotionDataset, editor_batch
 from model.vae import TinyVae, build_vae
 from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors

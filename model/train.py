@@ -28,9 +28,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from model.checkpoint import Checkpoint, State, latest_checkpoint, load_moments, read_checkpoint, save_checkpoint
 from model.config import OptimConfig, TrainConfig, as_dict, load_dict
-from model.data import DataError, endless_loader, parts_of
 from model.devices import allow_tf32, is_half
 from model.progress import Progress
+from model.shards.samples import DataError, endless_loader, parts_of
 from model.tasks import Phase, Task, build_task, load_saved
 from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path

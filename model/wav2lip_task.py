@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.config import LoaderConfig, TrainConfig
-from model.data import SOUND_COLUMNS, ClipTable, Plan
 from model.editor import to_bytes
 from model.grids import editor_grid
+from model.shards.samples import SOUND_COLUMNS, ClipTable, Plan
+from model.shards.views import reference_frame
 from model.tasks import DataFacts, Phase, audio_shape
-from model.views import reference_frame
 from model.wav2lip import ExpertLoss, GeneratorLoss, Wav2Lip
 from stages.core.records import CROP_PX
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
 from model.config import TrainConfig
-from model.data import EditorDataset, endless_loader
+from model.shards.samples import EditorDataset, endless_loader
 from stages.core.settings import load_as
 
 WIDTH = 384

@@ -13,8 +13,8 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
 from model.config import AugmentConfig, LoaderConfig
-from model.data import EditorDataset
-from model.views import lip_mask
+from model.shards.samples import EditorDataset
+from model.shards.views import lip_mask
 
 MISSING = (
     *(

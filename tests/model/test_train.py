@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.checkpoint import State, load_moments, save_checkpoint
 from model.config import OptimConfig, TrainConfig, as_dict, load_dict
-from model.data import editor_batch
+from model.shards.samples import editor_batch
 from model.tasks import EditorTask, build_task, load_trained
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
 from stages.core.settings import ConfigError, load_as

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.config import AugmentConfig, LoaderConfig
-from model.data import ClipTable, EditorDataset
+from model.shards.samples import ClipTable, EditorDataset
 from pipeline.finalize import finalize
 from pipeline.job.parts import write_part
 from pipeline.rules.config import Config, load_config

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from model.clip_cache import ClipCache
+from model.shards.clip_cache import ClipCache
 
 
 def clip(number: int) -> pa.Table:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from model.views import depth_view
+from model.shards.views import depth_view
 from stages.face3d.camera import project, synthesize
 from stages.face3d.load import load_face_model
 from stages.face3d.model import FaceModel, FaceModelError

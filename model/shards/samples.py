@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model.clip_cache import ClipCache
 from model.config import AugmentConfig, LoaderConfig
-from model.mouth_depth import MouthDepth, fitted_model
-from model.views import (
+from model.shards.clip_cache import ClipCache
+from model.shards.mouth_depth import MouthDepth, fitted_model
+from model.shards.views import (
     STEPS_PER_FRAME,
     Views,
     apply_change,

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from model.mouth_depth import MouthDepth, fitted_model
-from model.views import depth_view, lip_mask
+from model.shards.mouth_depth import MouthDepth, fitted_model
+from model.shards.views import depth_view, lip_mask
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face3d.camera import project, synthesize
 from stages.face3d.load import EMBEDDED, load_face_model

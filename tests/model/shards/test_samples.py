@@ -7,8 +7,17 @@ import pytest
 import torch
 
 from model.config import AugmentConfig, LoaderConfig
-from model.data import Clip, ClipTable, DataError, EditorDataset, MotionDataset, Plan, endless_loader, parts_of
-from model.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
+from model.shards.samples import (
+    Clip,
+    ClipTable,
+    DataError,
+    EditorDataset,
+    MotionDataset,
+    Plan,
+    endless_loader,
+    parts_of,
+)
+from model.shards.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face3d.camera import crop_focal_px
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards
