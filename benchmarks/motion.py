@@ -25,10 +25,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from model.a2m import A2m
 from model.config import A2mConfig, OptimConfig, TrainConfig
 from model.lip_loss import A2mLoss, LipModes
 from model.motion_start import moments, motion_start, solve
+from model.nets.a2m import A2m
 from model.shards.samples import SOUND_COLUMNS
 from model.shards.samples import Clip as Stored
 from model.sync import Features, SyncTrainConfig, Take, train

@@ -13,8 +13,8 @@ from torch import nn
 from model.compose import Composer
 from model.config import TrainConfig
 from model.devices import inference
-from model.editor import to_bytes
 from model.motion import FaceMotion
+from model.nets.editor import to_bytes
 from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack

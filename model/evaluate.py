@@ -25,8 +25,8 @@ from torch import nn
 
 from model.config import TrainConfig
 from model.devices import default_device, inference
-from model.editor import to_bytes
 from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
+from model.nets.editor import to_bytes
 from model.pairs import Pair, PairsError, find_pairs, show_pair
 from model.progress import Progress
 from model.score_table import markdown, print_table

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from model.a2m import A2m
 from model.config import TrainConfig
 from model.credentials import sign
 from model.devices import default_device
 from model.dubber import Dubber
 from model.motion import FaceMotion
+from model.nets.a2m import A2m
 from model.playback import frames_between, play, to_and_fro
 from model.progress import Progress
 from model.provenance import Made, marked

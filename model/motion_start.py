@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.a2m import MotionStart
 from model.config import A2mConfig
+from model.nets.a2m import MotionStart
 from model.shards.views import STEPS_PER_FRAME
 
 PCA_STEPS = 8192

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from model.a2m import latent_noise
+from model.nets.a2m import latent_noise
 from model.shards.views import STEPS_PER_FRAME
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 
-from model.a2m import A2m, latent_noise
+from model.nets.a2m import A2m, latent_noise
 from model.shards.views import STEPS_PER_FRAME
 from stages.core.records import CLIP_FPS
 from stages.core.settings import ConfigError

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from model.a2m import A2m
 from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
 from model.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
 from model.devices import allow_tf32, inference, is_half
-from model.editor import Editor, EditorLoss, VaeLoss, to_bytes, to_signed
 from model.grids import editor_grid, motion_chart
 from model.lip_loss import A2mLoss, LipModes, needs_face
 from model.motion_start import motion_start
+from model.nets.a2m import A2m
+from model.nets.editor import Editor, EditorLoss, VaeLoss, to_bytes, to_signed
+from model.nets.vae import TinyVae, build_vae
 from model.shards.mouth_depth import fitted_model
 from model.shards.samples import ClipTable, EditorDataset, MotionDataset, editor_batch
-from model.vae import TinyVae, build_vae
 from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
@@ -230,7 +230,7 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
     """The newest model of a run, averaged weights, ready for inference.
 
     Args:
-        task: a2m, or editor: whatever makes `model.editor.Edited` of the editor's batch, so that Wav2Lip is one, too.
+        task: a2m, or editor: whatever makes `model.nets.editor.Edited` of the editor's batch, so that Wav2Lip is one, too.
     Raises:
         ConfigError: there is no such run, it trained something else, or its auto-encoder has not been trained yet.
     """

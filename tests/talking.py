@@ -10,7 +10,7 @@ import torch
 
 from model.checkpoint import State, save_checkpoint
 from model.config import TrainConfig, as_dict
-from model.editor import Editor
+from model.nets.editor import Editor
 from model.tasks import DataFacts, build_editor
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from benchmarks.count import audio_width, bare_editor, editor_batch_of
 from benchmarks.gpu.lease import Lease
 from model.config import TrainConfig
-from model.editor import Editor, EditorLoss
-from model.vae import TinyVae
+from model.nets.editor import Editor, EditorLoss
+from model.nets.vae import TinyVae
 from stages.core.settings import load_as
 
 SAMPLES = 4

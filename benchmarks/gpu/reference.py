@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import OptimConfig
-from model.editor import Editor, Seen, hide_lower_half, to_signed
+from model.nets.editor import Editor, Seen, hide_lower_half, to_signed
 
 POSTERIOR_DEVIATION = 0.1
 """What is added to a mode to make a sample cost what it costs; its true size is another."""

@@ -21,9 +21,9 @@ from benchmarks.gpu.reference import ReferenceStep
 from benchmarks.training import Clock, Steps
 from model.config import TrainConfig
 from model.devices import allow_tf32
-from model.editor import Editor, EditorLoss
+from model.nets.editor import Editor, EditorLoss
+from model.nets.vae import TinyVae
 from model.tasks import Phase
-from model.vae import TinyVae
 from stages.core.settings import load_as
 
 REFERENCE_BATCH = 16

@@ -20,10 +20,10 @@ from torch._inductor import config as inductor
 from torch.utils.data import default_collate
 
 from model.config import OptimConfig, TrainConfig, UnetConfig
-from model.sd_vae import AutoencoderKL
-from model.taef2 import FILES, Taef2Vae
+from model.nets.sd_vae import AutoencoderKL
+from model.nets.taef2 import FILES, Taef2Vae
+from model.nets.unet import UNet
 from model.tasks import Phase, build_task
-from model.unet import UNet
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 
@@ -140,6 +140,6 @@ def test_upsampling_keeps_its_gradients_when_compiled():
 
 @pytest.mark.gpu
 def test_the_fault_is_still_there(monkeypatch: pytest.MonkeyPatch):
-    """Once it is mended in torch, this fails: `model.layers.doubled` may then be `F.interpolate` again."""
-    monkeypatch.setattr("model.layers.doubled", lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    """Once it is mended in torch, this fails: `model.nets.layers.doubled` may then be `F.interpolate` again."""
+    monkeypatch.setattr("model.nets.layers.doubled", lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"))
     assert len(lost_gradients()) > 10

@@ -15,9 +15,9 @@ from benchmarks.wild.timing import beeps_s
 from model.compose import Composer, blend_mask, colour_shift
 from model.config import TrainConfig
 from model.dubber import Dubber, sound_time_s
-from model.editor import Editor
 from model.infer import InferConfig, dub
 from model.motion import FaceMotion
+from model.nets.editor import Editor
 from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
 from model.tasks import DataFacts

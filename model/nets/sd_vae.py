@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x's auto-encoder, written out, parameter for parameter diffusers' names.
 
-`AutoencoderKL` weights load as they are; `tests/model/test_vae.py` compares it with diffusers.
+`AutoencoderKL` weights load as they are; `tests/model/nets/test_vae.py` compares it with diffusers.
 Source: arXiv:2112.10752.
 """
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.layers import GroupNorm, ResnetBlock, Upsample
+from model.nets.layers import GroupNorm, ResnetBlock, Upsample
 
 GROUPS, EPS = 32, 1e-6
 LAYERS = 2

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from model.config import LossConfig, UnetConfig, VaeConfig
-from model.editor import Editor, EditorLoss
-from model.vae import TinyVae
+from model.nets.editor import Editor, EditorLoss
+from model.nets.vae import TinyVae
 
 WIDTH, TOKENS = 8, 50
 

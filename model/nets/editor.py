@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from model.config import LossConfig, UnetConfig
-from model.unet import UNet
-from model.vae import PATCH, TinyVae, Vae
+from model.nets.unet import UNet
+from model.nets.vae import PATCH, TinyVae, Vae
 from stages.core.records import CROP_PX
 
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from benchmarks.compare import as_markdown, settings_of
 from model.config import LoaderConfig, TrainConfig, Wav2lipConfig
+from model.nets.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
 from model.tasks import build_editor, load_trained
 from model.train import train
-from model.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
 from model.wav2lip_task import Wav2lipDataset
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore

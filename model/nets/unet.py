@@ -2,7 +2,7 @@
 
 `UNet2DConditionModel` weights load as they are. Every level: residual blocks with the time embedding, then (where
 `attention` says so) a transformer block that attends to itself, to the audio tokens, and feeds forward.
-Source: arXiv:2112.10752; `tests/model/test_unet.py` compares it with diffusers.
+Source: arXiv:2112.10752; `tests/model/nets/test_unet.py` compares it with diffusers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.config import UnetConfig
-from model.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
+from model.nets.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
 
 EPS = 1e-5
 """Of the residual blocks' norms."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.config import A2mConfig
-from model.flow import Flow
+from model.nets.flow import Flow
 from model.shards.views import STEPS_PER_FRAME
 
 NOISE_CHUNK = 64

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.config import Wav2lipConfig
-from model.editor import Edited, hide_lower_half, to_signed
-from model.layers import GroupNorm
+from model.nets.editor import Edited, hide_lower_half, to_signed
+from model.nets.layers import GroupNorm
 
 GROUPS = 8
 LEVELS = (1, 2, 4, 8, 16, 32)
@@ -123,7 +123,7 @@ class SyncExpert(nn.Module):
 
 
 class Wav2Lip(nn.Module):
-    """Generator and expert; as an editor it takes the batch of `model.editor.Editor` and looks at no depth."""
+    """Generator and expert; as an editor it takes the batch of `model.nets.editor.Editor` and looks at no depth."""
 
     def __init__(self, config: Wav2lipConfig, num_tokens: int, audio_dim: int) -> None:
         super().__init__()

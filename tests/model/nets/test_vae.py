@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from skimage.data import astronaut
 
 from model.config import VaeConfig
-from model.sd_vae import AutoencoderKL, modern_names
-from model.taef2 import FILES, Taef2Vae
-from model.vae import SdVae, TinyVae, build_vae
+from model.nets.sd_vae import AutoencoderKL, modern_names
+from model.nets.taef2 import FILES, Taef2Vae
+from model.nets.vae import SdVae, TinyVae, build_vae
 from stages.core.settings import ConfigError
 
 

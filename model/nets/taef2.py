@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.layers import GroupNorm, doubled
+from model.nets.layers import GroupNorm, doubled
 from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model import taef2
 from model.config import VaeConfig
-from model.sd_vae import AutoencoderKL, modern_names
-from model.taef2 import Taef2Vae
+from model.nets import taef2
+from model.nets.sd_vae import AutoencoderKL, modern_names
+from model.nets.taef2 import Taef2Vae
 from stages.core.settings import ConfigError
 
 PATCH = 8
