@@ -230,7 +230,7 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
     """The newest model of a run, averaged weights, ready for inference.
 
     Args:
-        task: a2m, or editor: whatever makes `model.nets.editor.Edited` of the editor's batch, so that Wav2Lip is one, too.
+        task: a2m, or editor: whatever makes `Edited` of the editor's batch, so that Wav2Lip is one, too.
     Raises:
         ConfigError: there is no such run, it trained something else, or its auto-encoder has not been trained yet.
     """

@@ -91,8 +91,9 @@ class Editor(nn.Module):
         self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference`, `audio`, and the depth pictures
-        `depth` of the samples `depth_of`, as `model.shards.samples.editor_batch` gives them; without these two none has any.
+        """Edit a batch: needs `target` (only its upper half is looked at), `reference` and `audio`.
+
+        `depth` holds the depth pictures of the samples that `depth_of` names; without these two none has any.
         """
         latents = self.edit(self.look(batch), batch["audio"])
         return Edited(latents, self.vae.decode(latents))
