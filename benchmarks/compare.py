@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from model.config import TrainConfig
-from model.devices import default_device
 from model.evaluate import EvaluateConfig, evaluate
-from model.progress import Progress
 from model.shards.samples import DataError
-from model.tasks import load_trained
 from model.train import train
+from model.training.config import TrainConfig
+from model.training.devices import default_device
+from model.training.load import load_trained
+from model.training.progress import Progress
 from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path, write_text
 from stages.core.weights import MissingWeights, WeightStore

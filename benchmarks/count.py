@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.config import TrainConfig, UnetConfig
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae, build_vae
 from model.train import Average, make_optimizer
+from model.training.config import TrainConfig, UnetConfig
 from stages.core.records import CROP_PX
 from stages.core.settings import ConfigError, load_as
 

@@ -25,14 +25,14 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from model.config import A2mConfig, OptimConfig, TrainConfig
-from model.lip_loss import A2mLoss, LipModes
-from model.motion_start import moments, motion_start, solve
 from model.nets.a2m import A2m
 from model.shards.samples import SOUND_COLUMNS
 from model.shards.samples import Clip as Stored
 from model.sync import Features, SyncTrainConfig, Take, train
 from model.train import Average, learning_rate
+from model.training.config import A2mConfig, OptimConfig, TrainConfig
+from model.training.lip_loss import A2mLoss, LipModes
+from model.training.motion_start import moments, motion_start, solve
 from stages.core.settings import load_as
 from stages.face.crop import to_source
 from stages.face.landmarks import LIPS

@@ -11,13 +11,13 @@ from jaxtyping import UInt8
 from torch import nn
 
 from model.compose import Composer
-from model.config import TrainConfig
-from model.devices import inference
 from model.motion import FaceMotion
 from model.nets.editor import to_bytes
 from model.playback import to_and_fro
 from model.sound import Sound
 from model.track import FaceTrack
+from model.training.config import TrainConfig
+from model.training.devices import inference
 from stages.core.records import CLIP_FPS
 from stages.face.crop import crop_face
 

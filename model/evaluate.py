@@ -23,15 +23,15 @@ from jaxtyping import UInt8
 from rich.console import Console
 from torch import nn
 
-from model.config import TrainConfig
-from model.devices import default_device, inference
 from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
 from model.nets.editor import to_bytes
 from model.pairs import Pair, PairsError, find_pairs, show_pair
-from model.progress import Progress
 from model.score_table import markdown, print_table
 from model.shards.samples import EDITOR_COLUMNS, Clip, ClipTable, DataError
-from model.tasks import DataFacts, load_trained
+from model.training.config import TrainConfig
+from model.training.devices import default_device, inference
+from model.training.load import DataFacts, load_trained
+from model.training.progress import Progress
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.core.settings import ConfigError

@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from model.config import TrainConfig
 from model.credentials import sign
-from model.devices import default_device
 from model.dubber import Dubber
 from model.motion import FaceMotion
 from model.nets.a2m import A2m
 from model.playback import frames_between, play, to_and_fro
-from model.progress import Progress
 from model.provenance import Made, marked
 from model.sound import Sound, encoder_named
-from model.tasks import DataFacts, load_trained
 from model.track import follow_face
+from model.training.config import TrainConfig
+from model.training.devices import default_device
+from model.training.load import DataFacts, load_trained
+from model.training.progress import Progress
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.settings import ConfigError

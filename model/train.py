@@ -26,12 +26,19 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from model.checkpoint import Checkpoint, State, latest_checkpoint, load_moments, read_checkpoint, save_checkpoint
-from model.config import OptimConfig, TrainConfig, as_dict, load_dict
-from model.devices import allow_tf32, is_half
-from model.progress import Progress
 from model.shards.samples import DataError, endless_loader, parts_of
-from model.tasks import Phase, Task, build_task, load_saved
+from model.training.checkpoint import (
+    Checkpoint,
+    State,
+    latest_checkpoint,
+    load_moments,
+    read_checkpoint,
+    save_checkpoint,
+)
+from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.training.devices import allow_tf32, is_half
+from model.training.load import Phase, Task, build_task, load_saved
+from model.training.progress import Progress
 from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path
 from stages.core.weights import MissingWeights, WeightStore

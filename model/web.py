@@ -21,10 +21,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.multipart import BodyPartReader
 
-from model.devices import default_device
 from model.infer import DEPTHS, LOOPS, InferConfig, dub
-from model.progress import Progress
-from model.tasks import load_trained
+from model.training.devices import default_device
+from model.training.load import load_trained
+from model.training.progress import Progress
 from stages.core.reasons import Dropped
 from stages.core.settings import ConfigError
 from stages.core.storage import local_path

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 
-from model.checkpoint import State, save_checkpoint
-from model.config import TrainConfig, as_dict
 from model.nets.editor import Editor
-from model.tasks import DataFacts, build_editor
+from model.training.checkpoint import State, save_checkpoint
+from model.training.config import TrainConfig, as_dict
+from model.training.load import DataFacts, build_editor
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder

@@ -15,8 +15,8 @@ from accelerate.state import AcceleratorState
 
 from benchmarks.gpu.lease import Lease
 from benchmarks.gpu.material import Files, drawn_clip, drawn_shards, noise_pcm16
-from model.config import TrainConfig
 from model.train import train
+from model.training.config import TrainConfig
 from stages.audio.campplus import CampPlusNetwork, VoiceEmbedder
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
 from stages.audio.whisper_weights import _OPENAI_LAYER_NAMES

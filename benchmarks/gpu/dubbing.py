@@ -20,15 +20,15 @@ from benchmarks.count import bare_editor
 from benchmarks.gpu.branches import RANDOM
 from benchmarks.gpu.lease import SMALL, SMALL_VAE, Lease
 from benchmarks.gpu.material import Files, drawn_clip, noise_pcm16
-from model.config import A2mConfig, TrainConfig
-from model.devices import allow_tf32
 from model.dubber import Dubber
 from model.motion import FaceMotion
 from model.nets.a2m import A2m
 from model.nets.vae import TinyVae
 from model.sound import Sound
-from model.tasks import DataFacts
 from model.track import FaceTrack
+from model.training.config import A2mConfig, TrainConfig
+from model.training.devices import allow_tf32
+from model.training.load import DataFacts
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore

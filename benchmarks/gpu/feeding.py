@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
-from model.config import TrainConfig
 from model.shards.samples import EditorDataset, endless_loader
+from model.training.config import TrainConfig
 from stages.core.settings import load_as
 
 WIDTH = 384

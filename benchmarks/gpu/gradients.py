@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks.count import audio_width, bare_editor, editor_batch_of
 from benchmarks.gpu.lease import Lease
-from model.config import TrainConfig
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
+from model.training.config import TrainConfig
 from stages.core.settings import load_as
 
 SAMPLES = 4

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.config import OptimConfig
 from model.nets.editor import Editor, Seen, hide_lower_half, to_signed
+from model.training.config import OptimConfig
 
 POSTERIOR_DEVIATION = 0.1
 """What is added to a mode to make a sample cost what it costs; its true size is another."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.gpu.lease import SMALL, Lease
 from benchmarks.gpu.material import drawn_shards
-from model.config import TrainConfig
 from model.train import train
+from model.training.config import TrainConfig
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 

@@ -19,11 +19,11 @@ from benchmarks.count import audio_width, bare_editor, count_step, editor_batch_
 from benchmarks.gpu.lease import SMALL, SMALL_VAE, Lease, timed
 from benchmarks.gpu.reference import ReferenceStep
 from benchmarks.training import Clock, Steps
-from model.config import TrainConfig
-from model.devices import allow_tf32
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
-from model.tasks import Phase
+from model.training.config import TrainConfig
+from model.training.devices import allow_tf32
+from model.training.load import Phase
 from stages.core.settings import load_as
 
 REFERENCE_BATCH = 16

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.config import A2mConfig
 from model.nets.flow import Flow
 from model.shards.views import STEPS_PER_FRAME
+from model.training.config import A2mConfig
 
 NOISE_CHUNK = 64
 """Frames of noise that are drawn together."""

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model.config import LossConfig, UnetConfig
 from model.nets.unet import UNet
 from model.nets.vae import PATCH, TinyVae, Vae
+from model.training.config import LossConfig, UnetConfig
 from stages.core.records import CROP_PX
 
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.config import UnetConfig
 from model.nets.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
+from model.training.config import UnetConfig
 
 EPS = 1e-5
 """Of the residual blocks' norms."""

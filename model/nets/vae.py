@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.config import VaeConfig
 from model.nets import taef2
 from model.nets.sd_vae import AutoencoderKL, modern_names
 from model.nets.taef2 import Taef2Vae
+from model.training.config import VaeConfig
 from stages.core.settings import ConfigError
 
 PATCH = 8

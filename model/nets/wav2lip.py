@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.config import Wav2lipConfig
 from model.nets.editor import Edited, hide_lower_half, to_signed
 from model.nets.layers import GroupNorm
+from model.training.config import Wav2lipConfig
 
 GROUPS = 8
 LEVELS = (1, 2, 4, 8, 16, 32)

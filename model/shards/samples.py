@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model.config import AugmentConfig, LoaderConfig
 from model.shards.clip_cache import ClipCache
 from model.shards.mouth_depth import MouthDepth, fitted_model
 from model.shards.views import (
@@ -37,6 +36,7 @@ from model.shards.views import (
     reference_frame,
     widened,
 )
+from model.training.config import AugmentConfig, LoaderConfig
 from stages.core.records import NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.face3d.camera import crop_focal_px

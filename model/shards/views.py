@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real, UInt8
 
-from model.config import AugmentConfig
+from model.training.config import AugmentConfig
 from stages.core.records import CROP_PX
 from stages.depth import mouth_mask
 

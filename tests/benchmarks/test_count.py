@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.count import WORKSPACE_GIB, LiveBytes, count_step, needs_of
-from model.config import TrainConfig
+from model.training.config import TrainConfig
 from stages.core.settings import load_as
 
 SMALL = ["unet.block_channels=[16,32]", "unet.num_groups=8", "unet.cross_attention_dim=null"]

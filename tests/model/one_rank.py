@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
 
-from model.config import TrainConfig
-from model.tasks import build_task
 from model.train import Trainer
+from model.training.config import TrainConfig
+from model.training.load import build_task
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.utils.data import default_collate
 
-from model.config import OptimConfig, TrainConfig, UnetConfig
 from model.nets.sd_vae import AutoencoderKL
 from model.nets.taef2 import FILES, Taef2Vae
 from model.nets.unet import UNet
-from model.tasks import Phase, build_task
+from model.training.config import OptimConfig, TrainConfig, UnetConfig
+from model.training.load import Phase, build_task
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 

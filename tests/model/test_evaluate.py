@@ -11,14 +11,14 @@ import torch
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from model.config import TrainConfig
 from model.evaluate import EvaluateConfig, evaluate
 from model.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance, psnr_db, ssim
 from model.nets.editor import Edited, Editor, to_signed
 from model.nets.vae import TinyVae
 from model.shards.samples import DataError
-from model.tasks import DataFacts, build_editor
 from model.track import follow_face
+from model.training.config import TrainConfig
+from model.training.load import DataFacts, build_editor
 from stages.core.records import shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.settings import load_as

@@ -13,15 +13,15 @@ import pytest
 from benchmarks.known.media_files import clicks
 from benchmarks.wild.timing import beeps_s
 from model.compose import Composer, blend_mask, colour_shift
-from model.config import TrainConfig
 from model.dubber import Dubber, sound_time_s
 from model.infer import InferConfig, dub
 from model.motion import FaceMotion
 from model.nets.editor import Editor
 from model.playback import play, to_and_fro
 from model.sound import BLOCK_STEPS, Sound
-from model.tasks import DataFacts
 from model.track import chunks_of, follow_face, runs_of
+from model.training.config import TrainConfig
+from model.training.load import DataFacts
 from stages.core.reasons import Dropped, DropReason
 from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore

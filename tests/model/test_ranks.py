@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import latest_checkpoint
-from model.config import TrainConfig
 from model.train import train
+from model.training.checkpoint import latest_checkpoint
+from model.training.config import TrainConfig
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from tests.model.test_train import TINY

@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import State, load_moments, save_checkpoint
-from model.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.shards.samples import editor_batch
-from model.tasks import EditorTask, build_task, load_trained
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
+from model.training.checkpoint import State, load_moments, save_checkpoint
+from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.training.load import EditorTask, build_task, load_trained
 from stages.core.settings import ConfigError, load_as
 from stages.core.weights import WeightStore
 
@@ -102,7 +102,7 @@ def test_interrupted_equals_uninterrupted(shards: Path, tmp_path: Path, store: W
                 raise Stopped
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("model.progress.Progress.show", stop)
+            patch.setattr("model.training.progress.Progress.show", stop)
             with pytest.raises(Stopped):
                 train(broken, store)
     train(broken, store)

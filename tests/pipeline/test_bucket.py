@@ -12,8 +12,8 @@ import pytest
 import s3fs
 from datasets import load_dataset
 
-from model.config import AugmentConfig, LoaderConfig
 from model.shards.samples import DataError, EditorDataset
+from model.training.config import AugmentConfig, LoaderConfig
 from pipeline.doctor import State, check_output
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import next_generation, part_files, read_parts, read_rows, write_part

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks.wild.films.variants import VARIANTS, Variant
 from benchmarks.wild.timing import LENGTH_S, Errors, make, measure
-from model.config import AugmentConfig, LoaderConfig
 from model.shards.samples import EditorDataset
 from model.shards.views import Views
+from model.training.config import AugmentConfig, LoaderConfig
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WeightStore

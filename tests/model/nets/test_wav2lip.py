@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.compare import as_markdown, settings_of
-from model.config import LoaderConfig, TrainConfig, Wav2lipConfig
 from model.nets.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
-from model.tasks import build_editor, load_trained
 from model.train import train
-from model.wav2lip_task import Wav2lipDataset
+from model.training.config import LoaderConfig, TrainConfig, Wav2lipConfig
+from model.training.load import build_editor, load_trained
+from model.training.wav2lip_task import Wav2lipDataset
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from tests.shards import AUDIO_DIM, AUDIO_LAYERS
@@ -104,7 +104,7 @@ def test_interrupted_equals_uninterrupted_and_is_an_editor(shards: Path, tmp_pat
                 raise Stopped
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("model.progress.Progress.show", stop)
+            patch.setattr("model.training.progress.Progress.show", stop)
             with pytest.raises(Stopped):
                 train(broken, store)
     train(broken, store)
@@ -124,7 +124,7 @@ def test_musetalk_is_the_editor_without_depth(store: WeightStore):
     both = load_as(TrainConfig, [configs / "musetalk.yaml", configs / "tiny.yaml"])
     assert replace(both.optim, micro_batch=None) == tiny.optim
     assert both == replace(tiny, unet=replace(tiny.unet, use_depth=False), optim=both.optim)
-    from model.tasks import DataFacts
+    from model.training.load import DataFacts
 
     facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "none", 6)
     conv_in = build_editor(both, facts, store).unet.conv_in

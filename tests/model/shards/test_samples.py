@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import AugmentConfig, LoaderConfig
 from model.shards.samples import (
     Clip,
     ClipTable,
@@ -18,6 +17,7 @@ from model.shards.samples import (
     parts_of,
 )
 from model.shards.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
+from model.training.config import AugmentConfig, LoaderConfig
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face3d.camera import crop_focal_px
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards

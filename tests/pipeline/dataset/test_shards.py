@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.config import AugmentConfig, LoaderConfig
 from model.shards.samples import ClipTable, EditorDataset
+from model.training.config import AugmentConfig, LoaderConfig
 from pipeline.finalize import finalize
 from pipeline.job.parts import write_part
 from pipeline.rules.config import Config, load_config

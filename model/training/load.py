@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from model.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
-from model.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
-from model.devices import allow_tf32, inference, is_half
-from model.grids import editor_grid, motion_chart
-from model.lip_loss import A2mLoss, LipModes, needs_face
-from model.motion_start import motion_start
 from model.nets.a2m import A2m
 from model.nets.editor import Editor, EditorLoss, VaeLoss, to_bytes, to_signed
 from model.nets.vae import TinyVae, build_vae
 from model.shards.mouth_depth import fitted_model
 from model.shards.samples import ClipTable, EditorDataset, MotionDataset, editor_batch
+from model.training.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
+from model.training.config import LoaderConfig, OptimConfig, TrainConfig, load_dict
+from model.training.devices import allow_tf32, inference, is_half
+from model.training.grids import editor_grid, motion_chart
+from model.training.lip_loss import A2mLoss, LipModes, needs_face
+from model.training.motion_start import motion_start
 from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
@@ -212,7 +212,7 @@ def build_task(config: TrainConfig, weights: WeightStore) -> Task:
     if config.task == "a2m":
         return A2mTask(config)
     if config.task == "wav2lip":
-        from model.wav2lip_task import Wav2lipTask
+        from model.training.wav2lip_task import Wav2lipTask
 
         return Wav2lipTask(config)
     raise ConfigError(f"task is {config.task!r}, want editor, a2m or wav2lip")
@@ -242,7 +242,7 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
     if task == "a2m":
         module = A2m(config.a2m, facts.whisper_dim, facts.exp_dim)
     elif config.task == "wav2lip":
-        from model.wav2lip_task import build_wav2lip
+        from model.training.wav2lip_task import build_wav2lip
 
         module = build_wav2lip(config, facts)
     else:

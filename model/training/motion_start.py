@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.config import A2mConfig
 from model.nets.a2m import MotionStart
 from model.shards.views import STEPS_PER_FRAME
+from model.training.config import A2mConfig
 
 PCA_STEPS = 8192
 """Steps, evenly spread, that the principal components are found from."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.config import LoaderConfig, TrainConfig
-from model.grids import editor_grid
 from model.nets.editor import to_bytes
 from model.nets.wav2lip import ExpertLoss, GeneratorLoss, Wav2Lip
 from model.shards.samples import SOUND_COLUMNS, ClipTable, Plan
 from model.shards.views import reference_frame
-from model.tasks import DataFacts, Phase, audio_shape
+from model.training.config import LoaderConfig, TrainConfig
+from model.training.grids import editor_grid
+from model.training.load import DataFacts, Phase, audio_shape
 from stages.core.records import CROP_PX
 
 COLUMNS = ("row_id", "num_frames", "face_jpeg", *SOUND_COLUMNS)
