@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from model.credentials import sign
-from model.dubber import Dubber
-from model.motion import FaceMotion
+from model.dubbing.credentials import sign
+from model.dubbing.dubber import Dubber
+from model.dubbing.face_track import follow_face
+from model.dubbing.head_motion import FaceMotion
+from model.dubbing.playback import frames_between, play, to_and_fro
+from model.dubbing.sound import Sound, encoder_named
 from model.nets.a2m import A2m
-from model.playback import frames_between, play, to_and_fro
 from model.provenance import Made, marked
-from model.sound import Sound, encoder_named
-from model.track import follow_face
 from model.training.config import TrainConfig
 from model.training.devices import default_device
 from model.training.load import DataFacts, load_trained

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from model.dubbing.face_track import FaceTrack, follow_face
 from model.judge import Shown
-from model.track import FaceTrack, follow_face
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from model.credentials import read_credentials
+from model.dubbing.credentials import read_credentials
 from stages.core.storage import local_path
 
 MARK = "AI-generated / 合成"

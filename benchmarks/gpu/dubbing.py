@@ -20,12 +20,12 @@ from benchmarks.count import bare_editor
 from benchmarks.gpu.branches import RANDOM
 from benchmarks.gpu.lease import SMALL, SMALL_VAE, Lease
 from benchmarks.gpu.material import Files, drawn_clip, noise_pcm16
-from model.dubber import Dubber
-from model.motion import FaceMotion
+from model.dubbing.dubber import Dubber
+from model.dubbing.face_track import FaceTrack
+from model.dubbing.head_motion import FaceMotion
+from model.dubbing.sound import Sound
 from model.nets.a2m import A2m
 from model.nets.vae import TinyVae
-from model.sound import Sound
-from model.track import FaceTrack
 from model.training.config import A2mConfig, TrainConfig
 from model.training.devices import allow_tf32
 from model.training.load import DataFacts

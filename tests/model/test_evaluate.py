@@ -11,12 +11,12 @@ import torch
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from model.dubbing.face_track import follow_face
 from model.evaluate import EvaluateConfig, evaluate
 from model.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance, psnr_db, ssim
 from model.nets.editor import Edited, Editor, to_signed
 from model.nets.vae import TinyVae
 from model.shards.samples import DataError
-from model.track import follow_face
 from model.training.config import TrainConfig
 from model.training.load import DataFacts, build_editor
 from stages.core.records import shard_schema

@@ -12,14 +12,14 @@ import pytest
 
 from benchmarks.known.media_files import clicks
 from benchmarks.wild.timing import beeps_s
-from model.compose import Composer, blend_mask, colour_shift
-from model.dubber import Dubber, sound_time_s
+from model.dubbing.compose import Composer, blend_mask, colour_shift
+from model.dubbing.dubber import Dubber, sound_time_s
+from model.dubbing.face_track import chunks_of, follow_face, runs_of
+from model.dubbing.head_motion import FaceMotion
+from model.dubbing.playback import play, to_and_fro
+from model.dubbing.sound import BLOCK_STEPS, Sound
 from model.infer import InferConfig, dub
-from model.motion import FaceMotion
 from model.nets.editor import Editor
-from model.playback import play, to_and_fro
-from model.sound import BLOCK_STEPS, Sound
-from model.track import chunks_of, follow_face, runs_of
 from model.training.config import TrainConfig
 from model.training.load import DataFacts
 from stages.core.reasons import Dropped, DropReason
@@ -171,7 +171,7 @@ def test_long_videos_are_worked_on_in_chunks(frames, weights, monkeypatch):
     """With the context that smoothing needs, chunks give the very same boxes; heads fade from one fit to the next."""
     whole = follow_face(frames[:18], FPS, weights)
     heads = [FaceMotion(whole, "cc0")]
-    monkeypatch.setattr("model.track.CHUNK_FRAMES", 7)
+    monkeypatch.setattr("model.dubbing.face_track.CHUNK_FRAMES", 7)
     chunked = follow_face(frames[:18], FPS, weights)
     np.testing.assert_array_equal(whole.boxes, chunked.boxes)
     np.testing.assert_array_equal(whole.points, chunked.points)

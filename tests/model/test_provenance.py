@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.credentials import CHAIN, KEY, read_credentials, sign
+from model.dubbing.credentials import CHAIN, KEY, read_credentials, sign
 from model.infer import InferConfig, dub
 from model.provenance import MARK, VisibleMark, main, read_comment
 from stages.core.settings import ConfigError

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import UInt8
 from torch import nn
 
-from model.compose import Composer
-from model.motion import FaceMotion
+from model.dubbing.compose import Composer
+from model.dubbing.face_track import FaceTrack
+from model.dubbing.head_motion import FaceMotion
+from model.dubbing.playback import to_and_fro
+from model.dubbing.sound import Sound
 from model.nets.editor import to_bytes
-from model.playback import to_and_fro
-from model.sound import Sound
-from model.track import FaceTrack
 from model.training.config import TrainConfig
 from model.training.devices import inference
 from stages.core.records import CLIP_FPS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from model.dubbing.face_track import FaceTrack, chunks_of
 from model.shards.mouth_depth import MouthDepth
 from model.shards.views import lip_mask
-from model.track import FaceTrack, chunks_of
 from stages.face3d.camera import crop_focal_px, project, synthesize
 from stages.face3d.load import load_face_model
 from stages.fit.config import GeometryConfig
