@@ -23,10 +23,10 @@ from jaxtyping import UInt8
 from rich.console import Console
 from torch import nn
 
-from model.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
+from model.judging.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
+from model.judging.pairs import Pair, PairsError, find_pairs, show_pair
+from model.judging.score_table import markdown, print_table
 from model.nets.editor import to_bytes
-from model.pairs import Pair, PairsError, find_pairs, show_pair
-from model.score_table import markdown, print_table
 from model.shards.samples import EDITOR_COLUMNS, Clip, ClipTable, DataError
 from model.training.config import TrainConfig
 from model.training.devices import default_device, inference

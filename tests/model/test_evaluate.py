@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from model.dubbing.face_track import follow_face
 from model.evaluate import EvaluateConfig, evaluate
-from model.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance, psnr_db, ssim
+from model.judging.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance, psnr_db, ssim
 from model.nets.editor import Edited, Editor, to_signed
 from model.nets.vae import TinyVae
 from model.shards.samples import DataError

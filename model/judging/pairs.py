@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from model.dubbing.face_track import FaceTrack, follow_face
-from model.judge import Shown
+from model.judging.judge import Shown
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore

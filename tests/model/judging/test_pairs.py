@@ -14,8 +14,8 @@ import torch
 from skimage.data import astronaut
 
 from model.evaluate import EvaluateConfig, evaluate_pairs, main
-from model.pairs import Pair, PairsError, find_pairs, show_pair
-from model.score_table import COLUMNS, PUBLISHED, markdown
+from model.judging.pairs import Pair, PairsError, find_pairs, show_pair
+from model.judging.score_table import COLUMNS, PUBLISHED, markdown
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import WeightStore, sha256_of
 from stages.lipsync.syncnet import SyncNet, SyncNetExpert, lip_sync_error

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import lpips as theirs
 
-from model.lpips import Lpips, alexnet_features, lpips, published_channels
+from model.judging.lpips import Lpips, alexnet_features, lpips, published_channels
 
 
 def test_the_distance_is_torchmetrics(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from model.frechet import FEATURES, Inception, Moments, features_of, frechet_distance, load_inception
+from model.judging.frechet import FEATURES, Inception, Moments, features_of, frechet_distance, load_inception
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore, sha256_of
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int16, UInt8
 
-from model.frechet import Moments, features_of, frechet_distance, load_inception
-from model.lpips import load_lpips, lpips
-from model.metrics import cosine, face_distance, lip_distance, psnr_db, ssim
+from model.judging.frechet import Moments, features_of, frechet_distance, load_inception
+from model.judging.lpips import load_lpips, lpips
+from model.judging.metrics import cosine, face_distance, lip_distance, psnr_db, ssim
 from stages.core.records import CLIP_FPS, CROP_PX
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import WeightStore
