@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     expert.save(args.out)
     print(json.dumps({**expert.made, "chance": round(expert.chance, 4), "bytes": args.out.stat().st_size}))
     if args.report:
-        from model.sync_report import report
+        from model.lip_expert.report import report
 
         args.report.write_text(json.dumps(report(features, config), indent=1), encoding="utf-8")
     return 0
