@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from model.evaluate import EvaluateConfig, evaluate
-from model.shards.samples import DataError
+from model.shards.clips import DataError
 from model.train import train
 from model.training.config import TrainConfig
 from model.training.devices import default_device

@@ -24,9 +24,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.nets.editor import Editor, EditorLoss
+from model.nets.unet import UnetConfig
 from model.nets.vae import TinyVae, build_vae
 from model.train import Average, make_optimizer
-from model.training.config import TrainConfig, UnetConfig
+from model.training.config import TrainConfig
 from stages.core.records import CROP_PX
 from stages.core.settings import ConfigError, load_as
 

@@ -27,8 +27,8 @@ import torch
 
 from benchmarks.count import count_step
 from benchmarks.loader_layouts import LAYOUTS, Layout
-from model.shards.samples import EDITOR_COLUMNS, ClipTable
-from model.training.config import LoaderConfig, TrainConfig
+from model.shards.clips import EDITOR_COLUMNS, ClipTable, LoaderConfig
+from model.training.config import TrainConfig
 
 T = TypeVar("T")
 H100_BF16 = 989e12  # dense, FLOP/s; NVIDIA's data sheet

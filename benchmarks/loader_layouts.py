@@ -21,9 +21,18 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
-from model.shards.samples import EDITOR_COLUMNS, MOUTH_MARGIN_PX, Clip, ClipTable, EditorDataset, endless_loader
-from model.shards.views import Views, apply_change, depth_view, draw_change, lip_mask, reference_frame, widened
-from model.training.config import AugmentConfig, LoaderConfig
+from model.shards.clips import EDITOR_COLUMNS, Clip, ClipTable, LoaderConfig
+from model.shards.samples import MOUTH_MARGIN_PX, EditorDataset, endless_loader
+from model.shards.views import (
+    AugmentConfig,
+    Views,
+    apply_change,
+    depth_view,
+    draw_change,
+    lip_mask,
+    reference_frame,
+    widened,
+)
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.depth import decode_depth, joygen_view
 from stages.face.landmarks import LIPS_OUTER

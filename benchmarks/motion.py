@@ -25,12 +25,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from model.nets.a2m import A2m
-from model.shards.samples import SOUND_COLUMNS
-from model.shards.samples import Clip as Stored
-from model.sync import Features, SyncTrainConfig, Take, train
+from model.lip_expert.fit import Features, SyncTrainConfig, Take, train
+from model.nets.a2m import A2m, A2mConfig
+from model.shards.clips import SOUND_COLUMNS
+from model.shards.clips import Clip as Stored
 from model.train import Average, learning_rate
-from model.training.config import A2mConfig, OptimConfig, TrainConfig
+from model.training.config import OptimConfig, TrainConfig
 from model.training.lip_loss import A2mLoss, LipModes
 from model.training.motion_start import moments, motion_start, solve
 from stages.core.settings import load_as

@@ -20,11 +20,13 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.shards.samples import DataError, endless_loader
+from model.shards.clips import DataError
+from model.shards.samples import endless_loader
 from model.train import Average, make_optimizer
 from model.training.config import TrainConfig
 from model.training.devices import default_device, is_half
-from model.training.load import Phase, build_task
+from model.training.load import build_task
+from model.training.task import Phase
 from stages.core.settings import ConfigError, load_as
 from stages.core.weights import MissingWeights, WeightStore
 

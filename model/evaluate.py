@@ -27,11 +27,12 @@ from model.judging.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
 from model.judging.pairs import Pair, PairsError, find_pairs, show_pair
 from model.judging.score_table import markdown, print_table
 from model.nets.editor import to_bytes
-from model.shards.samples import EDITOR_COLUMNS, Clip, ClipTable, DataError
+from model.shards.clips import EDITOR_COLUMNS, Clip, ClipTable, DataError
 from model.training.config import TrainConfig
 from model.training.devices import default_device, inference
-from model.training.load import DataFacts, load_trained
+from model.training.load import load_trained
 from model.training.progress import Progress
+from model.training.task import DataFacts
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.core.settings import ConfigError

@@ -26,7 +26,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from model.shards.samples import DataError, endless_loader, parts_of
+from model.shards.clips import DataError
+from model.shards.samples import endless_loader, parts_of
 from model.training.checkpoint import (
     Checkpoint,
     State,
@@ -37,8 +38,9 @@ from model.training.checkpoint import (
 )
 from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
 from model.training.devices import allow_tf32, is_half
-from model.training.load import Phase, Task, build_task, load_saved
+from model.training.load import build_task, load_saved
 from model.training.progress import Progress
+from model.training.task import Phase, Task
 from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path
 from stages.core.weights import MissingWeights, WeightStore

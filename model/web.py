@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.multipart import BodyPartReader
 
-from model.infer import DEPTHS, LOOPS, InferConfig, dub
+from model.dubbing.dub import DEPTHS, LOOPS, InferConfig, dub
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress

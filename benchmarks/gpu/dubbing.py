@@ -24,11 +24,11 @@ from model.dubbing.dubber import Dubber
 from model.dubbing.face_track import FaceTrack
 from model.dubbing.head_motion import FaceMotion
 from model.dubbing.sound import Sound
-from model.nets.a2m import A2m
+from model.nets.a2m import A2m, A2mConfig
 from model.nets.vae import TinyVae
-from model.training.config import A2mConfig, TrainConfig
+from model.training.config import TrainConfig
 from model.training.devices import allow_tf32
-from model.training.load import DataFacts
+from model.training.task import DataFacts
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
@@ -103,7 +103,7 @@ def _whole(lease: Lease) -> None:
     if not store.has("face_landmarker"):
         lease.skip("whole way", "face_landmarker is not in KOUXING_WEIGHTS")
         return
-    from model.infer import InferConfig, dub
+    from model.dubbing.dub import InferConfig, dub
     from stages.media import write_video
 
     row = drawn_clip(load_face_model(), 8 if lease.small else 50, 0, 8)

@@ -23,7 +23,7 @@ from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
 from model.training.config import TrainConfig
 from model.training.devices import allow_tf32
-from model.training.load import Phase
+from model.training.task import Phase
 from stages.core.settings import load_as
 
 REFERENCE_BATCH = 16

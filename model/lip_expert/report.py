@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from model.sync import Features, SyncTrainConfig, chance_of, held_out
+from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, held_out
 from pipeline.rules.policy import PolicyConfig
 from stages.core.records import CLIP_FPS
 from stages.lipsync.curves import best_delay

@@ -20,7 +20,32 @@ from torch import Tensor, nn
 
 from model.nets.flow import Flow
 from model.shards.views import STEPS_PER_FRAME
-from model.training.config import A2mConfig
+
+
+@dataclass(frozen=True)
+class A2mConfig:
+    """Audio to motion. The defaults are what did best on speakers left out (`benchmarks/motion.py`)."""
+
+    components: int = 128  # principal components of the audio features
+    linear_frames: int = 3  # of 40 ms to either side, that the regression looks at
+    ridge: float = 3.0  # of the regression, per frame, in variances of a component
+    linear_share: float = 0.5  # of the answer that is the regression's; the networks are trained without it
+    width: int = 32
+    num_layers: int = 2
+    kernel_frames: int = 5
+    latent: int = 4  # channels of the latent series; 0: a plain convolution
+    num_couplings: int = 4  # of the flow; 0: a standard normal prior
+    dropout: float = 0.5
+    feature_noise: float = 1.0  # of the components, in their mean standard deviation
+    mask_prob: float = 0.5  # samples with a stretch of silence
+    mask_steps: int = 12  # of 20 ms: its length
+    lip_weight: float = 1.0  # loss on the lips' points, per mm; with this and sync_weight 0 no face model is needed
+    velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
+    coefficient_weight: float = 0.3  # loss on all coefficients alike, in their mean standard deviation
+    sync_weight: float = 1.0  # loss on what the lip-sound expert says of lips and sound
+    kl_weight: float = 0.1  # per channel of the latents
+    prior_weight: float = 1.0  # reconstruction from the sound alone, beside that which has seen the expression
+
 
 NOISE_CHUNK = 64
 """Frames of noise that are drawn together."""

@@ -15,10 +15,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model.nets.unet import UNet
+from model.nets.unet import UNet, UnetConfig
 from model.nets.vae import PATCH, TinyVae, Vae
-from model.training.config import LossConfig, UnetConfig
 from stages.core.records import CROP_PX
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """lambda of the reference's code; the paper's text has them the other way round."""
+
+    latent: float = 1.0
+    pixel: float = 2.0  # lower half
+    mouth: float = 0.0  # extra weight of the mouth's pixels
+    pixel_every: int = 1  # every n-th sample is decoded for the pixels' losses: 4 saves a third of a step
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Source: arXiv:2112.10752; `tests/model/nets/test_unet.py` compares it with diffu
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,7 +17,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.nets.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
-from model.training.config import UnetConfig
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """Shape of the U-Net. Defaults: Stable Diffusion 1.x with the cross-attention of the reference."""
+
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention: tuple[bool, ...] = (True, True, True, False)  # per resolution, finest first
+    layers_per_block: int = 2
+    num_heads: int = 8
+    num_groups: int = 32
+    cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
+    use_depth: bool = True
+    patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
+    lower_half: bool = False  # True: only the lower half is painted; the U-Net sees it and the rows above it
+    skip_outside_mouth: bool = False  # True: outside a window around the mouth it changes the reference's latents
+    normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
+    path: str | None = None  # published diffusers weights to start from
+
 
 EPS = 1e-5
 """Of the residual blocks' norms."""

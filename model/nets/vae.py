@@ -6,6 +6,7 @@ All map (b, 3, h, w) in [-1, 1] to (b, c, h/8, w/8) of about unit variance, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,8 +17,20 @@ from torch import Tensor, nn
 from model.nets import taef2
 from model.nets.sd_vae import AutoencoderKL, modern_names
 from model.nets.taef2 import Taef2Vae
-from model.training.config import VaeConfig
 from stages.core.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; taef2; tiny: our own, trained by the same command
+    path: str | None = None  # sd: weights file, taef2: folder of the two; None looks up the registry's
+    latent_channels: int = 4
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)  # sd: per resolution, finest first
+    scale: float = 0.18215  # sd: latents to unit variance
+    width: int = 32  # tiny: channels at 1/8 of the resolution
+    noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
+    init_images: int = 64  # tiny: images for the principal components that it starts from
+
 
 PATCH = 8
 REACH = 5

@@ -9,6 +9,8 @@ Source: arXiv:2008.10010.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -16,7 +18,17 @@ from torch import Tensor, nn
 
 from model.nets.editor import Edited, hide_lower_half, to_signed
 from model.nets.layers import GroupNorm
-from model.training.config import Wav2lipConfig
+
+
+@dataclass(frozen=True)
+class Wav2lipConfig:
+    """Defaults: the published size."""
+
+    size_px: int = 96  # side of the faces it sees and makes, a multiple of 32
+    width: int = 16  # channels at full resolution, a multiple of 8
+    num_frames: int = 5  # in a row, that the expert sees
+    sync_weight: float = 0.03  # of the expert's opinion in the generator's loss
+
 
 GROUPS = 8
 LEVELS = (1, 2, 4, 8, 16, 32)

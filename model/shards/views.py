@@ -11,9 +11,20 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real, UInt8
 
-from model.training.config import AugmentConfig
 from stages.core.records import CROP_PX
 from stages.depth import mouth_mask
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training sample. Source of the defaults: the reference's training code."""
+
+    colour_jitter: float = 0.1  # brightness, contrast and saturation, +- this share
+    grayscale_prob: float = 0.1
+    min_crop_scale: float = 0.8  # area of the random resized crop, 1 = none
+    depth_drop_prob: float = 0.5  # samples without depth, so that the model also works without
+    depth_shift: float = 0.02  # of the crop's side: fits are never exact
+
 
 STEPS_PER_FRAME = 2
 """Audio features come at 50 Hz, frames at 25."""

@@ -9,108 +9,16 @@ from typing import Any, TypeVar, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from model.nets.a2m import A2mConfig
+from model.nets.editor import LossConfig
+from model.nets.unet import UnetConfig
+from model.nets.vae import VaeConfig
+from model.nets.wav2lip import Wav2lipConfig
+from model.shards.clips import LoaderConfig
+from model.shards.views import AugmentConfig
 from stages.core.settings import ConfigError
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Random changes of a training sample. Source of the defaults: the reference's training code."""
-
-    colour_jitter: float = 0.1  # brightness, contrast and saturation, +- this share
-    grayscale_prob: float = 0.1
-    min_crop_scale: float = 0.8  # area of the random resized crop, 1 = none
-    depth_drop_prob: float = 0.5  # samples without depth, so that the model also works without
-    depth_shift: float = 0.02  # of the crop's side: fits are never exact
-
-
-@dataclass(frozen=True)
-class LoaderConfig:
-    num_workers: int = 2
-    min_reference_frames: int = 5  # distance of the reference frame from the target
-    audio_steps: int = 10  # of 20 ms, centred on the frame
-    audio_layers: int = 5  # encoder layers side by side in the shards; one token each
-    draws_per_visit: int = 64  # samples drawn from a clip each time it is read
-    pool_clips: int = 64  # clips whose samples are shuffled together
-    cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 4 MB each
-    window_frames: int = 75  # a2m: frames of a training sequence
-    face_model: str | None = None  # path of what the clips were fitted with; None: the embedded one that they name
-
-
-@dataclass(frozen=True)
-class VaeConfig:
-    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; taef2; tiny: our own, trained by the same command
-    path: str | None = None  # sd: weights file, taef2: folder of the two; None looks up the registry's
-    latent_channels: int = 4
-    block_channels: tuple[int, ...] = (128, 256, 512, 512)  # sd: per resolution, finest first
-    scale: float = 0.18215  # sd: latents to unit variance
-    width: int = 32  # tiny: channels at 1/8 of the resolution
-    noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
-    init_images: int = 64  # tiny: images for the principal components that it starts from
-
-
-@dataclass(frozen=True)
-class UnetConfig:
-    """Shape of the U-Net. Defaults: Stable Diffusion 1.x with the cross-attention of the reference."""
-
-    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    attention: tuple[bool, ...] = (True, True, True, False)  # per resolution, finest first
-    layers_per_block: int = 2
-    num_heads: int = 8
-    num_groups: int = 32
-    cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
-    use_depth: bool = True
-    patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
-    lower_half: bool = False  # True: only the lower half is painted; the U-Net sees it and the rows above it
-    skip_outside_mouth: bool = False  # True: outside a window around the mouth it changes the reference's latents
-    normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
-    path: str | None = None  # published diffusers weights to start from
-
-
-@dataclass(frozen=True)
-class A2mConfig:
-    """Audio to motion. The defaults are what did best on speakers left out (`benchmarks/motion.py`)."""
-
-    components: int = 128  # principal components of the audio features
-    linear_frames: int = 3  # of 40 ms to either side, that the regression looks at
-    ridge: float = 3.0  # of the regression, per frame, in variances of a component
-    linear_share: float = 0.5  # of the answer that is the regression's; the networks are trained without it
-    width: int = 32
-    num_layers: int = 2
-    kernel_frames: int = 5
-    latent: int = 4  # channels of the latent series; 0: a plain convolution
-    num_couplings: int = 4  # of the flow; 0: a standard normal prior
-    dropout: float = 0.5
-    feature_noise: float = 1.0  # of the components, in their mean standard deviation
-    mask_prob: float = 0.5  # samples with a stretch of silence
-    mask_steps: int = 12  # of 20 ms: its length
-    lip_weight: float = 1.0  # loss on the lips' points, per mm; with this and sync_weight 0 no face model is needed
-    velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
-    coefficient_weight: float = 0.3  # loss on all coefficients alike, in their mean standard deviation
-    sync_weight: float = 1.0  # loss on what the lip-sound expert says of lips and sound
-    kl_weight: float = 0.1  # per channel of the latents
-    prior_weight: float = 1.0  # reconstruction from the sound alone, beside that which has seen the expression
-
-
-@dataclass(frozen=True)
-class Wav2lipConfig:
-    """Defaults: the published size."""
-
-    size_px: int = 96  # side of the faces it sees and makes, a multiple of 32
-    width: int = 16  # channels at full resolution, a multiple of 8
-    num_frames: int = 5  # in a row, that the expert sees
-    sync_weight: float = 0.03  # of the expert's opinion in the generator's loss
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """lambda of the reference's code; the paper's text has them the other way round."""
-
-    latent: float = 1.0
-    pixel: float = 2.0  # lower half
-    mouth: float = 0.0  # extra weight of the mouth's pixels
-    pixel_every: int = 1  # every n-th sample is decoded for the pixels' losses: 4 saves a third of a step
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.nets.a2m import A2m
-from model.training.config import A2mConfig
+from model.nets.a2m import A2m, A2mConfig
 from stages.core.records import CLIP_FPS
 from stages.face.landmarks import CHIN, FOREHEAD, LIPS
 from stages.face3d.model import FaceModel

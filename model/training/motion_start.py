@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.nets.a2m import MotionStart
+from model.nets.a2m import A2mConfig, MotionStart
 from model.shards.views import STEPS_PER_FRAME
-from model.training.config import A2mConfig
 
 PCA_STEPS = 8192
 """Steps, evenly spread, that the principal components are found from."""

@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from model.nets.editor import to_bytes
 from model.nets.wav2lip import ExpertLoss, GeneratorLoss, Wav2Lip
-from model.shards.samples import SOUND_COLUMNS, ClipTable, Plan
+from model.shards.clips import SOUND_COLUMNS, ClipTable, LoaderConfig
+from model.shards.samples import Plan
 from model.shards.views import reference_frame
-from model.training.config import LoaderConfig, TrainConfig
+from model.training.config import TrainConfig
 from model.training.grids import editor_grid
-from model.training.load import DataFacts, Phase, audio_shape
+from model.training.task import DataFacts, Phase, audio_shape
 from stages.core.records import CROP_PX
 
 COLUMNS = ("row_id", "num_frames", "face_jpeg", *SOUND_COLUMNS)

@@ -12,9 +12,9 @@ import torch
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
+from model.shards.clips import LoaderConfig
 from model.shards.samples import EditorDataset
-from model.shards.views import lip_mask
-from model.training.config import AugmentConfig, LoaderConfig
+from model.shards.views import AugmentConfig, lip_mask
 
 MISSING = (
     *(

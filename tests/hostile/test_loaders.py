@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.load import _read_state
+from model.training.editor_task import _read_state
 from stages.audio.diarize import read_network
 from stages.audio.whisper_weights import encoder_from_openai
 from stages.core.tensors import UnsafeWeights, read_tensors

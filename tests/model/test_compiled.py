@@ -21,9 +21,10 @@ from torch.utils.data import default_collate
 
 from model.nets.sd_vae import AutoencoderKL
 from model.nets.taef2 import FILES, Taef2Vae
-from model.nets.unet import UNet
-from model.training.config import OptimConfig, TrainConfig, UnetConfig
-from model.training.load import Phase, build_task
+from model.nets.unet import UNet, UnetConfig
+from model.training.config import OptimConfig, TrainConfig
+from model.training.load import build_task
+from model.training.task import Phase
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 

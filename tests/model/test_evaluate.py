@@ -16,9 +16,10 @@ from model.evaluate import EvaluateConfig, evaluate
 from model.judging.metrics import LIPS, MAX_PSNR_DB, cosine, face_distance, lip_distance, psnr_db, ssim
 from model.nets.editor import Edited, Editor, to_signed
 from model.nets.vae import TinyVae
-from model.shards.samples import DataError
+from model.shards.clips import DataError
 from model.training.config import TrainConfig
-from model.training.load import DataFacts, build_editor
+from model.training.editor_task import build_editor
+from model.training.task import DataFacts
 from stages.core.records import shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.settings import load_as

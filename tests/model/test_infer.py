@@ -13,15 +13,15 @@ import pytest
 from benchmarks.known.media_files import clicks
 from benchmarks.wild.timing import beeps_s
 from model.dubbing.compose import Composer, blend_mask, colour_shift
+from model.dubbing.dub import InferConfig, dub
 from model.dubbing.dubber import Dubber, sound_time_s
 from model.dubbing.face_track import chunks_of, follow_face, runs_of
 from model.dubbing.head_motion import FaceMotion
 from model.dubbing.playback import play, to_and_fro
 from model.dubbing.sound import BLOCK_STEPS, Sound
-from model.infer import InferConfig, dub
 from model.nets.editor import Editor
 from model.training.config import TrainConfig
-from model.training.load import DataFacts
+from model.training.task import DataFacts
 from stages.core.reasons import Dropped, DropReason
 from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore

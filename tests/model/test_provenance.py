@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from model.dubbing.credentials import CHAIN, KEY, read_credentials, sign
-from model.infer import InferConfig, dub
-from model.provenance import MARK, VisibleMark, main, read_comment
+from model.dubbing.dub import InferConfig, dub
+from model.dubbing.marks import MARK, VisibleMark, read_comment
+from model.provenance import main
 from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore
 from stages.media import decode_video, write_video

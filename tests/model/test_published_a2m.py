@@ -10,7 +10,8 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel
 
-from model.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, main, pitch_of
+from model.nets.published_a2m import PublishedA2m, coarse_pitch, express, hear_hubert, load_published, pitch_of
+from model.published_a2m import main
 from stages.core.settings import ConfigError
 from stages.core.weights import MissingWeights
 

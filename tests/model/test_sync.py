@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
+from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, held_out, source_delays, train
 from model.lip_expert.report import report
-from model.sync import Features, SyncTrainConfig, chance_of, held_out, source_delays, train
 from stages.lipsync.lip_sound import MAX_STEPS, STEPS_PER_FRAME
 
 CONFIG = SyncTrainConfig(num_series=2, rounds=2)

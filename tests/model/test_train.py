@@ -17,7 +17,8 @@ from model.shards.samples import editor_batch
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
 from model.training.checkpoint import State, load_moments, save_checkpoint
 from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
-from model.training.load import EditorTask, build_task, load_trained
+from model.training.editor_task import EditorTask
+from model.training.load import build_task, load_trained
 from stages.core.settings import ConfigError, load_as
 from stages.core.weights import WeightStore
 

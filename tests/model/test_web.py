@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from model import web
-from model.provenance import read_comment
+from model.dubbing.marks import read_comment
 from stages.core.weights import WeightStore
 from stages.media import probe_media, write_video
 from tests.talking import moving_photo, save_run, untrained_editor

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from model.dubbing.sound import BLOCK_STEPS, CONTEXT_STEPS, Sound
-from model.nets.a2m import A2m, latent_noise
+from model.nets.a2m import A2m, A2mConfig, latent_noise
 from model.nets.flow import Flow
-from model.training.config import A2mConfig
 from model.training.lip_loss import A2mLoss, LipModes, SyncLoss
 from model.training.motion_start import motion_start
 from stages.face3d.load import load_face_model

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from model.nets.editor import Editor, EditorLoss
-from model.nets.vae import TinyVae
-from model.training.config import LossConfig, UnetConfig, VaeConfig
+from model.nets.editor import Editor, EditorLoss, LossConfig
+from model.nets.unet import UnetConfig
+from model.nets.vae import TinyVae, VaeConfig
 
 WIDTH, TOKENS = 8, 50
 

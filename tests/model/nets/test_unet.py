@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.nets.unet import UNet
-from model.training.config import UnetConfig
+from model.nets.unet import UNet, UnetConfig
 
 CONFIG = UnetConfig(block_channels=(32, 64), attention=(True, False), layers_per_block=2, num_heads=4, num_groups=8)
 

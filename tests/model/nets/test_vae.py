@@ -10,8 +10,7 @@ from skimage.data import astronaut
 
 from model.nets.sd_vae import AutoencoderKL, modern_names
 from model.nets.taef2 import FILES, Taef2Vae
-from model.nets.vae import SdVae, TinyVae, build_vae
-from model.training.config import VaeConfig
+from model.nets.vae import SdVae, TinyVae, VaeConfig, build_vae
 from stages.core.settings import ConfigError
 
 

@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.compare import as_markdown, settings_of
-from model.nets.wav2lip import ExpertLoss, SyncExpert, Wav2Lip
+from model.nets.wav2lip import ExpertLoss, SyncExpert, Wav2Lip, Wav2lipConfig
+from model.shards.clips import LoaderConfig
 from model.train import train
-from model.training.config import LoaderConfig, TrainConfig, Wav2lipConfig
-from model.training.load import build_editor, load_trained
+from model.training.config import TrainConfig
+from model.training.editor_task import build_editor
+from model.training.load import load_trained
 from model.training.wav2lip_task import Wav2lipDataset
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
@@ -124,7 +126,7 @@ def test_musetalk_is_the_editor_without_depth(store: WeightStore):
     both = load_as(TrainConfig, [configs / "musetalk.yaml", configs / "tiny.yaml"])
     assert replace(both.optim, micro_batch=None) == tiny.optim
     assert both == replace(tiny, unet=replace(tiny.unet, use_depth=False), optim=both.optim)
-    from model.training.load import DataFacts
+    from model.training.task import DataFacts
 
     facts = DataFacts("counting", AUDIO_LAYERS * AUDIO_DIM, "none", 6)
     conv_in = build_editor(both, facts, store).unet.conv_in

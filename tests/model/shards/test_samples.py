@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from model.shards.samples import (
-    Clip,
-    ClipTable,
-    DataError,
-    EditorDataset,
-    MotionDataset,
-    Plan,
-    endless_loader,
-    parts_of,
+from model.shards.clips import Clip, ClipTable, DataError, LoaderConfig
+from model.shards.samples import EditorDataset, MotionDataset, Plan, endless_loader, parts_of
+from model.shards.views import (
+    AugmentConfig,
+    Change,
+    Views,
+    apply_change,
+    audio_window,
+    depth_view,
+    lip_mask,
+    reference_frame,
+    widened,
 )
-from model.shards.views import Change, Views, apply_change, audio_window, depth_view, lip_mask, reference_frame, widened
-from model.training.config import AugmentConfig, LoaderConfig
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face3d.camera import crop_focal_px
 from tests.shards import AUDIO_LAYERS, clip_row, landmarks, whisper, write_shards

@@ -1,0 +1,78 @@
+"""What can be trained: a data set, a module, and the phases of its training in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from model.shards.clips import ClipTable, LoaderConfig
+from model.training.config import OptimConfig
+from stages.core.settings import ConfigError
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training.
+
+    Args:
+        trained: its parameters alone change.
+        loss: makes a batch's loss, and the parts to be logged, of `trained`; it is what is compiled and wrapped for
+            several processes.
+    """
+
+    name: str
+    optim: OptimConfig
+    trained: nn.Module
+    loss: nn.Module
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a trained model needs to know of the shards it was trained on."""
+
+    whisper_model: str
+    whisper_dim: int
+    geometry_model: str
+    exp_dim: int
+
+    @staticmethod
+    def of(table: ClipTable) -> DataFacts:
+        return DataFacts(table.whisper_model, table.whisper_dim, table.geometry_model, table.exp_dim)
+
+
+def audio_shape(config: LoaderConfig, facts: DataFacts) -> tuple[int, int]:
+    """Audio tokens of a frame, and their width.
+
+    Raises:
+        ConfigError: the shards' features are not of as many layers.
+    """
+    layers = config.audio_layers
+    if facts.whisper_dim % layers:
+        raise ConfigError(
+            f"{facts.whisper_model} gives {facts.whisper_dim} numbers a step, which loader.audio_layers={layers} "
+            "does not divide"
+        )
+    return config.audio_steps * layers, facts.whisper_dim // layers
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the trainer needs."""
+
+    @property
+    def dataset(self) -> Dataset[Batch]: ...
+    @property
+    def module(self) -> nn.Module: ...
+
+    facts: DataFacts
+    phases: list[Phase]
+
+    def start(self) -> None: ...
+    def saved(self) -> dict[str, Tensor]: ...
+    def preview(self, _phase: Phase, path: Path, /) -> None: ...
