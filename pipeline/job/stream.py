@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import logging
 import math
@@ -11,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +33,6 @@ from pipeline.job.plan import STAGE_NAMES, STAGES, Stage
 from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Event, Runner
 from pipeline.job.tally import Tally
-from pipeline.job.version import code_version
 from pipeline.rules.config import Config, PoolConfig, config_hash
 from stages.core.records import SOURCE, Row
 from stages.core.rows import rows_from_table, table_from_rows
@@ -347,3 +348,12 @@ def _unwrapped(error: Exception) -> Exception:
     if isinstance(cause, OSError) and cause.errno is not None:
         return OSError(cause.errno, cause.strerror)  # without what Ray adds to it
     return cause if isinstance(cause, OSError | MemoryError | MissingWeights) else error
+
+
+def code_version() -> str:
+    """Like `0.1.0+1f3a9c2e04d7`: the release, and a hash of the code that measures, which says more."""
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "stages").rglob("*.py")):
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())
+    return f"{release}+{digest.hexdigest()[:12]}"
