@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from manifests.demo.speech import Voice, speak
-from manifests.demo.texts import FILM, STUDY, TRAVEL, WEATHER
+from manifests.demo.voice.speech import Voice, speak
+from manifests.demo.voice.texts import FILM, STUDY, TRAVEL, WEATHER
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.weights import WeightStore
 

@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.count import count_step
 from benchmarks.loader_layouts import LAYOUTS, Layout
+from benchmarks.steps.counting import count_step
 from model.shards.clips import EDITOR_COLUMNS, ClipTable, LoaderConfig
 from model.training.config import TrainConfig
 

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from benchmarks.known.drawn_speech import speech
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.weights import WeightStore
 from stages.depth import mouth_mask
@@ -40,24 +41,6 @@ FACE_MM, FACE_PX = 150.0, 230.0
 OPENING_MM = 10.0
 """How far the front teeth stand behind the lips, about: what it costs to see lips where the mouth is open."""
 RIGID_POINTS = np.setdiff1d(np.arange(468), [*FACE_OVAL, *LIPS])
-SPEECH = {
-    "jawOpen": (0.10, 0.16),
-    "mouthClose": (0.0, 0.05),
-    "mouthFunnel": (-0.05, 0.25),
-    "mouthPucker": (-0.05, 0.25),
-    "mouthUpperUp": (0.0, 0.15),
-    "mouthLowerDown": (0.0, 0.2),
-    "mouthStretch": (0.0, 0.15),
-    "mouthSmile": (0.05, 0.15),
-    "mouthPress": (-0.05, 0.15),
-    "mouthRollLower": (-0.05, 0.12),
-    "mouthRollUpper": (-0.05, 0.12),
-    "mouthShrugUpper": (-0.05, 0.1),
-    "browInnerUp": (0.0, 0.2),
-    "browDown": (-0.05, 0.15),
-    "cheekSquint": (-0.05, 0.15),
-}
-"""Mean and deviation of ARKit's activations in speech; left and right sides move together."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +60,6 @@ class SeenClip:
     middle_px: np.ndarray
     marks: np.ndarray
     boxes: np.ndarray
-
-
-def speech(model: FaceModel, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Activations (T, E): syllables of three to five a second, and blinks."""
-
-    def smooth(sigma: float) -> np.ndarray:
-        values = gaussian_filter1d(rng.normal(size=num_frames + 40), sigma)[20:-20]
-        return values * np.sqrt(2 * np.sqrt(np.pi) * sigma)
-
-    blink = np.zeros(num_frames)
-    for middle in rng.integers(0, num_frames, 1 + num_frames // 75):
-        blink = np.maximum(blink, np.clip(1.3 - np.abs(np.arange(num_frames) - middle) / 2.5, 0, 1))
-    curves = {unit: np.clip(mean + sigma * smooth(2.0), 0, 1) for unit, (mean, sigma) in SPEECH.items()}
-    curves["eyeBlink"] = blink
-    silent = np.zeros(num_frames)
-    names = (name.removesuffix("Left").removesuffix("Right") for name in model.expression_names)
-    return np.stack([curves.get(name, silent) for name in names], axis=1)
 
 
 def draw_clip(model: FaceModel, detect: LandmarkDetector, num_frames: int, seed: int, still: bool = False) -> SeenClip:

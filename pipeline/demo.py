@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import soundfile
 from rich.console import Console
 
-from manifests.demo import texts
 from manifests.demo.corpus import make_corpus
-from manifests.demo.speech import Voice, speak
+from manifests.demo.voice import texts
+from manifests.demo.voice.speech import Voice, speak
 from stages.core.command import make_console
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.storage import local_path

@@ -24,17 +24,15 @@ from pipeline.dataset.changes import Changes, compare, print_changes
 from pipeline.dataset.decide import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.dataset.shards import Kept, write_shards
 from pipeline.dataset.stats import compute_stats, print_funnel
-from pipeline.job.manifest import is_there, is_url
-from pipeline.job.parts import BrokenPart, Busy, Parts, alone, part_files
+from pipeline.job.parts import BrokenPart, Busy, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.tombstones import read_tombstones, scrub_parts
 from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
-from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import decide
 from pipeline.show.card import write_card
 from pipeline.show.page import write_report
 from stages.core.command import make_console
-from stages.core.reasons import TRANSIENT_REASONS, UNKNOWN_FAULTS, DropReason, Verdict
+from stages.core.reasons import Verdict
 from stages.core.records import SCHEMA_VERSION, Row
 from stages.core.settings import ConfigError
 from stages.core.storage import (
@@ -145,50 +143,6 @@ def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Con
 def decide_all(rows: list[Row], config: Config) -> list[Row]:
     """Every row with the verdict that today's policy gives it."""
     return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
-
-
-def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:
-    """Ids of the sources that need no more work, and of those to measure again.
-
-    These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
-    unknown error, a site that could not be reached, a file that now has another address or is there.
-    """
-    measured = parts.ledger.select(["source_id", "uri", "fault_reason"])
-    decided = verdicts(parts.ledger, judge(parts.ledger, config.policy, STAGE_NAMES), config.policy, STAGE_NAMES)
-    for name in ("verdict", "drop_reason"):
-        measured = measured.append_column(name, decided[name])
-    rows = measured.to_pylist()
-    listed = {source["source_id"]: source for source in sources}
-    known = [row for row in rows if row["source_id"] in listed]
-    again = {row["source_id"] for row in known if _is_wanted(row, listed[row["source_id"]], config)}
-    return {row["source_id"] for row in known} - again, again
-
-
-def _is_wanted(row: Row, source: Row, config: Config) -> bool:
-    return (
-        row["verdict"] == Verdict.PENDING
-        or _allowed_since(row, source, config)
-        or _may_be_gone(row, source["uri"], config)
-    )
-
-
-def _allowed_since(row: Row, source: Row, config: Config) -> bool:
-    """Whether a row was refused for its licence or consent, and the manifest now names one that will do."""
-    refusals = (DropReason.LICENCE, DropReason.CONSENT)
-    if row["drop_reason"] not in refusals:
-        return False
-    return decide(source | {"last_stage": STAGE_NAMES[0]}, config.policy, STAGE_NAMES)["drop_reason"] not in refusals
-
-
-def _may_be_gone(row: Row, uri: str, config: Config) -> bool:
-    fault = row.get("fault_reason")
-    if fault == DropReason.LISTING:
-        return config.run.list_again
-    if fault == DropReason.LOGIN_REQUIRED:
-        return config.crawl.cookies_file is not None
-    if fault == DropReason.UNAVAILABLE and not is_url(uri):
-        return uri != row["uri"] or is_there(uri)
-    return fault in UNKNOWN_FAULTS or fault in TRANSIENT_REASONS
 
 
 def disk_trouble(error: OSError, out: Path | str) -> str:

@@ -18,21 +18,19 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
     sys.path[0] = str(ROOT)
 
-import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline import preview
 from pipeline.dataset.stats import print_funnel
-from pipeline.finalize import INTERRUPTED, disk_trouble, finalize, wanted_sources
+from pipeline.finalize import INTERRUPTED, disk_trouble, finalize
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
-from pipeline.job.parts import BrokenPart, Busy, Parts, alone, next_generation, read_parts
+from pipeline.job.parts import BrokenPart, Busy, alone, next_generation, read_parts
 from pipeline.job.plan import STAGE_NAMES, STAGES
-from pipeline.job.sources import expand
 from pipeline.job.tally import Progress
+from pipeline.job.todo import wanted_sources, with_listed
 from pipeline.rules.config import Config, config_hash, differing_keys, load_config, to_yaml
 from stages.core.command import make_console
-from stages.core.reasons import DropReason
-from stages.core.records import SOURCE, Row
+from stages.core.records import Row
 from stages.core.settings import ConfigError
 from stages.core.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
 from stages.core.weights import MissingWeights, WeightStore
@@ -72,18 +70,6 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
         for state in stream.measure(todo, known):
             progress.show(state.tally.counts, state.num_done, state.num_sources)
             _stop_on_errors(len(state.tally.failed_sources), len(done) + state.num_sources, config)
-
-
-def with_listed(sources: list[Row], parts: Parts) -> dict[str, Row]:
-    """The manifest's sources, and those that earlier runs have found in its playlists, pages and searches, by id."""
-    listings = parts.ledger.filter(pc.field("fault_reason") == str(DropReason.LISTING))
-    crawled = {row["source_id"]: row for row in listings.select([*SOURCE.names, "fault_reason", "entries"]).to_pylist()}
-    known = {source["source_id"]: source for source in sources}
-    found = sources
-    while found:
-        found = expand([crawled[source["source_id"]] for source in found if source["source_id"] in crawled], known)
-        known |= {source["source_id"]: source for source in found}
-    return known
 
 
 def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:

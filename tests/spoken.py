@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from manifests.demo.speech import Voice, speak
-from manifests.demo.texts import ENGLISH, LIBRARY
+from manifests.demo.voice.speech import Voice, speak
+from manifests.demo.voice.texts import ENGLISH, LIBRARY
 from stages.core.records import AUDIO_RATE_HZ
 
 

@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmarks.count import bare_editor
 from benchmarks.gpu.branches import RANDOM
 from benchmarks.gpu.lease import SMALL, SMALL_VAE, Lease
 from benchmarks.gpu.material import Files, drawn_clip, noise_pcm16
+from benchmarks.steps.counting import bare_editor
 from model.dubbing.dubber import Dubber
 from model.dubbing.face_track import FaceTrack
 from model.dubbing.head_motion import FaceMotion

@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from benchmarks.count import audio_width, bare_editor, editor_batch_of
 from benchmarks.gpu.lease import Lease
+from benchmarks.steps.counting import audio_width, bare_editor, editor_batch_of
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
 from model.training.config import TrainConfig

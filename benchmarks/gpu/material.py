@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.speakers import speech
+from benchmarks.known.drawn_speech import speech
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
 from stages.core.rows import table_from_rows
 from stages.face.crop import encode_jpeg

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.count import audio_width, bare_editor, count_step, editor_batch_of, needs_of
 from benchmarks.gpu.lease import SMALL, SMALL_VAE, Lease, timed
 from benchmarks.gpu.reference import ReferenceStep
-from benchmarks.training import Clock, Steps
+from benchmarks.steps.counting import audio_width, bare_editor, count_step, editor_batch_of, needs_of
+from benchmarks.steps.steps import Clock, Steps
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
 from model.training.config import TrainConfig

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from manifests.demo import takes, texts
-from manifests.demo.animate import Framing
-from manifests.demo.portrait import Portrait
+from manifests.demo import takes
+from manifests.demo.face.animate import Framing
+from manifests.demo.face.portrait import Portrait
 from manifests.demo.speakers import CAST, ENGLISH_VOICE, portrait_of
 from manifests.demo.takes import Scene, Take
+from manifests.demo.voice import texts
 from stages.core.reasons import DropReason
 from stages.core.weights import WeightStore
 from stages.media import write_video

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manifests.demo import portrait
-from manifests.demo.looks import LOOKS
-from manifests.demo.painted import paint_portrait
-from manifests.demo.portrait import Portrait
-from manifests.demo.speech import Voice
+from manifests.demo.face import portrait
+from manifests.demo.face.looks import LOOKS
+from manifests.demo.face.painted import paint_portrait
+from manifests.demo.face.portrait import Portrait
+from manifests.demo.voice.speech import Voice
 from stages.core.weights import WeightStore
 
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from scipy.signal import lfilter
 
-from manifests.demo.animate import Framing, Performance, framing_matrix, perform
-from manifests.demo.lips import LipMotion, lip_motion
-from manifests.demo.mesh import OVAL
-from manifests.demo.portrait import Portrait
-from manifests.demo.speech import Speech, Voice, speak
+from manifests.demo.face.animate import Framing, Performance, framing_matrix, perform
+from manifests.demo.face.lips import LipMotion, lip_motion
+from manifests.demo.face.mesh import OVAL
+from manifests.demo.face.portrait import Portrait
+from manifests.demo.voice.speech import Speech, Voice, speak
 from stages.core.records import AUDIO_RATE_HZ
 
 Frames = Callable[[], Iterator[np.ndarray]]

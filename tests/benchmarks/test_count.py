@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.count import WORKSPACE_GIB, LiveBytes, count_step, needs_of
+from benchmarks.steps.counting import WORKSPACE_GIB, LiveBytes, count_step, needs_of
 from model.training.config import TrainConfig
 from stages.core.settings import load_as
 

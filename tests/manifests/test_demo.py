@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from manifests.demo import __main__ as command
-from manifests.demo import takes, texts
+from manifests.demo import takes
 from manifests.demo.corpus import RECIPES, Truth, make_corpus
-from manifests.demo.face_motion import FaceRig, HeadMotion, MotionConfig
-from manifests.demo.lips import LipMotion, lip_motion, lip_shapes
-from manifests.demo.mesh import ring_points, triangles
-from manifests.demo.portrait import NoFaceInPortrait, Portrait, astronaut, find_points
+from manifests.demo.face.face_motion import FaceRig, HeadMotion, MotionConfig
+from manifests.demo.face.lips import LipMotion, lip_motion, lip_shapes
+from manifests.demo.face.mesh import ring_points, triangles
+from manifests.demo.face.portrait import NoFaceInPortrait, Portrait, astronaut, find_points
+from manifests.demo.face.warp_kernel import fill_map
 from manifests.demo.speakers import CAST, portrait_of
-from manifests.demo.speech import SpeechError, Voice, speak
 from manifests.demo.takes import Take
-from manifests.demo.warp_kernel import fill_map
+from manifests.demo.voice import texts
+from manifests.demo.voice.speech import SpeechError, Voice, speak
 from pipeline.job.manifest import read_manifest
 from pipeline.rules.config import FinalizeConfig
 from stages.core.reasons import Dropped, DropReason

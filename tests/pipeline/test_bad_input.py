@@ -17,6 +17,7 @@ from pipeline import finalize, run
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import alone, read_parts, write_part
 from pipeline.job.stream import _unwrapped
+from pipeline.job.todo import wanted_sources
 from pipeline.rules.config import Config
 from stages.core.reasons import DropReason
 from stages.core.records import Row, row_id
@@ -198,13 +199,13 @@ def test_faults_that_may_be_gone_are_tried_again(tmp_path):
         _dropped("silent", DropReason.NO_AUDIO, "probe"),
     )
     sources = rows_from_table(pq.read_table(out / "parts", columns=["source_id", "uri"]))
-    assert finalize.wanted_sources(sources, read_parts(out), Config()) == ({"gone", "silent"}, {"came", "bug"})
+    assert wanted_sources(sources, read_parts(out), Config()) == ({"gone", "silent"}, {"came", "bug"})
 
 
 def test_a_corrected_path_is_tried_and_a_source_that_left_the_list_is_not(tmp_path):
     out = _measured(tmp_path, *(_dropped(name, DropReason.UNAVAILABLE, "crawl") for name in ("moved", "left")))
     sources = [{"source_id": "moved", "uri": "elsewhere.mp4"}, {"source_id": "new", "uri": "new.mp4"}]
-    assert finalize.wanted_sources(sources, read_parts(out), Config()) == (set(), {"moved"})
+    assert wanted_sources(sources, read_parts(out), Config()) == (set(), {"moved"})
 
 
 def test_two_runs_on_one_folder_do_not_meet(tmp_path, out, capsys):

@@ -11,6 +11,7 @@ import ray
 from pipeline import finalize
 from pipeline.job.parts import part_files, read_parts
 from pipeline.job.stream import Stream
+from pipeline.job.todo import wanted_sources
 from pipeline.rules.config import Config, RunConfig
 from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES
@@ -60,7 +61,7 @@ def test_a_hanging_record_says_where_it_hung(out):
 
 def test_what_was_set_aside_is_tried_again_by_the_next_run(out, tmp_path):
     sources = [{"source_id": name, "uri": row["uri"]} for name, row in _ledger(out).items()]
-    done, again = finalize.wanted_sources(sources, read_parts(out), Config())
+    done, again = wanted_sources(sources, read_parts(out), Config())
     assert (done, again) == ({"good", "late", "unlucky"}, {"poison", "hanging"})
 
 

@@ -18,10 +18,11 @@ import pytest
 from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import forget
 from pipeline.dataset.shards import DEPTH_BYTES, FRAME_BYTES
-from pipeline.finalize import finalize, wanted_sources
+from pipeline.finalize import finalize
 from pipeline.job.parts import alone, read_parts
 from pipeline.job.plan import STAGES
 from pipeline.job.step import Runner
+from pipeline.job.todo import wanted_sources
 from pipeline.job.tombstones import Tombstones, read_tombstones
 from pipeline.preview import preview
 from pipeline.rules.config import Config, FinalizeConfig

@@ -9,8 +9,8 @@ from scipy.signal import butter, fftconvolve, sosfilt
 
 from benchmarks.wild.films.film import fitted, samples_until
 from manifests.demo import takes
-from manifests.demo.speech import Voice, speak
-from manifests.demo.texts import ENGLISH, WEATHER
+from manifests.demo.voice.speech import Voice, speak
+from manifests.demo.voice.texts import ENGLISH, WEATHER
 from stages.core.records import AUDIO_RATE_HZ
 
 Maker = Callable[[int, np.random.Generator], np.ndarray]

@@ -9,11 +9,11 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from manifests.demo.face_motion import FaceRig, HeadMotion, MotionConfig, head_motion
-from manifests.demo.inner_mouth import InnerMouth, MouthConfig
-from manifests.demo.lips import LipMotion
-from manifests.demo.mesh import ring_points, triangles
-from manifests.demo.portrait import Portrait
+from manifests.demo.face.face_motion import FaceRig, HeadMotion, MotionConfig, head_motion
+from manifests.demo.face.inner_mouth import InnerMouth, MouthConfig
+from manifests.demo.face.lips import LipMotion
+from manifests.demo.face.mesh import ring_points, triangles
+from manifests.demo.face.portrait import Portrait
 from stages.face.landmarks import CHIN, FOREHEAD, LIP_GAP, MOUTH_CORNERS
 
 NUM_MESH, NUM_RING = 468, 36
@@ -64,7 +64,7 @@ class Performance:
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 (H, W, 3) pictures."""
-        from manifests.demo.warp_kernel import fill_map
+        from manifests.demo.face.warp_kernel import fill_map
 
         size = self.framing.height_px, self.framing.width_px
         matrix = framing_matrix(self.portrait, self.framing)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from manifests.demo.speech import Speech
+from manifests.demo.voice.speech import Speech
 from stages.core.records import AUDIO_RATE_HZ
 
 GRID_HZ = 500

@@ -8,10 +8,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from manifests.demo.head_render import Camera, Surface, mottle, open_air, part_weight, see, vertex_normals
-from manifests.demo.looks import Look
-from manifests.demo.mesh import EYE_CORNERS, UPPER_LIDS
-from manifests.demo.portrait import Portrait, find_points
+from manifests.demo.face.head_render import Camera, Surface, mottle, open_air, part_weight, see, vertex_normals
+from manifests.demo.face.looks import Look
+from manifests.demo.face.mesh import EYE_CORNERS, UPPER_LIDS
+from manifests.demo.face.portrait import Portrait, find_points
 from stages.core.weights import WeightStore
 from stages.face.landmarks import CHIN, FOREHEAD, SIDES
 from stages.face3d.load import load_face_model

@@ -1,4 +1,4 @@
-"""The warp's inner loop, compiled by numba once per machine. Imported by `manifests.demo.animate` on first use."""
+"""The warp's inner loop, compiled by numba once per machine. Imported by `manifests.demo.face.animate` on first use."""
 
 from __future__ import annotations
 

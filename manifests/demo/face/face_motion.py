@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from manifests.demo.lips import LipMotion
-from manifests.demo.mesh import LOWER_INNER, LOWER_LIDS, OVAL, UPPER_INNER, UPPER_LIDS
-from manifests.demo.portrait import Portrait
+from manifests.demo.face.lips import LipMotion
+from manifests.demo.face.mesh import LOWER_INNER, LOWER_LIDS, OVAL, UPPER_INNER, UPPER_LIDS
+from manifests.demo.face.portrait import Portrait
 from stages.face.landmarks import CHIN, LIPS_INNER, LIPS_OUTER, MOUTH_CORNERS, SIDES
 
 _UPPER_RED = (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292)
