@@ -34,11 +34,11 @@ def run_ranks(folder: Path, settings: list[str]) -> list[tuple[dict[str, torch.T
 
 
 @pytest.mark.cluster
-def test_two_ranks_equal_one_process_with_their_batches_joined(shards: Path, tmp_path: Path):
-    same = [f"data={shards}", *TINY, "optim.max_steps=2", "loss.mouth=0", "vae.noise=0", "log_every_steps=1"]
+def test_two_ranks_equal_one_process_with_the_same_batch(shards: Path, tmp_path: Path):
+    same = [f"data={shards}", *TINY, "optim.max_steps=2", "vae.noise=0", "log_every_steps=1", "optim.batch_size=4"]
     ranks = run_ranks(tmp_path, [*same, f"out={tmp_path}/two"])
     assert all(torch.equal(ranks[0][0][k], v) for k, v in ranks[1][0].items())
-    alone = [*same, f"out={tmp_path}/one", "optim.batch_size=4", "vae_optim.batch_size=4"]
+    alone = [*same, f"out={tmp_path}/one", "optim.micro_batch=3"]
     train(load_as(TrainConfig, [Path(PRESET)], alone), WeightStore(tmp_path, fetch=False))
     logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("two", "one")]
     together, single = ([json.loads(line) for line in log] for log in logs)
