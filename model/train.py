@@ -296,17 +296,17 @@ class Trainer:
 
 
 def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
-    now, then = (flat(as_dict(tree)) for tree in (config, load_dict(TrainConfig, before)))
+    now, then = (_flat(as_dict(tree)) for tree in (config, load_dict(TrainConfig, before)))
     changed = [f"{k} ({then[k]} -> {v})" for k, v in now.items() if k not in FREE_KEYS and v != then[k]]
     if changed:
         raise ConfigError(f"{config.out} was begun with another {', '.join(changed)}: choose a new --out")
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
-        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return out
 
 
