@@ -35,15 +35,7 @@ from stages.core.command import make_console
 from stages.core.reasons import Verdict
 from stages.core.records import SCHEMA_VERSION, Row
 from stages.core.settings import ConfigError
-from stages.core.storage import (
-    UnknownStorage,
-    as_path,
-    is_file,
-    list_files,
-    remove,
-    write_parquet,
-    write_text,
-)
+from stages.core.storage import UnknownStorage, as_path, is_file, list_files, remove, write_parquet, write_text
 
 INTERRUPTED = 130
 UNFINISHED = ".shards.unfinished"

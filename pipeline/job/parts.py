@@ -21,16 +21,7 @@ from filelock import FileLock, Timeout
 
 from stages.core.records import LEDGER, ROW
 from stages.core.rows import completed
-from stages.core.storage import (
-    is_remote,
-    list_files,
-    named,
-    open_parquet,
-    read_table,
-    remove,
-    size_of,
-    write_parquet,
-)
+from stages.core.storage import is_remote, list_files, named, open_parquet, read_table, remove, size_of, write_parquet
 
 _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"]
 _READERS = 16

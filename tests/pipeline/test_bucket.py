@@ -18,12 +18,7 @@ from pipeline.doctor import State, check_output
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import next_generation, part_files, read_parts, read_rows, write_part
 from stages.core.rows import table_from_rows
-from stages.core.storage import (
-    list_files,
-    upload,
-    write_parquet,
-    write_text,
-)
+from stages.core.storage import list_files, upload, write_parquet, write_text
 from tests.object_store import READER, connecting_with
 from tests.shards import write_shards
 

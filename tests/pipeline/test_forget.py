@@ -251,8 +251,7 @@ def test_the_same_address_under_another_name_is_not_asked_for(tmp_path):
 
 def test_the_same_bytes_under_another_name_are_refused(out, made, tmp_path):
     assert _forget(out, "--source", "ada-1") == 0
-    renamed = write_media(tmp_path / "innocent.mp4", steady(50), sound=tone(2.0))
-    assert renamed.read_bytes() == (made.parent / "ada.mp4").read_bytes()
+    renamed = Path(shutil.copyfile(made.parent / "ada.mp4", tmp_path / "innocent.mp4"))
     row = _crawl(out, source_id="innocent", uri=str(renamed), platform="local")
     assert row["drop_reason"] == DropReason.FORGOTTEN
     assert renamed.is_file()

@@ -12,11 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.swap import swap_files
-from stages.core.storage import (
-    StorageError,
-    list_files,
-    read_table,
-)
+from stages.core.storage import StorageError, list_files, read_table
 
 
 def _fill(folder: Path, **files: str) -> None:
