@@ -38,6 +38,8 @@ TF32_TOLERANCE = 0.02
 """Of networks: mean error in standard deviations of the answer; convolutions round to 10 bits on CUDA."""
 LOSS_TOLERANCE = 0.02
 """Of a few steps of training in float32: relative error of the losses."""
+HALF_TOLERANCE = {"a2m": 0.3}
+"""In bf16, where it is wider than others: the sync loss of a face that does not move yet divides by nearly nothing."""
 DEPTH_TOLERANCE_MM = 0.01
 EDGE_PIXELS = 1e-3
 """Share of pixels on edges that two rasterisers may give to different triangles."""
@@ -163,9 +165,9 @@ def _training(lease: Lease, preset: str, settings: tuple[str, ...]) -> None:
     ours, theirs = (losses(name, name) for name in ("cuda" if lease.device == "cuda" else "again", "cpu"))
     error = float(np.max(np.abs(np.array(ours) / np.array(theirs) - 1)))
     lease.tell(f"train {preset}, float32", error=error, tolerance=LOSS_TOLERANCE, ok=bool(error < LOSS_TOLERANCE))
-    halved = losses("half", lease.device, "precision=bf16")
+    halved, most = losses("half", lease.device, "precision=bf16"), HALF_TOLERANCE.get(preset, 5 * LOSS_TOLERANCE)
     error = float(np.max(np.abs(np.array(halved) / np.array(theirs) - 1)))
-    lease.tell(f"train {preset}, bf16", error=error, tolerance=5 * LOSS_TOLERANCE, ok=bool(error < 5 * LOSS_TOLERANCE))
+    lease.tell(f"train {preset}, bf16", error=error, tolerance=most, ok=bool(error < most))
     run = lease.work / f"{preset}-{'cuda' if lease.device == 'cuda' else 'again'}"
     _forget_last(run)
     resumed = losses(run.name.removeprefix(f"{preset}-"), lease.device)
