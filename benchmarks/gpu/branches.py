@@ -19,7 +19,7 @@ from model.train import train
 from model.training.config import TrainConfig
 from stages.audio.campplus import CampPlusNetwork, VoiceEmbedder
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
-from stages.audio.whisper_weights import _OPENAI_LAYER_NAMES
+from stages.audio.whisper_weights import OPENAI_LAYER_NAMES
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.depth import DepthConfig, DepthRenderer
@@ -66,7 +66,7 @@ def stage_branches(lease: Lease) -> dict[str, Callable[[str], np.ndarray]]:
 
     def stable(device: str) -> np.ndarray:
         net = StableSyncNet(*SMALL_STAGES) if lease.small else StableSyncNet()
-        files._makers["stable_syncnet"] = net.state_dict
+        files.makers["stable_syncnet"] = net.state_dict
         return np.concatenate(StableSyncNetExpert(store, device, net).embed(lower, pcm16))
 
     return {
@@ -91,7 +91,7 @@ def _network(lease: Lease, what: str, answer: Callable[[str], np.ndarray]) -> No
 def _openai_whisper(dim: int = 384, num_layers: int = 4) -> dict[str, Any]:
     """Whisper tiny's encoder as OpenAI's checkpoint lays it out."""
     state = WhisperEncoderNetwork(80, dim, 4 * dim, num_layers, 1500).state_dict()
-    theirs = {ours: name for name, ours in _OPENAI_LAYER_NAMES.items()}
+    theirs = {ours: name for name, ours in OPENAI_LAYER_NAMES.items()}
     named = {"embed_positions.weight": "positional_embedding"}
     for name in state:
         module, _, part = name.rpartition(".")

@@ -94,14 +94,14 @@ class Files:
     """Files of random weights in their published layout, made when they are asked for: stands for a `WeightStore`."""
 
     def __init__(self, folder: Path, makers: dict[str, Callable[[], object]]) -> None:
-        self._folder, self._makers = folder, makers
+        self._folder, self.makers = folder, makers
 
     def path(self, name: str) -> Path:
         file = self._folder / f"{name}.pt"
         if not file.is_file():
             torch.manual_seed(0)
             self._folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self._makers[name](), file)
+            torch.save(self.makers[name](), file)
         return file
 
 

@@ -101,7 +101,7 @@ def encoder_from_ctranslate2(path: Path) -> dict[str, np.ndarray]:
     return state
 
 
-_OPENAI_LAYER_NAMES = {
+OPENAI_LAYER_NAMES = {
     "attn_ln": "self_attn_layer_norm",
     "attn.query": "self_attn.q_proj",
     "attn.key": "self_attn.k_proj",
@@ -128,9 +128,9 @@ def rename_openai(name: str) -> str:
         return f"layer_norm.{part}"
     blocks, _, inner = module.partition(".")
     layer, _, inner = inner.partition(".")
-    if blocks != "blocks" or inner not in _OPENAI_LAYER_NAMES:
+    if blocks != "blocks" or inner not in OPENAI_LAYER_NAMES:
         raise ValueError(f"a Whisper encoder has no variable {name!r}")
-    return f"layers.{layer}.{_OPENAI_LAYER_NAMES[inner]}.{part}"
+    return f"layers.{layer}.{OPENAI_LAYER_NAMES[inner]}.{part}"
 
 
 def encoder_from_openai(path: Path) -> dict[str, np.ndarray]:
