@@ -1,4 +1,4 @@
-"""Write docs/schema.md and docs/weights.md from the code that defines them.
+"""Write docs/reference/columns.md and docs/reference/weights.md from the code that defines them.
 
 python -m pipeline.docs [--out FOLDER]
 """
@@ -27,12 +27,12 @@ from stages.core.records import (
 )
 from stages.core.weight_files import WEIGHTS, Weight
 
-DOCS = Path(__file__).parents[1] / "docs"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 _ANY_WIDTH = 1
 
 
-def render_schema() -> str:
-    """docs/schema.md as text."""
+def render_columns() -> str:
+    """docs/reference/columns.md as text."""
     shard = shard_schema(_ANY_WIDTH, _ANY_WIDTH)
     hidden = ", ".join(f"`{field.name}`" for field in ROW if field.name not in shard.names)
     parts = [
@@ -70,7 +70,7 @@ def _reasons() -> str:
 
 
 def render_weights() -> str:
-    """docs/weights.md as text."""
+    """docs/reference/weights.md as text."""
     used = [weight for weight in WEIGHTS.values() if weight.mirrors]
     optional = [weight for weight in WEIGHTS.values() if not weight.mirrors]
     closed = ", ".join(f"`{weight.name}`" for weight in WEIGHTS.values() if not weight.commercial)
@@ -115,14 +115,14 @@ def size_text(num_bytes: int | None) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} KB"
 
 
-PAGES = {"schema.md": render_schema, "weights.md": render_weights}
+PAGES = {"columns.md": render_columns, "weights.md": render_weights}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.docs", description="Write the pages that are made of code."
     )
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder of schema.md and weights.md (default: docs)")
+    parser.add_argument("--out", type=Path, default=REFERENCE, help="folder of the pages (default: docs/reference)")
     args = parser.parse_args(arguments)
     for name, render in PAGES.items():
         (args.out / name).write_text(render(), encoding="utf-8")

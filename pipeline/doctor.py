@@ -220,7 +220,7 @@ def check_output(out: str) -> Finding:
         write_text(probe, "written and removed")
         remove(probe)
     except (StorageError, UnknownStorage) as error:
-        remedy = "make the bucket; name endpoint and credentials as docs/storage.md says"
+        remedy = "make the bucket; name endpoint and credentials as docs/guide/storage.md says"
         return Finding("bucket: output", State.MISSING, str(error), "nothing can be stored", remedy)
     return Finding("bucket: output", State.OK, f"{out} can be written")
 

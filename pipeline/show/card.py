@@ -177,7 +177,9 @@ def _plain(value: object) -> str:
 
 def _columns(out: Path, present: list[str]) -> str:
     if not present:
-        return "There are no shards; the columns they would have are described in kouxing's `docs/schema.md`."
+        return (
+            "There are no shards; the columns they would have are described in kouxing's `docs/reference/columns.md`."
+        )
     with open_parquet(list_files(out / "shards", f"{present[0]}-*.parquet")[0]) as file:
         return f"Schema version {SCHEMA_VERSION}. One row a clip.\n\n{column_table(file.schema_arrow)}"
 

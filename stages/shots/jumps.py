@@ -27,7 +27,7 @@ PATIENCE_S = 0.5
 
 @dataclass(frozen=True)
 class JumpConfig:
-    """What is a jump. How often one is found, and where there is none, stands in docs/filters.md.
+    """What is a jump. How often one is found, and where there is none, stands in docs/reference/filters.md.
 
     Args:
         min_picture_step: times that the picture changes more than around it: the geometric mean over all its blocks,

@@ -21,7 +21,7 @@ def test_the_cluster_launcher_takes_the_file():
 
 
 def test_the_ray_job_names_the_locked_ray_and_files_that_are_there():
-    job = yaml.safe_load((ROOT / "docs" / "rayjob.yaml").read_text())
+    job = yaml.safe_load((ROOT / "docs" / "guide" / "rayjob.yaml").read_text())
     locked = re.search(r"^ray==(.+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert locked and job["spec"]["rayClusterSpec"]["rayVersion"] == locked[1]
     script = re.search(r"/kouxing/(pipeline/\S+)", job["spec"]["entrypoint"])

@@ -19,7 +19,7 @@ from stages.core.rows import table_from_rows
 from stages.core.weights import WEIGHTS
 from tests.ledger_rows import make_rows, write_out
 
-DOCS = Path(__file__).parents[3] / "docs"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def _card(out: Path, splits: tuple[str, ...]) -> tuple[dict, str]:
@@ -86,15 +86,15 @@ def test_a_set_without_clips_has_a_card_without_files(tmp_path):
 
 
 def test_docs_of_columns_are_current():
-    assert (DOCS / "schema.md").read_text(encoding="utf-8") == docs.render_schema()
+    assert (REFERENCE / "columns.md").read_text(encoding="utf-8") == docs.render_columns()
 
 
 def test_docs_of_weights_are_current():
-    assert (DOCS / "weights.md").read_text(encoding="utf-8") == docs.render_weights()
+    assert (REFERENCE / "weights.md").read_text(encoding="utf-8") == docs.render_weights()
 
 
 def test_docs_tell_of_every_column_reason_and_weight():
-    columns, weights = docs.render_schema(), docs.render_weights()
+    columns, weights = docs.render_columns(), docs.render_weights()
     assert [name for name in ROW.names if f"| `{name}` |" not in columns] == []
     assert [reason for reason in DropReason if f"| `{reason}` |" not in columns] == []
     assert [name for name in WEIGHTS if f"| `{name}` |" not in weights] == []
