@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from model.shards.clip_cache import ClipCache
 from model.shards.mouth_depth import MouthDepth, fitted_model
 from model.shards.views import audio_window, lip_mask
+from stages.core.command import UserError
 from stages.core.records import NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.face3d.camera import crop_focal_px
@@ -45,7 +46,7 @@ OPEN_CLIPS = 128
 """Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Shards that cannot be trained on; the message says which and why."""
 
 

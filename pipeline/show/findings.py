@@ -12,6 +12,7 @@ from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, decide
 from pipeline.show.gallery import printable, read_rows
+from stages.core.command import UserError
 from stages.core.reasons import REASON_TEXT, DropReason, Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 
@@ -19,7 +20,7 @@ _KEYS = ("row_id", "source_id", "verdict", "drop_stage", "drop_reason", "drop_de
 _TOLD = {"thumb_jpeg", "media_path", "title", "uploader", "webpage_url", "versions"}
 
 
-class UnknownClip(Exception):
+class UnknownClip(UserError):
     """A name that the ledger does not have; the message has those that are like it."""
 
 
@@ -111,7 +112,7 @@ def explain(out: Path, clip: str, policy: PolicyConfig) -> Explanation | list[Ro
     """One row in full; of a source that has several, each in short.
 
     Raises:
-        FileNotFoundError: DIR has no ledger.
+        NoDataSet: DIR has no ledger.
         UnknownClip: no row and no source has this name.
     """
     keys = read_columns(out, _KEYS)

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import OmegaConf
 
 from pipeline.dataset.stats import duration_text
+from pipeline.job.parts import NoDataSet
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show import charts
 from pipeline.show.gallery import printable, read_gallery
@@ -35,11 +36,11 @@ def write_report(out: Path) -> Path:
     Args:
         out: a finalized run: ledger.parquet, stats.json and config.yaml.
     Raises:
-        FileNotFoundError: one of the three is missing; the message says which.
+        NoDataSet: one of the three is missing; the message says which.
     """
     for name in ("ledger.parquet", "stats.json", "config.yaml"):
         if not is_file(out / name):
-            raise FileNotFoundError(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
+            raise NoDataSet(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
     stats = json.loads(read_text(out / "stats.json"))
     policy = _read_policy(out / "config.yaml")
     target = out / "report.html"

@@ -11,12 +11,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from stages.core.command import UserError
 from stages.core.storage import is_file, read_text
 
 T = TypeVar("T")
 
 
-class ConfigError(Exception):
+class ConfigError(UserError):
     """A key or value that cannot be used; the message names it."""
 
 

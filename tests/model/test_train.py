@@ -246,7 +246,7 @@ def test_a_broken_file_of_settings_is_one_line(shards: Path, tmp_path: Path, cap
     broken.write_text("optim: {max_steps: [1\n")
     assert main(["--data", str(shards), "--config", str(broken), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"model.train: {broken}: while parsing") and said.count("\n") == 1
+    assert said.startswith(f"error: {broken}: while parsing") and said.count("\n") == 1
 
 
 def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: WeightStore):
