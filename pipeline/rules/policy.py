@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.ranges import ranged
 from stages.core.reasons import DropReason, Verdict
 from stages.core.records import Row
 
@@ -36,8 +37,9 @@ class PolicyConfig:
     max_source_language_conf: float = 0.8  # a file is dropped for its language only when this sure it is another
     min_language_prob: float = 0.5  # of a clip; more probable than all others together
     min_language_margin: float = 0.2  # lead over the second language
-    min_dnsmos_bak: float = 2.2  # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
-    min_dnsmos_sig: float = 2.0  # speech, 1-5
+    # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
+    min_dnsmos_bak: float = ranged(2.2, high=5)
+    min_dnsmos_sig: float = ranged(2.0, high=5)  # speech, 1-5
     min_snr_db: float = 14.0  # speech over pauses; music, babble, cars 20 dB under it read 17 and more, 10 dB 7 to 15
     min_crest_db: float = 7.0  # speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
     min_shot_face_ratio: float = 0.5  # of looks at 2 fps
@@ -56,7 +58,8 @@ class PolicyConfig:
     min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
     min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
     max_second_speaker_ratio: float = 0.1  # of speech
-    min_sync_conf: float = 2.2  # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    min_sync_conf: float = ranged(2.2, low=0)
     max_av_offset_ms: float = 90.0  # left after correction; viewers accept 90 ms early, 185 late (ITU-R BT.1359)
     max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
 
