@@ -23,7 +23,7 @@ from pipeline.job.parts import NoDataSet
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show import charts
 from pipeline.show.gallery import printable, read_gallery
-from stages.core.reasons import REASON_TEXT
+from stages.core.reasons import DropReason
 from stages.core.storage import is_file, read_text, title_of, write_text
 
 TEMPLATE = "report_template.html.j2"
@@ -73,7 +73,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         stats=stats,
         totals=stats["totals"],
-        reason_text={str(reason): text for reason, text in REASON_TEXT.items()},
+        reason_text={str(reason): reason.text for reason in DropReason},
         panels=panels,
         figures=[_plain(chart.figure) for _, group in panels for chart in group if chart.figure is not None],
         dark=charts.DARK,
