@@ -34,6 +34,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
     seen, todo = set(), [Path("README.md")]
     while todo:
         page = todo.pop()
+        page = page / "README.md" if (ROOT / page).is_dir() else page
         if page in seen or not (ROOT / page).is_file() or page.suffix != ".md":
             continue
         seen.add(page)
