@@ -136,8 +136,12 @@ def test_video_length_counts_a_source_once():
 
 
 def test_shot_length_counts_a_shot_once():
-    clips = [_clip("a", 0, idx, 0.0, shot_end_s=20.0, verdict=verdict) for idx, verdict in enumerate(("pending", "keep"))]
-    found = _stats([*clips, _clip("a", 1, 0, 20.0, shot_start_s=20.0, shot_end_s=24.0)])["distributions"]["shot_length"]
+    clips = [
+        _clip("a", 0, idx, 0.0, shot_end_s=20.0, verdict=verdict) for idx, verdict in enumerate(("pending", "keep"))
+    ]
+    found = _stats([*clips, _clip("a", 1, 0, 20.0, shot_start_s=20.0, shot_end_s=24.0, verdict="pending")])[
+        "distributions"
+    ]["shot_length"]
     assert (sum(found["kept"]), sum(found["not_kept"]), found["kept_spread"]["max"]) == (1, 1, 20.0)
 
 
