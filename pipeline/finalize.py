@@ -1,4 +1,4 @@
-"""From parts to a data set: verdicts, duplicates, identities, splits, shards, ledger, statistics, report and card.
+"""Decide what was measured: verdicts, duplicates, people, splits, shards, ledger, report and card.
 
     python -m pipeline.finalize --out DIR [policy.key=value ...] [--dry-run]
 
@@ -9,7 +9,6 @@ touched. Clips that a looser policy wants but that were dropped before every sta
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
 from pipeline.rules.policy import decide
 from pipeline.show.card import write_card
 from pipeline.show.page import write_report
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.reasons import Verdict
 from stages.core.records import SCHEMA_VERSION, Row
 from stages.core.storage import as_path, is_file, list_files, remove, write_parquet, write_text
@@ -135,7 +134,7 @@ def decide_all(rows: list[Row], config: Config) -> list[Row]:
 
 @command(again="The parts are as they were: run the same command again.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
+    parser = make_parser("python -m pipeline.finalize", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value")

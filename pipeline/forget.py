@@ -1,4 +1,4 @@
-"""Remove a person from a data set, for good.
+"""Remove a person or a source from a data set, for good.
 
     python -m pipeline.forget --out DIR (--source ID ... | --identity ID) [--dry-run]
 
@@ -9,7 +9,6 @@ later crawl from bringing them back. What dies on the way is finished by the sam
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from pipeline.job.tombstones import (
     write_tombstones,
 )
 from pipeline.rules.config import Config, load_config
-from stages.core.command import UserError, command, make_console
+from stages.core.command import UserError, command, make_console, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.core.rows import rows_from_table, table_from_rows
@@ -248,7 +247,7 @@ def _request(sources: list[str], identity: str | None) -> str:
 
 @command(again="Run the same command again to finish it.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.forget", description="Remove a person from a data set.")
+    parser = make_parser("python -m pipeline.forget", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--source", action="append", default=[], metavar="ID", help="source_id; may be given again")

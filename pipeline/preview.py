@@ -1,4 +1,4 @@
-"""What a run would fetch, and how much of it there is; nothing is fetched.
+"""List what a run would fetch, and how much of it there is. Nothing is fetched.
 
     python -m pipeline.preview --manifest M [--out FILE.jsonl] [key=value ...]
 
@@ -8,7 +8,6 @@ reason why there is nothing to fetch.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config, load_config
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.core.storage import as_path, write_text
@@ -109,7 +108,7 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
+    parser = make_parser("python -m pipeline.preview", __doc__)
     parser.add_argument("--manifest", type=as_path, required=True, help="a list of sources, or a folder of media")
     parser.add_argument("--out", type=as_path, help="JSON lines, one per source")
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")

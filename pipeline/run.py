@@ -1,4 +1,4 @@
-"""The main job: a manifest in, a data set out.
+"""Run the main job: a list of sources in, a data set out.
 
     python pipeline/run.py --manifest M --out DIR [--config C.yaml] [key=value ...]
 
@@ -8,14 +8,13 @@ M is a YAML, CSV, JSONL or Parquet list of sources, or a folder of media files. 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.command import Stopped, command
+from stages.core.command import Stopped, command, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
@@ -124,7 +123,7 @@ def _check_place(out: str) -> None:
 
 @command(again="Nothing that was done is lost: run the same command again to go on.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
+    parser = make_parser("python pipeline/run.py", __doc__)
     parser.add_argument("--manifest", required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
     parser.add_argument(
         "--out", required=True, help="folder of the data set, or s3://bucket/folder; resumed if it exists"
