@@ -26,7 +26,8 @@ from pipeline.dataset.shards import Kept, write_shards
 from pipeline.dataset.stats import compute_stats, print_funnel
 from pipeline.job.parts import BrokenPart, Busy, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.job.tombstones import read_tombstones, scrub_parts
+from pipeline.job.scrub import scrub_parts
+from pipeline.job.tombstones import read_tombstones
 from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
 from pipeline.rules.policy import decide
 from pipeline.show.card import write_card

@@ -23,16 +23,8 @@ import pyarrow as pa
 from pipeline.dataset.decide import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
 from pipeline.job.parts import BrokenPart, Busy, alone, part_files
-from pipeline.job.tombstones import (
-    Tombstones,
-    gone,
-    media_of,
-    read_tombstones,
-    remains,
-    remove_files,
-    scrub_parts,
-    write_tombstones,
-)
+from pipeline.job.scrub import gone, remains, scrub_parts
+from pipeline.job.tombstones import Tombstones, read_tombstones, remove_files, write_tombstones
 from pipeline.rules.config import Config, load_config
 from stages.core.command import make_console
 from stages.core.reasons import DropReason
@@ -53,6 +45,7 @@ from stages.core.storage import (
     size_of,
     write_whole,
 )
+from stages.crawl import files_of
 
 _SOURCE_KEYS = (
     *("source_id", "parent_id", "sha256", "uri", "webpage_url"),
@@ -107,7 +100,7 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
     for name, rows in known.items():
         if rows and any(planned.by_name(row) or planned.by_address(row) for row in rows):
             removal.sources[name] = rows
-    removal.files = media_of(out / "media", [row for rows in removal.sources.values() for row in rows])
+    removal.files = files_of(out / "media", [row for rows in removal.sources.values() for row in rows])
     going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
     twins = [{row["row_id"], copy_of(row["drop_detail"])} for row in ledger if _is_copy(row)]
     removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})

@@ -14,13 +14,14 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.job.manifest import ManifestError, read_manifest
-from pipeline.job.plan import Stage
+from pipeline.job.plan import STAGES
 from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
@@ -53,7 +54,7 @@ def preview(
     here = Path()  # nothing is written
     crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
     wanted = Gatekeeper(crawler.look, out) if out is not None else crawler.look
-    look = Stage("crawl", lambda _config, _weights, _out: wanted, reads=("source_id", "uri"))
+    look = replace(STAGES[0], build=lambda _config, _weights, _out: wanted)
     runner = Runner((look,), config, weights, here, lambda _event: None)
     known: dict[str, Row] = {}
     while sources:

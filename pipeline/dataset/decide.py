@@ -23,8 +23,9 @@ from pipeline.dataset import dedup, identities, voices
 from pipeline.dataset.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
 from pipeline.job.parts import Address, part_files, read_parts
 from pipeline.job.plan import STAGE_NAMES
+from pipeline.job.scrub import scrubbed
 from pipeline.job.tombstones import FILE as TOMBSTONES
-from pipeline.job.tombstones import Tombstones, scrubbed
+from pipeline.job.tombstones import Tombstones
 from pipeline.rules.config import Config
 from pipeline.rules.judge import VERDICT_COLUMNS, judge, verdicts
 from stages.core.reasons import DropReason, Verdict

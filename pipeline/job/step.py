@@ -78,7 +78,7 @@ class Runner:
         if stage.name not in self._built:  # what is wrong with a stage is wrong for every record: it stops the run
             self._built[stage.name] = stage.build(self.config, self.weights, self.out)
         last: Row = {}
-        if stage.name == STAGE_NAMES[0] and self._judge(stage, row).get("verdict") == Verdict.DROP:
+        if stage.judged_before and self._judge(stage, row).get("verdict") == Verdict.DROP:
             yield row  # refused for what the manifest says: nothing is fetched
             return
         try:

@@ -15,11 +15,10 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import pyarrow as pa
@@ -57,22 +56,24 @@ class State:
 class Pool:
     """An actor that runs some consecutive stages on every row of a block; their models load once."""
 
-    def __init__(self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, office: Any) -> None:
+    def __init__(
+        self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, coordinator: Any
+    ) -> None:
         cv2.setNumThreads(1)  # parallelism is across actors
         self._events: list[Event] = []
-        self._office = office
-        guard = Guard(config.run, RemoteAttempts(office))
+        self._coordinator = coordinator
+        guard = Guard(config.run, RemoteAttempts(coordinator))
         self._runner = Runner(stages, config, weights, out, self._events.append, guard)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         for row in rows_from_table(block):
             for result in self._runner.run(row):
                 yield table_from_rows([result])
-            self._tell()
+            self._report_events()
 
-    def _tell(self) -> None:
+    def _report_events(self) -> None:
         if self._events:
-            self._office.tell.remote(list(self._events))
+            self._coordinator.count.remote(list(self._events))
             self._events.clear()
 
 
@@ -113,7 +114,7 @@ class Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             _start_ray(self._config)
-        self._office = start_coordinator(STAGE_NAMES, self._config.crawl)
+        self._coordinator = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -150,7 +151,7 @@ class Stream:
         yield State(done.num_sources, num_sources, self._counts())
 
     def _counts(self) -> Tally:
-        return ray.get(self._office.tally.remote())
+        return ray.get(self._coordinator.tally.remote())
 
     def _written(self, sources: list[Row]) -> Iterator[pa.Table | None]:
         """What `PartWriter` leaves of each block, and None about once a second."""
@@ -191,7 +192,7 @@ class Stream:
         for pool in pools:
             dataset = dataset.map_batches(
                 Pool,
-                fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._office),
+                fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._coordinator),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(min_size=1, max_size=pool.max_actors or most),
@@ -208,13 +209,8 @@ class Stream:
         )
 
     def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
-        return tuple(self._with_gate(stage) for stage in self._stages if stage.name in pool.stages)
-
-    def _with_gate(self, stage: Stage) -> Stage:
-        """The crawl has all workers behind one door."""
-        if stage.name != "crawl":
-            return stage
-        return replace(stage, build=partial(cast(Any, stage.build), gate=RemoteGate(self._office)))
+        gate = RemoteGate(self._coordinator)
+        return tuple(stage.behind(gate) for stage in self._stages if stage.name in pool.stages)
 
     def _versions(self) -> dict[str, str]:
         """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""
