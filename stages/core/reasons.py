@@ -83,7 +83,7 @@ REASON_TEXT: dict[DropReason, str] = {
     DropReason.LISTING: "a playlist, page or search; the videos it lists are sources of their own",
     DropReason.CHANGED: "not the bytes that the manifest expects",
     DropReason.TOO_LONG: "the source is longer than the crawl allows",
-    DropReason.TOO_LARGE: "the file or its frames are larger than is safe to open",
+    DropReason.TOO_LARGE: "more bytes than the crawl allows, or frames or tables too large to open safely",
     DropReason.NOT_VIDEO: "the file is not a media container",
     DropReason.DUPLICATE_SOURCE: "the same file came from another source already",
     DropReason.LICENCE: "its licence is not named, or not one that the policy takes",

@@ -179,7 +179,7 @@ def test_fetched_files_can_be_too_long_or_too_big(tmp_path: Path, video: Path, s
     uri = f"{address}/talk.mp4"
     assert drop_of(Crawler(quick(max_duration_s=1.5), tmp_path / "a"), uri).reason == DropReason.TOO_LONG
     dropped = drop_of(Crawler(quick(max_bytes=1000), tmp_path / "b"), uri)
-    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 1000 bytes")
+    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LARGE, "more than 1000 bytes")
     assert not list(tmp_path.glob("[ab]/**/*.mp4"))
 
 
