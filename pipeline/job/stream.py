@@ -33,7 +33,7 @@ from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Event, Runner
 from pipeline.job.tally import Tally
 from pipeline.rules.config import Config, PoolConfig, config_hash
-from stages.core.records import SOURCE, Row
+from stages.core.records import ROW, SOURCE, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
@@ -85,8 +85,7 @@ class PartWriter:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         versions = pa.array([self._versions[stage] for stage in block["last_stage"].to_pylist()], pa.string())
-        block = block.set_column(block.schema.get_field_index("versions"), "versions", versions)
-        block = table_from_rows(rows_from_table(block))
+        block = block.set_column(block.schema.get_field_index("versions"), "versions", versions).cast(ROW)
         write_part(block, self._out, self._generation)
         return block.select([*_COUNTED, *SOURCE.names, "fault_reason", "entries"])
 
