@@ -21,11 +21,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset.decide import FINAL_LEDGER, copy_of
-from pipeline.finalize import decide_all, write_accounts
+from pipeline.finalize import write_accounts
 from pipeline.job.parts import BrokenPart, Busy, alone, part_files
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.scrub import gone, remains, scrub_parts
 from pipeline.job.tombstones import Tombstones, read_tombstones, remove_files, write_tombstones
-from pipeline.rules.config import Config, load_config
+from pipeline.rules.config import CONFIG_FILE, Config, config_files, stored_config
+from pipeline.rules.policy import decide
 from stages.core.command import make_console
 from stages.core.reasons import DropReason
 from stages.core.records import Row
@@ -129,7 +131,7 @@ def forget(out: Path, config: Config, request: str, removal: Removal) -> list[st
 
 
 def _known_sources(out: Path) -> dict[str, list[Row]]:
-    """Where each source came from and lies, as its rows tell; incomplete ones as well, forgotten ones without a row."""
+    """Where each source came from and lies, as its rows say; incomplete ones as well, forgotten ones without a row."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
     ledger = out / "ledger.parquet"
     for file in [*part_files(out), *([ledger] if is_file(ledger) else [])]:
@@ -167,7 +169,7 @@ def _read_ledger(out: Path) -> list[Row]:
 def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple[list[str], set[str]]:
     """Sources that show nobody else, and of all others the clips that look like this identity.
 
-    Clips that were dropped have no identity; they are told by their faces.
+    Clips that were dropped have no identity; they are recognised by their faces.
     """
     own = [row for row in ledger if row.get("identity_id") == identity]
     if not own:
@@ -219,7 +221,8 @@ def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
     stay = ledger.filter(pa.array([not mark for mark in marked]))
     forgotten = rows_from_table(ledger.filter(pa.array(marked)))
     left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
-    tables = [stay, table_from_rows(decide_all(list(left.values()), config), FINAL_LEDGER)]
+    decided = [row | decide(row, config.policy, STAGE_NAMES) for row in left.values()]
+    tables = [stay, table_from_rows(decided, FINAL_LEDGER)]
     ledger = pa.concat_tables(tables, promote_options="default").sort_by("row_id")
     before = json.loads(read_text(out / "stats.json")) if is_file(out / "stats.json") else {}
     write_accounts(out, ledger.select(FINAL_LEDGER.names), before.get("num_incomplete_sources", 0), config)
@@ -252,7 +255,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = make_console()
     try:
         out = as_path(args.out)
-        config = load_config([out / "config.yaml"])
+        if not config_files(out):
+            raise ConfigError(f"{out} is no data set: it has no {CONFIG_FILE}")
+        config = stored_config(out)
         with ExitStack() as locks:
             for work in () if args.dry_run else ("run", "finalize"):
                 locks.enter_context(alone(out, work))

@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from pipeline.show.page import write_report
+from stages.core.settings import ConfigError
 from stages.core.storage import StorageError, UnknownStorage, as_path
 
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         print(write_report(as_path(args.out)))
-    except (FileNotFoundError, StorageError, UnknownStorage) as error:
+    except (ConfigError, FileNotFoundError, StorageError, UnknownStorage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -11,7 +11,8 @@ import pyarrow as pa
 from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, decide
-from pipeline.show.gallery import printable, read_rows
+from pipeline.show.gallery import read_rows
+from pipeline.show.text import printable
 from stages.core.reasons import REASON_TEXT, DropReason, Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 
