@@ -40,7 +40,7 @@ def known_groups(measured: pa.Table, before: pa.Table | None, config: FinalizeCo
     """What the ledger that stands says, unless its clips were compared by other code or settings.
 
     Args:
-        is_same: that ledger was made of these very measurements; else those that were measured anew are told apart.
+        is_same: that ledger was made of these very measurements; else each clip's are compared with its last ones.
     """
     import pandas as pd
 

@@ -170,7 +170,7 @@ def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = Non
     clips = np.repeat(np.arange(len(fingerprints)), [len(words) for words in fingerprints])
     keys = _distinct(_keys(np.concatenate([np.zeros(0, np.uint32), *fingerprints]), clips))
     words, clips = _split(keys)
-    # More clips than a bucket may hold tell no more than one too many does.
+    # One clip more than a bucket may hold is enough to leave a word out: the rest of its clips are not needed.
     is_needed = _places(words)[0] <= MAX_BUCKET
     words, clips = words[is_needed], clips[is_needed]
     num_top = max(MIN_TOP_BITS, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))

@@ -97,7 +97,7 @@ class Runner:
             yield row | fault
             return
         index, total = stage.splits
-        end = last.get(total) or last[index] + 2  # a row that tells no number has at least one more behind it
+        end = last.get(total) or last[index] + 2  # a row without it has at least one more behind it
         for missing in range(last[index] + 1, end):
             yield row | {index: missing, total: end} | fault
 

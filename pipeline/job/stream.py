@@ -1,4 +1,4 @@
-"""The plan as a Ray Data stream: pools of actors, one terminal write, progress told by the workers themselves."""
+"""The plan as a Ray Data stream: pools of actors, one terminal write, progress reported by the workers themselves."""
 
 from __future__ import annotations
 
@@ -156,11 +156,11 @@ class Stream:
         """What `PartWriter` leaves of each block, and None about once a second."""
         written = queue.Queue[pa.Table | Exception | None]()
         driver = threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True)
-        told_s = time.monotonic()
+        refreshed_s = time.monotonic()
         with _noted_interrupts() as heard, _driven_by(driver):
             while not heard:
-                if time.monotonic() - told_s >= REFRESH_S:
-                    told_s = time.monotonic()
+                if time.monotonic() - refreshed_s >= REFRESH_S:
+                    refreshed_s = time.monotonic()
                     yield None
                 try:
                     block = written.get(timeout=REFRESH_S)
@@ -183,7 +183,7 @@ class Stream:
         context.print_on_execution_start = False
         context.raise_original_map_exception = True
         context.execution_options.preserve_order = False
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and printed by the caller
         blocks = [table_from_rows([source], SOURCE) for source in sources]  # of the whole schema it would be 130 kB
         dataset = ray.data.from_arrow(blocks)
         pools = [pool for pool in self._config.run.pools.values() if pool.stages]
@@ -267,8 +267,8 @@ class _Completion:
             return
         shot = (source, row["shot_idx"])
         num_seen, num_clips = self._clips.get(shot, (0, 0))
-        told = row["num_clips"] if row["clip_idx"] is not None else 1  # the last clip tells it
-        self._clips[shot] = num_seen, num_clips = num_seen + 1, max(num_clips, told or 0)
+        announced = row["num_clips"] if row["clip_idx"] is not None else 1  # only the last clip has it
+        self._clips[shot] = num_seen, num_clips = num_seen + 1, max(num_clips, announced or 0)
         if num_seen == num_clips:
             self._shots.setdefault(source, row["num_shots"])
             self._shots[source] -= 1

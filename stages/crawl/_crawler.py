@@ -99,8 +99,8 @@ class Crawler:
         """
         uri = row["uri"]
         if is_remote(uri):
-            told = self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
-            return row | {column: value for column, value in told.items() if value is not None}
+            described = self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
+            return row | {column: value for column, value in described.items() if value is not None}
         path = as_path(uri)
         if not is_file(path):
             raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
@@ -113,7 +113,7 @@ class Crawler:
     def _check_length(self, path: Path) -> None:
         try:
             duration_s = probe_media(path).duration_s
-        except Dropped:  # probe's to tell
+        except Dropped:  # probe will say why
             return
         if duration_s > self._config.max_duration_s:
             raise Dropped(DropReason.TOO_LONG, f"{duration_s:.0f} s > {self._config.max_duration_s:g}")
@@ -237,8 +237,8 @@ class Crawler:
             raise Dropped(DropReason.TOO_LARGE, f"more than {self._config.max_bytes} bytes")
         requested: Any = info.get("requested_subtitles") or {}
         subtitles = {language: Path(entry["filepath"]) for language, entry in requested.items() if "filepath" in entry}
-        told: Any = downloader.sanitize_info(info)
-        return told, {name: path for name, path in subtitles.items() if path.is_file()}
+        described: Any = downloader.sanitize_info(info)
+        return described, {name: path for name, path in subtitles.items() if path.is_file()}
 
     def _watch(self, visit: Visit, state: Info) -> None:
         """Called by yt-dlp as bytes come in."""

@@ -165,7 +165,7 @@ def file_facts(path: Path, sha256: str) -> Row:
 
 
 def hash_file(path: Path) -> str:
-    if path.stat().st_size == 0:  # files of the kernel tell no size, and some never end
+    if path.stat().st_size == 0:  # files of the kernel report no size, and some never end
         return hashlib.sha256().hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
