@@ -81,7 +81,7 @@ def edit_clip(
         if use_depth:
             depths = np.stack([clip.depth(i, clip.lips(i)) for i in chosen])[:, None]
             batch |= {"depth": torch.from_numpy(depths), "depth_of": torch.arange(len(chosen))}
-        with inference(device):
+        with inference(device.type):
             image = editor({name: value.to(device) for name, value in batch.items()}).image
         out.append(to_bytes(image).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.rules.config import stored_config
 from pipeline.show.findings import Explanation, UnknownClip, explain, facts, other_measurements, verdict_text
-from pipeline.show.gallery import printable
+from pipeline.show.text import printable
 from stages.core.command import command, make_console, make_parser
 from stages.core.records import Row
 from stages.core.storage import as_path
