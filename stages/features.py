@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.audio.fingerprint import fingerprint
+from stages.audio.pcm16 import from_pcm16
 from stages.audio.whisper_mel import LogMel
 from stages.audio.whisper_weights import encoder_from_ctranslate2, encoder_from_openai
 from stages.core.ranges import one_of, ranged
@@ -124,7 +125,7 @@ class WhisperFeatures:
         self._encoder = WhisperEncoder(config, weights)
 
     def __call__(self, row: Row) -> Row:
-        audio = row["audio_pcm16"].astype(np.float32) / 32768
+        audio = from_pcm16(row["audio_pcm16"])
         return {
             **row,
             "whisper": self._encoder.encode(audio),

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, held_out, source_delays, train
 from model.lip_expert.report import report
-from stages.lipsync.lip_sound import MAX_STEPS, STEPS_PER_FRAME
+from stages.lipsync.lip_sound import MAX_STEPS, MEL_STEPS_PER_FRAME
 
 CONFIG = SyncTrainConfig(num_series=2, rounds=2)
 LATE_STEPS = (0, 0, 8, -6)
@@ -20,7 +20,7 @@ def take(person: int, late_steps: int) -> Features:
     shared = gaussian_filter1d(random.normal(size=(2200, 2)), 6, axis=0)
     own = gaussian_filter1d(random.normal(size=(2200, 2)), 6, axis=0)
     sound = np.column_stack([shared, own[:, 0]])[100 - late_steps : 2100 - late_steps]
-    lips = np.column_stack([shared, own[:, 1]])[100 + STEPS_PER_FRAME // 2 : 2100 : STEPS_PER_FRAME]
+    lips = np.column_stack([shared, own[:, 1]])[100 + MEL_STEPS_PER_FRAME // 2 : 2100 : MEL_STEPS_PER_FRAME]
     return Features(f"source {person}", person, lips, sound)
 
 
