@@ -44,11 +44,11 @@ MIN_FRAMES = 50
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    max_clips: int = 20
-    max_frames: int = 250  # of a clip
-    batch_size: int = 8
-    use_depth: bool = True
-    wrong_audio: bool = False  # ablation: the sound of another moment of the clip
+    max_clips: int = 20  # Largest number of clips
+    max_frames: int = 250  # Largest number of frames of a clip
+    batch_size: int = 8  # Frames edited at a time
+    use_depth: bool = True  # Give depth to the editor, if it was trained with depth
+    wrong_audio: bool = False  # Ablation: give the sound of another moment of the clip
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ class DepthDecodeError(Exception):
 class DepthConfig:
     """How depth is drawn."""
 
-    model: str = "cc0"  # the model that the clip was fitted with
-    device: str = one_of("cpu", "cuda")  # or cuda
-    # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
+    model: str = "cc0"  # Face model that the clip was fitted with; the same as geometry.model
+    device: str = one_of("cpu", "cuda")  # Device that draws the depth
+    # Step of the stored depth. 0.5 mm is as fine as 8 bits over a face's 110 mm; 0.1 takes half as much space again
     precision_mm: float = ranged(0.5, above=0)
-    chunk_frames: int = ranged(64, low=1)  # frames drawn at a time: 3,600 vertices and 256x256 px each
+    chunk_frames: int = ranged(64, low=1)  # Frames drawn at a time, 3,600 vertices and 256x256 px each
 
 
 class DepthRenderer:

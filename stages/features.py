@@ -32,15 +32,16 @@ class FeaturesConfig:
     at steps that depend on where the window begins. They say nothing of the sound, so they are cut off.
     """
 
-    model: str = one_of("base", "tiny")  # base, or tiny, which the published JoyGen weights were trained with
-    layers: tuple[str, ...] = ()  # hidden states kept, 0 is the first layer's input; empty: the last five, as JoyGen
-    # heard at once: about a clip's 8 s, so that training and dubbing hear alike
+    model: str = one_of("base", "tiny")  # Whisper encoder. The published JoyGen weights were trained with tiny
+    layers: tuple[str, ...] = ()  # Hidden states kept; 0 is the first layer's input. Empty: the last five, as JoyGen
+    # Length of audio that the encoder reads at once. 10 s is about a clip, so that training and dubbing get alike
+    # states
     window_s: float = ranged(10.0, above=0)
-    # shared by neighbouring windows of longer audio; each gives half of it
+    # Overlap of neighbouring windows in longer audio; each gives half of it
     overlap_s: float = ranged(2.0, at_most="window_s")
-    # values are cut off here; None: as they are, which published JoyGen weights want
+    # Absolute value at which states are clipped. None clips nothing, which the published JoyGen weights need
     max_abs: float | None = ranged(20.0, above=0)
-    device: str = one_of("auto", "cpu", "cuda")  # cpu, cuda or auto
+    device: str = one_of("auto", "cpu", "cuda")  # Device of the encoder; auto takes CUDA where there is a GPU
 
 
 def window_starts(num_steps: int, window_steps: int, overlap_steps: int) -> list[int]:

@@ -28,13 +28,15 @@ from stages.media import decode_audio
 class HearConfig:
     """How a file's sound is sampled."""
 
-    piece_s: float = ranged(300.0, above=0)  # decoded at once: 19 MB
-    look_s: float = ranged(30.0, above=0)  # of a window whose language and quality are measured; Whisper hears no more
-    max_looks: int = ranged(4, low=1)  # windows a file; a look costs 2 CPU-s for language, 1 for quality
-    min_look_speech_s: float = 1.0  # a window with less speech says nothing of language
-    webrtc_aggressiveness: int = ranged(2, high=3)  # 0 calls most sound voiced, 3 least
-    device: str = one_of("auto", "cpu", "cuda")  # of the language model: cpu, cuda or auto
-    num_threads: int = 1  # of each model
+    piece_s: float = ranged(300.0, above=0)  # Length of sound that is decoded at once. 300 s take 19 MB
+    # Length of a window whose language and quality are measured. Whisper reads no more than 30 s
+    look_s: float = ranged(30.0, above=0)
+    # Largest number of windows measured in a file. A window costs 2 CPU-s for language, 1 for quality
+    max_looks: int = ranged(4, low=1)
+    min_look_speech_s: float = 1.0  # Least speech in a window that is measured. With less, its language is a guess
+    webrtc_aggressiveness: int = ranged(2, high=3)  # Strictness of WebRTC's voicing: 0 calls most sound voiced, 3 least
+    device: str = one_of("auto", "cpu", "cuda")  # Device of the language model; auto takes CUDA where there is a GPU
+    num_threads: int = 1  # CPU threads of each model
     vad: VadConfig = field(default_factory=VadConfig)
 
 

@@ -46,11 +46,11 @@ class IdentityConfig:
     """How a clip's person is measured.
 
     Args:
-        num_frames: sampled over the clip.
-        provider: ONNX Runtime's execution provider.
+        num_frames: number of frames sampled over the clip.
+        provider: execution provider of ONNX Runtime.
     """
 
-    num_frames: int = 8  # a change that lasts 1 s of an 8 s clip is seen
+    num_frames: int = 8  # With 8, a change of person that lasts 1 s of an 8 s clip is found
     provider: str = one_of("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 

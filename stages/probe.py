@@ -15,8 +15,10 @@ from stages.media import probe_media
 class ProbeConfig:
     """How exact a declared length has to be."""
 
-    max_missing_s: float = 1.0  # a file whose packets end this much before its declared end is truncated ...
-    max_missing_ratio: float = 0.02  # ... if it is this share of its length, too; headers are rounded and guessed
+    max_missing_s: float = 1.0  # Length that may be missing between a file's last packet and its declared end
+    # Share of its length that may be missing. A file is truncated if it exceeds both limits, because headers are
+    # rounded and estimated
+    max_missing_ratio: float = 0.02
 
 
 def probe(row: Row, config: ProbeConfig) -> Row:

@@ -24,17 +24,20 @@ from stages.shots.cuts import CutConfig, CutFinder
 class ScanConfig:
     """How closely a video is looked at."""
 
-    # frames are thinned to about this for cuts; PySceneDetect itself works at 256 px of width
+    # Approximate height to which frames are thinned for finding cuts. PySceneDetect itself works at 256 px of width
     cut_height_px: int = ranged(144, low=1)
-    look_fps: float = ranged(2.0, above=0)  # looks for faces; a 3 s clip has six
-    # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
+    look_fps: float = ranged(2.0, above=0)  # Rate of looks for faces, in Hz. At 2 Hz a 3 s clip has six
+    # Scale of the picture in which faces are searched. At 0.3 a 90 px face keeps 27 px, and YuNet finds 10 px; the cost
+    # goes with the area
     look_scale: float = ranged(0.3, above=0, high=1)
-    min_look_side_px: int = ranged(320, low=1, at_most="max_look_side_px")  # of the longer side
-    max_look_side_px: int = ranged(640, low=1)
-    min_face_conf: float = 0.7  # YuNet's score; below it are hands and patterns
-    second_face_ratio: float = 0.25  # side over the largest face's; smaller ones are posters and passers-by
-    thumb_height_px: int = ranged(128, low=1)
-    coarse_decode: bool = True  # without the deblocking filter, a quarter cheaper
+    # Least longer side of the picture in which faces are searched
+    min_look_side_px: int = ranged(320, low=1, at_most="max_look_side_px")
+    max_look_side_px: int = ranged(640, low=1)  # Largest longer side of the picture in which faces are searched
+    min_face_conf: float = 0.7  # Least YuNet score of a face. Below 0.7 are hands and patterns
+    # Least side of a second face, over the largest face's. Smaller ones are posters and passers-by
+    second_face_ratio: float = 0.25
+    thumb_height_px: int = ranged(128, low=1)  # Height of a look's thumbnail
+    coarse_decode: bool = True  # Decode without the deblocking filter, which is a quarter cheaper
     cuts: CutConfig = field(default_factory=CutConfig)
 
 

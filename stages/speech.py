@@ -23,14 +23,19 @@ PEAK_PERCENTILE = 99.99
 class SpeechConfig:
     """How a clip's sound is measured; the parts keep their own configs."""
 
-    # between DNSMOS windows of 9 s, as published; a clip, repeated to fill one, has one
+    # Hop between DNSMOS windows of 9 s, as published. A clip, repeated to fill a window, has one
     quality_hop_s: float = ranged(1.0, above=0)
-    min_pause_s: float = 0.3  # with less between the speech, its quietest moments stand for the background
-    quietest_share: float = ranged(0.1, above=0, high=1)  # of the frames, where there is no pause
-    max_snr_db: float = 60.0  # digital silence is no better than a quiet room
-    min_voice_s: float = 0.5  # of the main speaker alone; with less, the voice is taken from all speech
-    device: str = one_of("auto", "cpu", "cuda")  # of language, segmentation and voice: cpu, cuda or auto
-    num_threads: int = 1  # of the ONNX and CTranslate2 models
+    # Least total length of pauses. With less, the clip's quietest moments stand for the background
+    min_pause_s: float = 0.3
+    # Share of the frames, the quietest, that stand for the background where there is no pause
+    quietest_share: float = ranged(0.1, above=0, high=1)
+    # Largest level of speech over pauses that is reported. Digital silence is no better than a quiet room
+    max_snr_db: float = 60.0
+    # Least speech of the main speaker alone for a voice embedding. With less, it is made from all speech
+    min_voice_s: float = 0.5
+    # Device of the language, segmentation and voice models; auto takes CUDA where there is a GPU
+    device: str = one_of("auto", "cpu", "cuda")
+    num_threads: int = 1  # CPU threads of each ONNX and CTranslate2 model
     vad: VadConfig = field(default_factory=VadConfig)
     diarize: DiarizeConfig = field(default_factory=DiarizeConfig)
 

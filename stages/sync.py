@@ -24,18 +24,24 @@ EXPERTS = ("lips", "syncnet", "latentsync")
 class SyncConfig:
     """How delays are searched, and which are taken out."""
 
-    # the embedded one; syncnet and latentsync need the user's weights and other thresholds
+    # Sync expert. lips is embedded; syncnet and latentsync need the user's weights and other thresholds
     expert: str = one_of(*EXPERTS)
-    max_offset_ms: int = ranged(600, low=40, high=800)  # searched on both sides
-    # what is found is right to 40 ms: moving the sound by less would add as much as it takes
+    max_offset_ms: int = ranged(600, low=40, high=800)  # Largest offset that is searched, on both sides
+    # Least offset that is corrected. Offsets are right to 40 ms, so moving the sound by less would add as much error as
+    # it removes
     min_correct_ms: int = ranged(60, at_most="max_correct_ms")
-    # six frames, as LatentSync; what is further apart was put together by someone else
+    # Largest offset that is corrected. 240 ms are six frames, as in LatentSync; a larger offset comes from an edit
     max_correct_ms: int = ranged(240, at_most="max_offset_ms")
-    # the embedded expert's; under 1 % of 3 s windows with wrong sound reach it
+    # Least confidence of the embedded expert at which an offset is corrected. Under 1 % of 3 s windows with wrong sound
+    # reach 3.5
     min_correct_conf: float = ranged(3.5, low=0)
-    max_drift_ms: int = 80  # between a clip's halves: two frames; a delay that moves is not taken out
-    min_half_ms: int = 3000  # of a half: in 3 s one in nine delays is found in a wrong place, in 2 s one in five
-    device: str = one_of("auto", "cpu", "cuda")  # of the user's experts: cpu, cuda or auto
+    # Largest difference between the offsets of a clip's halves at which the offset is corrected. 80 ms are two frames;
+    # an offset that moves is not corrected
+    max_drift_ms: int = 80
+    # Least length of a half. In 3 s one in nine offsets is found in a wrong place, in 2 s one in five
+    min_half_ms: int = 3000
+    # Device of syncnet and latentsync; auto takes CUDA where there is a GPU
+    device: str = one_of("auto", "cpu", "cuda")
 
 
 def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:

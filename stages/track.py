@@ -38,35 +38,38 @@ class TrackConfig:
     """How a shot is followed, and where it is cut.
 
     Args:
-        max_clip_s: longer stretches are cut into clips up to this.
-        min_clip_s: cutting leaves no shorter rest.
-        look_every_frames: every so manieth frame is searched for a second face, a hidden mouth and a turned head.
-        max_yaw_deg: a head turned further ends a clip; so do the next two.
-        look_side_px: longer side at most of the pictures in which faces are searched.
-        min_face_conf: YuNet's score of a face, in 0-1.
-        min_landmark_conf: score in 0-1 that MediaPipe asks of a face's presence, of its detection and of tracking.
-        min_second_face: a smaller face is background: its side over the main face's.
-        max_gap_frames: landmarks are interpolated over at most this many frames; a longer gap ends the clip.
-        max_jump: a face that moves further in a frame is another: the move of its centre over its side.
-        max_still_s: a picture that stands still for longer at a look is held, or a photo.
-        jpeg_quality: of the crops.
-        jumps: where a piece of the scene is missing, one clip ends and the next begins.
+        max_clip_s: largest length of a clip; longer stretches are cut.
+        min_clip_s: least length of the rest when a stretch is cut.
+        look_every_frames: distance of looks in frames; a look searches the frame for a second face, a hidden mouth, a
+            turned head and a held picture.
+        max_yaw_deg: largest yaw of the head; more ends a clip.
+        max_pitch_deg: largest pitch of the head; more ends a clip.
+        max_roll_deg: largest roll of the head; more ends a clip.
+        look_side_px: largest longer side of the pictures in which faces are searched.
+        min_face_conf: least YuNet score of a face, 0-1.
+        min_landmark_conf: least MediaPipe score, 0-1, of a face's presence, of its detection and of tracking.
+        min_second_face: least side of a second face, over the main face's; smaller faces are background.
+        max_gap_frames: largest gap over which landmarks are interpolated; a longer one ends the clip.
+        max_jump: largest move of a face's centre in a frame, over its side; a face that moves further is another one.
+        max_still_s: longest time without a change of the picture; a look after more finds a held picture or a photo.
+        jpeg_quality: JPEG quality of the crops, 1-100.
+        jumps: settings of the search for jumps, where one clip ends and the next begins.
     """
 
-    max_clip_s: float = ranged(8.0, low=0.04, high=30)  # keeps a row with crops, depth and features under 10 MB
-    min_clip_s: float = ranged(3.0, at_most="max_clip_s")  # that of the policy
-    look_every_frames: int = 5  # 5 Hz: hands come and go slower
-    max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
+    max_clip_s: float = ranged(8.0, low=0.04, high=30)  # 8 s keep a row with crops, depth and features under 10 MB
+    min_clip_s: float = ranged(3.0, at_most="max_clip_s")  # That of the policy
+    look_every_frames: int = 5  # 5 frames are 0.2 s; hands come and go slower
+    max_yaw_deg: float = 35.0  # Beyond 35 degrees the far lip corner is hidden
     max_pitch_deg: float = 30.0
     max_roll_deg: float = 30.0
-    look_side_px: int = ranged(480, low=1)  # a 90 px face in 4K scores .74 at it, .38 at 320
-    min_face_conf: float = 0.6  # real faces had .69 and more, false ones .58 and less
-    min_landmark_conf: float = 0.5  # MediaPipe's own
-    min_second_face: float = 0.25  # people in the background are about a tenth
-    max_gap_frames: int = 5  # 0.2 s, a blink or a flash
-    max_jump: float = 0.5  # twelve face widths a second
-    max_still_s: float = 0.15  # of one picture; two looks in a row, so that 0.4 s of a held one are left out
-    jpeg_quality: int = ranged(90, low=1, high=100)  # about 12 KB a crop
+    look_side_px: int = ranged(480, low=1)  # A 90 px face in 4K scores .74 at 480, .38 at 320
+    min_face_conf: float = 0.6  # Real faces had .69 and more, false ones .58 and less
+    min_landmark_conf: float = 0.5  # MediaPipe's own default
+    min_second_face: float = 0.25  # People in the background have about a tenth
+    max_gap_frames: int = 5  # 5 frames are 0.2 s, a blink or a flash
+    max_jump: float = 0.5  # 0.5 is twelve face widths a second
+    max_still_s: float = 0.15  # Two looks in a row must find the picture held, so pictures held for 0.4 s are cut out
+    jpeg_quality: int = ranged(90, low=1, high=100)  # A crop takes about 12 KB at 90
     jumps: JumpConfig = field(default_factory=JumpConfig)
 
 

@@ -38,14 +38,16 @@ class InferConfig:
     """How a video is dubbed.
 
     Args:
+        batch_size: frames edited at a time.
         loop: ping-pong plays a video that is shorter than the sound to and fro; stop ends with the shorter of the two.
-        depth: of the mouth that the sound should have (a2m), of the video's own mouth (original: for a voice that says
-            nearly the same), or none. None takes a2m where there is such a run.
-        face: which one, where there are several: 0 for the largest, n for the n-th from the left.
-        visible_mark: write on the pictures that they were made.
-        signing: folder of the key and chain for C2PA; None leaves it out.
-        names: of the editor's run and of the motion model's, for the record in the file.
-        temperature: how far a2m strays from its likeliest motion, in standard deviations; the seed says where to.
+        depth: source of the depth: the mouth predicted from the sound (a2m), the video's own mouth (original, for a
+            voice that says nearly the same), or none. None takes a2m where there is such a run.
+        face: number of the face where there are several: 0 for the largest, n for the n-th from the left.
+        visible_mark: write on the pictures that they are synthetic.
+        signing: folder of the key and chain for C2PA; None signs nothing.
+        names: names of the editor's run and of the motion model's, for the record in the file.
+        temperature: standard deviation of the noise that a2m's motion is drawn with; 0 gives the likeliest motion.
+        seed: seed of that noise.
     """
 
     batch_size: int = 8

@@ -24,11 +24,11 @@ PEAK_STEPS = 20
 
 @dataclass(frozen=True)
 class SyncTrainConfig:
-    num_series: int = 16  # compared; fewer cost accuracy, more gain nothing
-    ridge: float = 0.5  # added to the variances, which are 1: holds back what only a few people do
-    rounds: int = 3  # of training; before each but the first the sources are moved
-    max_source_ms: float = 200.0  # a source is moved by no more
-    min_speech_ratio: float = 0.3  # clips with less teach nothing
+    num_series: int = 16  # Number of series that are compared. Fewer cost accuracy, more gain nothing
+    ridge: float = 0.5  # Ridge added to the variances, which are 1. It holds back what only a few people do
+    rounds: int = 3  # Rounds of training. Before each but the first the sources are moved
+    max_source_ms: float = 200.0  # Largest time by which a source is moved
+    min_speech_ratio: float = 0.3  # Least share of speech in a clip that is trained on
 
 
 @dataclass(frozen=True)

@@ -27,25 +27,27 @@ from stages.core.ranges import ranged
 class A2mConfig:
     """Audio to motion. The defaults are what did best on speakers left out (`benchmarks/motion.py`)."""
 
-    components: int = 128  # principal components of the audio features
-    linear_frames: int = 3  # of 40 ms to either side, that the regression looks at
-    ridge: float = 3.0  # of the regression, per frame, in variances of a component
-    linear_share: float = 0.5  # of the answer that is the regression's; the networks are trained without it
-    width: int = 32
-    num_layers: int = 2
-    kernel_frames: int = 5
-    latent: int = 4  # channels of the latent series; 0: a plain convolution
-    num_couplings: int = ranged(4, low=0)  # of the flow; 0: a standard normal prior
-    dropout: float = 0.5
-    feature_noise: float = 1.0  # of the components, in their mean standard deviation
-    mask_prob: float = 0.5  # samples with a stretch of silence
-    mask_steps: int = 12  # of 20 ms: its length
-    lip_weight: float = 1.0  # loss on the lips' points, per mm; with this and sync_weight 0 no face model is needed
-    velocity_weight: float = 1.0  # loss on frame-to-frame differences, for smooth motion
-    coefficient_weight: float = 0.3  # loss on all coefficients alike, in their mean standard deviation
-    sync_weight: float = 1.0  # loss on what the lip-sound expert says of lips and sound
-    kl_weight: float = 0.1  # per channel of the latents
-    prior_weight: float = 1.0  # reconstruction from the sound alone, beside that which has seen the expression
+    components: int = 128  # Principal components of the audio features
+    linear_frames: int = 3  # Frames of 40 ms on each side that the regression reads
+    ridge: float = 3.0  # Ridge penalty of the regression per frame, in variances of a component
+    linear_share: float = 0.5  # Share of the regression in the answer. The networks are trained without it
+    width: int = 32  # Channels of the networks
+    num_layers: int = 2  # Layers of the network that reads the sound
+    kernel_frames: int = 5  # Width of the convolutions, in frames
+    latent: int = 4  # Channels of the latent series. 0: a plain convolution
+    num_couplings: int = ranged(4, low=0)  # Couplings of the flow. 0: a standard normal prior
+    dropout: float = 0.5  # Dropout probability
+    # Standard deviation of the noise added to the components, in their mean standard deviation
+    feature_noise: float = 1.0
+    mask_prob: float = 0.5  # Share of samples in which a stretch of the features is masked
+    mask_steps: int = 12  # Length of the masked stretch, in steps of 20 ms
+    # Weight of the loss on the lips' points, per mm. Where it and sync_weight are 0, no face model is needed
+    lip_weight: float = 1.0
+    velocity_weight: float = 1.0  # Weight of the loss on frame-to-frame differences, for smooth motion
+    coefficient_weight: float = 0.3  # Weight of the loss on all coefficients alike, in their mean standard deviation
+    sync_weight: float = 1.0  # Weight of the lip-sound expert's loss on lips and sound
+    kl_weight: float = 0.1  # Weight of the KL divergence per channel of the latents
+    prior_weight: float = 1.0  # Weight of the reconstruction from sound alone, beside that from sound and expression
 
 
 NOISE_CHUNK = 64

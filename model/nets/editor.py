@@ -24,10 +24,10 @@ from stages.core.records import CROP_PX
 class LossConfig:
     """lambda of the reference's code; the paper's text has them the other way round."""
 
-    latent: float = 1.0
-    pixel: float = 2.0  # lower half
-    mouth: float = 0.0  # extra weight of the mouth's pixels
-    pixel_every: int = 1  # every n-th sample is decoded for the pixels' losses: 4 saves a third of a step
+    latent: float = 1.0  # Weight of the loss on latents
+    pixel: float = 2.0  # Weight of the loss on pixels of the lower half
+    mouth: float = 0.0  # Extra weight of the loss on the mouth's pixels
+    pixel_every: int = 1  # Every n-th sample is decoded for the losses on pixels. 4 saves a third of a step
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,21 @@ from model.nets.layers import GroupNorm, LayerNorm, ResnetBlock, Upsample
 class UnetConfig:
     """Shape of the U-Net. Defaults: Stable Diffusion 1.x with the cross-attention of the reference."""
 
-    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    attention: tuple[bool, ...] = (True, True, True, False)  # per resolution, finest first
-    layers_per_block: int = 2
-    num_heads: int = 8
-    num_groups: int = 32
-    cross_attention_dim: int | None = 384  # None: the audio encoder's width in the shards
-    use_depth: bool = True
-    patch: int = 1  # latents are gathered in squares of this side (tiny preset: a quarter of the work at 2)
-    lower_half: bool = False  # True: only the lower half is painted; the U-Net sees it and the rows above it
-    skip_outside_mouth: bool = False  # True: outside a window around the mouth it changes the reference's latents
-    normalize_audio: bool = False  # audio tokens to unit variance (tiny preset: quicker to learn from)
-    path: str | None = None  # published diffusers weights to start from
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)  # Channels at each resolution, finest first
+    attention: tuple[bool, ...] = (True, True, True, False)  # Whether each resolution has attention, finest first
+    layers_per_block: int = 2  # Residual blocks at each resolution
+    num_heads: int = 8  # Attention heads
+    num_groups: int = 32  # Groups of the group norms
+    # Width of the audio tokens. 384 is Whisper tiny's; None: the audio encoder's width in the shards
+    cross_attention_dim: int | None = 384
+    use_depth: bool = True  # Read the depth channel
+    # Side of the squares in which latents are gathered. At 2, as in the tiny preset, a step has a quarter of the work
+    patch: int = 1
+    lower_half: bool = False  # Generate only the lower half. The U-Net reads it and the rows above it
+    # Outside a window around the mouth, predict the difference from the reference's latents
+    skip_outside_mouth: bool = False
+    normalize_audio: bool = False  # Scale audio tokens to unit variance, which the tiny preset learns from faster
+    path: str | None = None  # Published diffusers weights to start from
 
 
 EPS = 1e-5

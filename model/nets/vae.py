@@ -22,14 +22,16 @@ from stages.core.settings import ConfigError
 
 @dataclass(frozen=True)
 class VaeConfig:
-    kind: str = "sd"  # sd: Stable Diffusion's AutoencoderKL; taef2; tiny: our own, trained by the same command
-    path: str | None = None  # sd: weights file, taef2: folder of the two; None looks up the registry's
-    latent_channels: int = 4
-    block_channels: tuple[int, ...] = (128, 256, 512, 512)  # sd: per resolution, finest first
-    scale: float = 0.18215  # sd: latents to unit variance
+    # Auto-encoder. sd: Stable Diffusion's AutoencoderKL; taef2: a small published one; tiny: our own, trained by the
+    # same command
+    kind: str = "sd"
+    path: str | None = None  # sd: weights file; taef2: folder of the two weights files. None: those of the registry
+    latent_channels: int = 4  # Channels of the latents
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)  # sd: channels at each resolution, finest first
+    scale: float = 0.18215  # sd: factor that brings latents to unit variance
     width: int = 32  # tiny: channels at 1/8 of the resolution
     noise: float = 0.1  # tiny: standard deviation of the posterior, in standard deviations of a latent
-    init_images: int = 64  # tiny: images for the principal components that it starts from
+    init_images: int = 64  # tiny: images from which the principal components that it starts from are computed
 
 
 PATCH = 8

@@ -24,10 +24,10 @@ from model.nets.layers import GroupNorm
 class Wav2lipConfig:
     """Defaults: the published size."""
 
-    size_px: int = 96  # side of the faces it sees and makes, a multiple of 32
-    width: int = 16  # channels at full resolution, a multiple of 8
-    num_frames: int = 5  # in a row, that the expert sees
-    sync_weight: float = 0.03  # of the expert's opinion in the generator's loss
+    size_px: int = 96  # Side of the faces that it reads and writes, a multiple of 32
+    width: int = 16  # Channels at full resolution, a multiple of 8
+    num_frames: int = 5  # Consecutive frames that the sync expert reads
+    sync_weight: float = 0.03  # Weight of the sync expert's loss in the generator's loss
 
 
 GROUPS = 8

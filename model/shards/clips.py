@@ -29,15 +29,16 @@ from stages.lipsync import lip_sound
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    num_workers: int = ranged(2, low=0)
-    min_reference_frames: int = 5  # distance of the reference frame from the target
-    audio_steps: int = 10  # of 20 ms, centred on the frame
-    audio_layers: int = 5  # encoder layers side by side in the shards; one token each
-    draws_per_visit: int = 64  # samples drawn from a clip each time it is read
-    pool_clips: int = 64  # clips whose samples are shuffled together
-    cache_clips: int = 160  # decompressed on the temporary disk for all workers of a process, 4 MB each
+    num_workers: int = ranged(2, low=0)  # Loader processes of each training process
+    min_reference_frames: int = 5  # Least distance of the reference frame from the target
+    audio_steps: int = 10  # Steps of 20 ms whose audio features a frame gets, centred on it
+    audio_layers: int = 5  # Encoder layers that lie side by side in the shards, one token each
+    draws_per_visit: int = 64  # Samples drawn from a clip each time that it is read
+    pool_clips: int = 64  # Clips whose samples are shuffled together
+    cache_clips: int = 160  # Clips that lie decompressed on the temporary disk, 4 MB each, for all workers of a process
     window_frames: int = 75  # a2m: frames of a training sequence
-    face_model: str | None = None  # path of what the clips were fitted with; None: the embedded one that they name
+    # Path of the face model that the clips were fitted with. None: the embedded one that they name
+    face_model: str | None = None
 
 
 SOUND_COLUMNS = ("whisper", "whisper_step")

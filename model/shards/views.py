@@ -19,11 +19,11 @@ from stages.depth import mouth_mask
 class AugmentConfig:
     """Random changes of a training sample. Source of the defaults: the reference's training code."""
 
-    colour_jitter: float = 0.1  # brightness, contrast and saturation, +- this share
-    grayscale_prob: float = 0.1
-    min_crop_scale: float = 0.8  # area of the random resized crop, 1 = none
-    depth_drop_prob: float = 0.5  # samples without depth, so that the model also works without
-    depth_shift: float = 0.02  # of the crop's side: fits are never exact
+    colour_jitter: float = 0.1  # Largest change of brightness, contrast and saturation, as a share of each
+    grayscale_prob: float = 0.1  # Share of samples in grey
+    min_crop_scale: float = 0.8  # Least area of the random resized crop, as a share of the picture. 1 crops nothing
+    depth_drop_prob: float = 0.5  # Share of samples without depth, so that the model also works without it
+    depth_shift: float = 0.02  # Largest shift of the depth, as a share of the crop's side. Fits are never exact
 
 
 WHISPER_STEPS_PER_FRAME = 2

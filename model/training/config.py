@@ -29,39 +29,41 @@ PRESETS = Path(__file__).parents[1] / "configs"
 class OptimConfig:
     """AdamW with a cosine from `lr` to `lr_end`, over steps or minutes, whichever ends first."""
 
-    max_steps: int = ranged(200_000, low=1)
-    max_minutes: float | None = ranged(None, above=0)  # a run with a time limit is not exactly repeatable
-    batch_size: int = ranged(16, low=1)  # of a step, over all processes
-    # that a process takes at a time: memory and speed alone. None: all of its share
+    max_steps: int = ranged(200_000, low=1)  # Largest number of steps
+    # Largest time in minutes. A run with a time limit is not exactly repeatable
+    max_minutes: float | None = ranged(None, above=0)
+    batch_size: int = ranged(16, low=1)  # Samples of a step, over all processes
+    # Samples that a process takes at a time, which changes memory and speed alone. None: all of its share
     micro_batch: int | None = ranged(None, low=1)
-    lr: float = ranged(1e-5, above=0)
-    lr_end: float = 5e-6
-    warmup_steps: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.99
-    weight_decay: float = 0.01
-    eps: float = 1e-8
-    clip_norm: float = 1.0
-    ema_decay: float = 0.9999
+    lr: float = ranged(1e-5, above=0)  # Learning rate after the warm-up
+    lr_end: float = 5e-6  # Learning rate at the end
+    warmup_steps: int = 0  # Steps over which the learning rate rises linearly
+    beta1: float = 0.9  # AdamW's decay of the mean gradient
+    beta2: float = 0.99  # AdamW's decay of the mean squared gradient
+    weight_decay: float = 0.01  # AdamW's weight decay
+    eps: float = 1e-8  # AdamW's epsilon
+    clip_norm: float = 1.0  # Norm at which gradients are clipped
+    ema_decay: float = 0.9999  # Decay of the exponential moving average of the weights
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """A whole run. `data` and `out` come from the command line."""
 
-    data: str = ""
-    out: str = ""
-    task: str = one_of("editor", "a2m", "wav2lip")
-    seed: int = 0
-    device: str | None = None  # None: what accelerate finds
-    precision: str = one_of("auto", "bf16", "fp32")  # auto: bf16 on CUDA, fp32 elsewhere
-    channels_last: bool = True
-    compile: bool = False
-    num_threads: int | None = None  # CPU threads; None leaves torch's choice
-    log_every_steps: int = 10
-    grid_every_steps: int = 500
-    checkpoint_every_steps: int = 1000
-    grid_samples: int = 6
+    data: str = ""  # Folder of the shards
+    out: str = ""  # Folder of the run
+    task: str = one_of("editor", "a2m", "wav2lip")  # Network that is trained
+    seed: int = 0  # Seed of all random numbers
+    device: str | None = None  # Device. None: what accelerate finds
+    # Precision of the forward and backward pass. auto: bf16 on CUDA, fp32 elsewhere
+    precision: str = one_of("auto", "bf16", "fp32")
+    channels_last: bool = True  # Keep the editor's tensors with channels last in memory, for speed
+    compile: bool = False  # Compile the network with torch.compile
+    num_threads: int | None = None  # CPU threads. None: torch's choice
+    log_every_steps: int = 10  # Steps between two lines of metrics
+    grid_every_steps: int = 500  # Steps between two pictures of samples
+    checkpoint_every_steps: int = 1000  # Steps between two checkpoints
+    grid_samples: int = 6  # Samples of a picture
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     vae: VaeConfig = field(default_factory=VaeConfig)
@@ -69,9 +71,9 @@ class TrainConfig:
     a2m: A2mConfig = field(default_factory=A2mConfig)
     wav2lip: Wav2lipConfig = field(default_factory=Wav2lipConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    vae_optim: OptimConfig = field(default_factory=OptimConfig)
-    expert_optim: OptimConfig = field(default_factory=OptimConfig)  # of Wav2Lip's sync expert
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    vae_optim: OptimConfig = field(default_factory=OptimConfig)  # Optimizer of the tiny auto-encoder
+    expert_optim: OptimConfig = field(default_factory=OptimConfig)  # Optimizer of Wav2Lip's sync expert
+    optim: OptimConfig = field(default_factory=OptimConfig)  # Optimizer of the task's network
 
 
 def preset(text: str) -> Path:

@@ -45,10 +45,10 @@ class PoolConfig:
     """Consecutive stages that share a worker process and its resources.
 
     Args:
-        stages: names, in the plan's order; a pool without any is left out.
-        cpus: CPUs an actor claims; None shares the cluster out evenly.
-        gpus: GPUs an actor claims; a fraction lets actors share one.
-        max_actors: None lets Ray scale the pool with the cluster, also while it grows.
+        stages: names of its stages, in the plan's order; a pool without any is left out.
+        cpus: CPUs that an actor claims; None divides the cluster evenly.
+        gpus: GPUs that an actor claims; a fraction lets actors share one.
+        max_actors: largest number of actors; None lets Ray scale the pool with the cluster, also while it grows.
     """
 
     stages: tuple[str, ...] = ()
@@ -72,43 +72,52 @@ def _default_pools() -> dict[str, PoolConfig]:
 class RunConfig:
     """What changes only speed or the way a run behaves."""
 
+    # Pools of consecutive stages, by name. Each pool shares a worker process
     pools: dict[str, PoolConfig] = field(default_factory=_default_pools)
-    ray_address: str | None = None  # None: that of the job or of RAY_ADDRESS, else a local Ray of our own
-    object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
-    block_bytes: int = 16_000_000  # rows handed on together: two or three clips
-    mode: str = one_of("full", "metadata")  # metadata: list what would be fetched, with totals, and fetch nothing
-    list_again: bool = False  # ask playlists, pages and searches anew what they list
-    # handed to Ray at once; None: 40 a CPU, 500 at least. Bounds the driver's memory
+    # Address of the Ray cluster. None: that of the job or of RAY_ADDRESS, else a local Ray of our own
+    ray_address: str | None = None
+    object_store_bytes: int = 1_000_000_000  # Size of a local Ray's object store. It holds the few blocks in flight
+    block_bytes: int = 16_000_000  # Size of a block of rows that stages hand on together. 16 MB are two or three clips
+    # full runs all stages. metadata prints what would be fetched, with totals, and fetches nothing
+    mode: str = one_of("full", "metadata")
+    list_again: bool = False  # Ask playlists, pages and searches again for their entries
+    # Sources handed to Ray at once, which bounds the driver's memory. None: 40 a CPU, 500 at least
     wave_sources: int | None = ranged(None, low=1)
-    record_limit_s: float = ranged(1800.0, above=0)  # wall time of one record in one stage ...
-    # ... plus this much of its video's length; scanning takes a tenth of it
+    # Wall time of one record in one stage, before record_limit_ratio is added
+    record_limit_s: float = ranged(1800.0, above=0)
+    # Wall time added to record_limit_s, as a multiple of the video's length. Scanning takes a tenth of it
     record_limit_ratio: float = ranged(10.0, low=0)
-    max_tries: int = ranged(3, low=1)  # workers that may die of one record before it is set aside
-    max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
-    cache_bytes: int = 50_000_000_000  # on each node, of media that lie in a bucket
-    strict: bool = False  # raise the first unknown error instead of writing it to the ledger
+    max_tries: int = ranged(3, low=1)  # Workers that may die of one record before it is set aside
+    # Share of sources that may end in an unknown error. More of them are a bug and stop the run
+    max_error_ratio: float = 0.05
+    cache_bytes: int = 50_000_000_000  # Size of each node's cache of media that lie in a bucket
+    strict: bool = False  # Raise the first unknown error instead of writing it to the ledger
 
 
 @dataclass(frozen=True)
 class FinalizeConfig:
     """How kept clips become a data set."""
 
-    identity_sim: float = 0.5  # ArcFace cosine that joins two clips: same person .70-.97, others <= .195
-    # CAM++ cosine to the face's own voice; 3 s of one voice .61-.9, 99 % of others under .37
+    # ArcFace cosine from which two clips show one person. The same person had .70-.97, others .195 at most
+    identity_sim: float = 0.5
+    # Least CAM++ cosine of a clip to the voice of its face. 3 s of one voice had .61-.9, 99 % of others under .37
     min_voice_sim: float = 0.4
-    same_voice_sim: float = 0.6  # CAM++ cosine of two clips of a source that have one voice; others had .47 at most
-    other_face_sim: float = 0.3  # ArcFace cosine below which two faces are surely two people's
-    # fingerprint bits that may differ; unrelated sound or motion differs in half
+    # CAM++ cosine from which two clips of a source have one voice. Other voices had .47 at most
+    same_voice_sim: float = 0.6
+    other_face_sim: float = 0.3  # ArcFace cosine below which two faces surely belong to two people
+    # Share of fingerprint bits in which duplicates may differ. Unrelated sound or motion differs in half
     duplicate_bit_error: float = ranged(0.25, high=1)
-    duplicate_min_s: float = 2.5  # common sound or motion; in less, chance agrees
-    # of a clip, held by better ones: dropped, it repeats more than it adds
+    duplicate_min_s: float = 2.5  # Least sound or motion that duplicates have in common. In less, chance agrees
+    # Share of a clip held by better clips from which it is dropped. From 0.5 on it repeats more than it adds
     duplicate_min_overlap: float = ranged(0.5, high=1)
-    val_ratio: float = 0.05  # of identities
-    test_ratio: float = 0.05
-    shard_bytes: int = 256_000_000
-    clips_per_row_group: int = ranged(1, low=1)  # a clip takes some MB: the loader reads single clips
-    depth: bool = True  # False: no depth maps in the shards, half the size; training draws its own from the fit
-    exact_whisper: bool = False  # half floats instead of 8 bits, three times the size
+    val_ratio: float = 0.05  # Share of identities in the validation split
+    test_ratio: float = 0.05  # Share of identities in the test split
+    shard_bytes: int = 256_000_000  # Size at which a shard is closed
+    # Clips in a Parquet row group. A clip takes some MB, and the loader reads single clips
+    clips_per_row_group: int = ranged(1, low=1)
+    # Write depth maps to the shards. Without them shards take half the size, and training draws depth from the fit
+    depth: bool = True
+    exact_whisper: bool = False  # Write Whisper's states as half floats instead of 8 bits, at three times the size
 
 
 @dataclass(frozen=True)

@@ -21,45 +21,62 @@ from stages.core.records import Row
 class PolicyConfig:
     """Thresholds. Changing one re-decides a data set without touching video (`python -m pipeline.finalize`)."""
 
-    require_licence: bool = False  # of the source; "unknown" and the like are none
-    require_consent: bool = False  # of the person shown
-    licences: tuple[str, ...] = ()  # allowed, as shell patterns in any case: CC-BY*; none means any
-    consents: tuple[str, ...] = ()  # likewise: written*
-    require_same_bytes: bool = False  # drop sources whose hash is not the manifest's expect_sha256
-    languages: tuple[str, ...] = ("zh",)  # ISO 639-1; the paper's set is Chinese
-    min_height_px: int = 240  # shorter side; below it no face reaches min_face_px in a half-body shot
-    min_fps: float = 15.0  # lips move at up to 7 Hz (syllables); Nyquist
-    min_clip_s: float = 3.0  # the JoyGen set's shortest useful span
-    min_speech_s: float = 2.0  # speech in the file; a clip cannot have more
-    min_speech_ratio: float = 0.5  # of a clip; read speech pauses 20-30 % of the time
-    max_source_language_conf: float = 0.8  # a file is dropped for its language only when this sure it is another
-    min_language_prob: float = 0.5  # of a clip; more probable than all others together
-    min_language_margin: float = 0.2  # lead over the second language
-    # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
+    require_licence: bool = False  # Drop sources without a licence. "unknown" and the like count as none
+    require_consent: bool = False  # Drop sources without the consent of the person shown
+    # Allowed licences, as shell patterns in any case, such as CC-BY*; none allows any licence
+    licences: tuple[str, ...] = ()
+    # Allowed consents, as shell patterns in any case, such as written*; none allows any consent
+    consents: tuple[str, ...] = ()
+    require_same_bytes: bool = False  # Drop sources whose hash is not the manifest's expect_sha256
+    languages: tuple[str, ...] = ("zh",)  # Languages kept, by ISO 639-1 code. The paper's set is Chinese
+    # Least shorter side of the picture. Below 240 no face reaches min_face_px in a half-body shot
+    min_height_px: int = 240
+    min_fps: float = 15.0  # Least frame rate, in Hz. Lips move at up to 7 Hz (syllables), so Nyquist asks for 14
+    min_clip_s: float = 3.0  # Least length of a clip. 3 s is the JoyGen set's shortest useful span
+    min_speech_s: float = 2.0  # Least speech in the file. A clip cannot have more
+    min_speech_ratio: float = 0.5  # Least share of speech in a clip. Read speech pauses 20-30 % of the time
+    max_source_language_conf: float = 0.8  # Probability from which another language drops a whole file
+    # Least probability of a clip's language. From 0.5 on it is more probable than all others together
+    min_language_prob: float = 0.5
+    min_language_margin: float = 0.2  # Least lead of a clip's language over the second, in probability
+    # Least DNSMOS quality of the background, 1-5. Real Mandarin at 2.4-2.7 is clean to the ear, at 1.5 not
     min_dnsmos_bak: float = ranged(2.2, high=5)
-    min_dnsmos_sig: float = ranged(2.0, high=5)  # speech, 1-5
-    min_snr_db: float = 14.0  # speech over pauses; music, babble, cars 20 dB under it read 17 and more, 10 dB 7 to 15
-    min_crest_db: float = 7.0  # speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
-    min_shot_face_ratio: float = 0.5  # of looks at 2 fps
-    max_multi_face_ratio: float = 0.1  # of looks; one false detection in an 8 s clip
-    min_face_px: float = 90.0  # shorter side of the face box in the source: a third of the crop's 256
-    min_detail_px: float = 80.0  # across the crop: three quarters of the pixels that a face of min_face_px has there
-    max_flat_ratio: float = 0.1  # of the face; cameras leave .08 at most without shading, visible blocks .11
-    min_track_ratio: float = 0.95  # of frames with landmarks
-    max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
-    max_pitch_deg: float = 30.0
-    max_roll_deg: float = 30.0
-    max_jitter: float = 0.05  # face widths a frame^2
-    min_identity_sim: float = 0.35  # ArcFace cosine; others were at most .195, the same person .70 and more
-    min_mouth_px: float = 24.0  # mouth width in the source
-    min_mouth_visible_ratio: float = 0.9
-    min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
-    min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
-    max_second_speaker_ratio: float = 0.1  # of speech
-    # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    min_dnsmos_sig: float = ranged(2.0, high=5)  # Least DNSMOS quality of the speech, 1-5
+    # Least level of speech over pauses. Music, babble or cars 20 dB below the speech read 17 and more, 10 dB below it 7
+    # to 15
+    min_snr_db: float = 14.0
+    # Least crest factor of speech. Speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
+    min_crest_db: float = 7.0
+    min_shot_face_ratio: float = 0.5  # Least share of a shot's looks with a face. Looks come at scan.look_fps
+    # Largest share of looks with a second face. 0.1 allows one false detection in an 8 s clip
+    max_multi_face_ratio: float = 0.1
+    min_face_px: float = 90.0  # Least shorter side of the face box in the source. 90 px are a third of the crop's 256
+    # Least real resolution across the crop. 80 is three quarters of the pixels that a face of min_face_px has there
+    min_detail_px: float = 80.0
+    # Largest share of the face without shading. Cameras leave .08 at most, visible blocks .11
+    max_flat_ratio: float = 0.1
+    min_track_ratio: float = 0.95  # Least share of frames with landmarks
+    max_yaw_deg: float = 35.0  # Largest yaw of the head. Beyond 35 degrees the far lip corner is hidden
+    max_pitch_deg: float = 30.0  # Largest pitch of the head
+    max_roll_deg: float = 30.0  # Largest roll of the head
+    max_jitter: float = 0.05  # Largest jitter of the landmarks, in face widths a frame^2
+    # Least ArcFace cosine of a sampled frame to its clip. Other people had .195 at most, the same person .70 and more
+    min_identity_sim: float = 0.35
+    min_mouth_px: float = 24.0  # Least width of the mouth in the source
+    min_mouth_visible_ratio: float = 0.9  # Least share of looks in which the mouth is visible
+    # Least CIELAB L* of the skin around the mouth. 10 is 1.1 % of white, where lips cannot be distinguished
+    min_mouth_light: float = 10.0
+    # Least standard deviation of the lip opening, in face heights. A photo has under .002
+    min_mouth_motion: float = 0.004
+    max_second_speaker_ratio: float = 0.1  # Largest share of the speech that a second speaker has
+    # Least confidence of the sync expert, in standard deviations. With max_av_offset_ms, 3 % of 3 s clips with wrong
+    # sound pass and 6 % of those in sync are dropped
     min_sync_conf: float = ranged(2.2, low=0)
-    max_av_offset_ms: float = 90.0  # left after correction; viewers accept 90 ms early, 185 late (ITU-R BT.1359)
-    max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
+    # Largest offset between sound and lips that is left after correction. Viewers accept sound that is 90 ms early, or
+    # 185 ms late (ITU-R BT.1359)
+    max_av_offset_ms: float = 90.0
+    # Largest median error of the fitted landmarks. The mean shape with only a pose has 4.0 on real photos
+    max_fit_error_px: float = 4.0
 
 
 @dataclass(frozen=True)

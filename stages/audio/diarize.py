@@ -31,14 +31,19 @@ _LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE = 3, 2  # what segmentation-3.0 tells apart w
 class DiarizeConfig:
     """How windows are cut and when two voices are one."""
 
-    window_s: float = ranged(10.0, above=0)  # the length segmentation-3.0 was trained on
-    hop_s: float = ranged(5.0, above=0)  # pyannote's pipeline hops 1 s; a clip is one window anyway
-    min_voice_s: float = ranged(0.8, above=0)  # less speech alone gives an embedding that says little
-    min_same_voice_sim: float = 0.5  # cosine; halves of one voice .54-.94, different voices at most .50 (17 recordings)
-    piece_s: float = ranged(1.0, above=0)  # of what segmentation calls one voice, compared with each other
-    piece_hop_s: float = ranged(0.5, above=0)
-    min_pieces: int = 3  # of a voice: 2 s of speech
-    max_other_voice_sim: float = 0.25  # mean cosine of two groups of pieces; one voice .29 and more, two .20 (95 %)
+    window_s: float = ranged(10.0, above=0)  # Length of a segmentation window. segmentation-3.0 was trained on 10 s
+    # Hop between segmentation windows. pyannote's pipeline hops 1 s; a clip is one window anyway
+    hop_s: float = ranged(5.0, above=0)
+    min_voice_s: float = ranged(0.8, above=0)  # Least speech of one speaker alone for a reliable embedding
+    # Least cosine of two voices that are one speaker. Halves of one voice had .54-.94, different voices .50 at most (17
+    # recordings)
+    min_same_voice_sim: float = 0.5
+    # Length of the pieces into which speech of one segmented speaker is cut, to find a second voice in it
+    piece_s: float = ranged(1.0, above=0)
+    piece_hop_s: float = ranged(0.5, above=0)  # Hop between pieces
+    min_pieces: int = 3  # Least number of pieces of a voice. 3 are 2 s of speech
+    # Mean cosine below which two groups of pieces are two voices. One voice had .29 and more, two .20 (95 %)
+    max_other_voice_sim: float = 0.25
 
 
 def activity_on_grid(activity: np.ndarray, first_s: float, step_s: float, num_cells: int) -> np.ndarray:

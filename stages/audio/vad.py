@@ -22,12 +22,12 @@ _STATE_SHAPE = (1, 1, 128)
 class VadConfig:
     """When a run of speech begins and ends. The values are Silero's own defaults."""
 
-    enter_prob: float = 0.5  # speech begins at this probability
-    leave_prob: float = ranged(0.35, high=1, at_most="enter_prob")  # and ends below this one
-    min_speech_s: float = 0.25  # shorter runs are clicks
-    min_pause_s: float = 0.1  # shorter pauses are part of the word
-    pad_s: float = 0.03  # kept on both sides, for onsets that rise slowly
-    block_frames: int = ranged(512, low=1)  # frames a call: 16 s; speed and memory only
+    enter_prob: float = 0.5  # Probability at which speech begins
+    leave_prob: float = ranged(0.35, high=1, at_most="enter_prob")  # Probability below which speech ends
+    min_speech_s: float = 0.25  # Least length of speech. Shorter runs are clicks
+    min_pause_s: float = 0.1  # Least length of a pause. Shorter ones are part of the word
+    pad_s: float = 0.03  # Padding on both sides of speech, for onsets that rise slowly
+    block_frames: int = ranged(512, low=1)  # Frames that the network takes at a time. 512 are 16 s
 
 
 def speech_spans(probs: np.ndarray, config: VadConfig) -> np.ndarray:

@@ -14,29 +14,37 @@ from stages.core.settings import ConfigError
 class CrawlConfig:
     """How to fetch. The keys of `CHANGES_RESULTS` say what a data set consists of; the rest may change any time."""
 
-    # of the shorter side; the crop is 256 px: more costs decoding and gives nothing
+    # Largest shorter side that is fetched, where a site offers a choice. The crop is 256 px, so more costs decoding and
+    # adds nothing
     max_height_px: int = ranged(1080, low=1)
-    max_duration_s: float = ranged(14_400.0, above=0)  # four hours: longer ones are streams recorded whole
-    max_bytes: int = 4 * 1024**3
-    max_entries: int = ranged(10_000, low=1)  # of one playlist, page or search; a large user page has some thousand
-    honour_opt_out: bool = True  # X-Robots-Tag: noai, noimageai or none
-    subtitles: tuple[str, ...] = ("zh.*", "ai-zh")  # yt-dlp's names, regular expressions; ai-zh is Bilibili's own ASR
-    cookies_file: str | None = None  # Netscape format; for sites that show full quality to members only
-    user_agent: str | None = "Mozilla/5.0 (compatible; kouxing/0.1)"  # None: the browser that yt-dlp plays
-    proxy: str | None = None  # http(s):// or socks5://; the environment's is not used
-    allow_private_addresses: bool = False  # loopback, home and link-local networks, also by redirect
-    retries: int = 3  # of a request, a fragment and the whole, after transient errors
-    retry_wait_s: float = 1.0  # before the first retry, doubled each time
-    timeout_s: float = ranged(20.0, above=0)  # without a byte
-    max_fetch_s: float = 7_200.0  # of one try; 4 GiB at 600 kB/s
-    max_page_bytes: int = 64 * 1024**2  # of a page or playlist, unpacked; real ones stay below 5 MB
-    host_concurrency: int = ranged(2, low=1)  # sources at a time from one host, over all workers
-    host_interval_s: float = 0.5  # between two requests to a host; Bilibili and Douyin throttle at a few a second
-    host_jitter: float = 0.5  # share of a wait that is added at random: workers in step look like an attack
-    backoff_s: float = 10.0  # rest of a host after its first 412 or 429, doubled each time; Retry-After if longer
-    max_backoff_s: float = 1_800.0  # Bilibili lifts a 412 within half an hour
-    max_wait_s: float = 600.0  # a host that rests longer is given up for this run: its sources are rate_limited
-    lease_s: float = ranged(120.0, above=0)  # silence after which a worker counts as dead and its place is given away
+    # Largest length of a video. Videos of over four hours are streams recorded whole
+    max_duration_s: float = ranged(14_400.0, above=0)
+    max_bytes: int = 4 * 1024**3  # Largest size of a file
+    # Largest number of entries of one playlist, page or search. A large user page has some thousand
+    max_entries: int = ranged(10_000, low=1)
+    honour_opt_out: bool = True  # Drop what its site opts out by X-Robots-Tag: noai, noimageai or none
+    # Subtitles to fetch, by yt-dlp's names, as regular expressions. ai-zh is Bilibili's own ASR
+    subtitles: tuple[str, ...] = ("zh.*", "ai-zh")
+    cookies_file: str | None = None  # Cookies file in Netscape format, for sites that show full quality to members only
+    # User agent. None: that of the browser that yt-dlp imitates
+    user_agent: str | None = "Mozilla/5.0 (compatible; kouxing/0.1)"
+    proxy: str | None = None  # Address of a proxy, http(s):// or socks5://. The environment's is not used
+    allow_private_addresses: bool = False  # Allow loopback, home and link-local networks, also by redirect
+    retries: int = 3  # Retries of a request, a fragment and a whole source, after transient errors
+    retry_wait_s: float = 1.0  # Wait before the first retry, doubled each time
+    timeout_s: float = ranged(20.0, above=0)  # Time without a byte after which a connection fails
+    max_fetch_s: float = 7_200.0  # Time limit of one try. 7,200 s fetch 4 GiB at 600 kB/s
+    max_page_bytes: int = 64 * 1024**2  # Largest size of a page or playlist, unpacked. Real ones stay below 5 MB
+    host_concurrency: int = ranged(2, low=1)  # Sources fetched at a time from one host, over all workers
+    # Least time between two requests to a host. Bilibili and Douyin throttle at a few a second
+    host_interval_s: float = 0.5
+    host_jitter: float = 0.5  # Random part added to a wait, as a share of it. Workers in step look like an attack
+    # Time without requests to a host after its first 412 or 429, doubled each time; Retry-After if longer
+    backoff_s: float = 10.0
+    max_backoff_s: float = 1_800.0  # Largest time without requests to a host. Bilibili lifts a 412 within half an hour
+    # Longest wait for a host. After it the host is given up for this run, and its sources are rate_limited
+    max_wait_s: float = 600.0
+    lease_s: float = ranged(120.0, above=0)  # Silence after which a worker counts as dead and its place is given away
 
 
 CHANGES_RESULTS = ("max_height_px", "max_duration_s", "max_bytes", "max_entries", "honour_opt_out")

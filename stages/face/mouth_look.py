@@ -42,32 +42,32 @@ DARKEST_SKIN = 15.0
 
 @dataclass(frozen=True)
 class MouthConfig:
-    """How lips are told from what hides them.
+    """How lips are distinguished from what hides them.
 
     Args:
-        every_frames: every so manieth frame is looked at.
-        dark: share of the skin's lightness by which the line between lips is darker, worth 1.
-        red: CIELAB a* by which lips are redder than the skin, worth 1.
-        min_evidence: of both together, in each part of the mouth.
-        stroke_light: CIELAB lightness by which letters are brighter than what is on both sides of a stroke.
-        max_strokes: share of the skin around the mouth that such strokes cover.
-        teeth_lightness: share of the skin's lightness that teeth have at least.
-        teeth_red: CIELAB a* by which teeth may be redder than the skin.
-        min_open: opening in mouth widths below which no teeth are looked for.
-        min_teeth: share of the opening that teeth cover.
+        every_frames: distance of looks in frames; every n-th frame is looked at.
+        dark: share of the skin's lightness by which the line between lips must be darker to count as evidence of 1.
+        red: CIELAB a* by which lips must be redder than the skin to count as evidence of 1.
+        min_evidence: least sum of both kinds of evidence in each part of the mouth.
+        stroke_light: CIELAB lightness by which letters are brighter than the skin on both sides of a stroke.
+        max_strokes: largest share of the skin around the mouth that such strokes cover.
+        teeth_lightness: least lightness of teeth, as a share of the skin's.
+        teeth_red: largest CIELAB a* by which teeth are redder than the skin.
+        min_open: least opening of the mouth, in mouth widths, in which teeth are searched.
+        min_teeth: least share of the opening that teeth cover in a look that shows teeth.
     """
 
-    every_frames: int = 5  # 5 Hz: hands come and go slower
+    every_frames: int = 5  # 5 frames are 0.2 s; hands come and go slower
     # 99 % of 199 frames of 22 real clips have more, 99 % of hands, masks and boxes under .11
     dark: float = ranged(0.2, above=0)
-    red: float = ranged(3.0, above=0)  # real lips had 1.1 to 30, what hides them under 1.2
-    min_evidence: float = 0.8  # real mouths had .9 and more (99 %: 1.1), hands, masks, boxes and microphones under .6
-    stroke_light: float = 20.0  # glare, wrinkles and short beards of 16 people had it in .004 of the skin at most
-    max_strokes: float = 0.01  # a letter or two; lines of letters had .02 and more
-    teeth_lightness: float = 0.7  # by eye, on the same clips
-    teeth_red: float = ranged(0.0, low=-128, high=127)  # tongue and gums are redder than skin
-    min_open: float = 0.05  # a pixel or two in the smallest mouths
-    min_teeth: float = 0.1  # by eye: the edge of the upper teeth
+    red: float = ranged(3.0, above=0)  # Real lips had 1.1 to 30, what hides them under 1.2
+    min_evidence: float = 0.8  # Real mouths had .9 and more (99 %: 1.1), hands, masks, boxes and microphones under .6
+    stroke_light: float = 20.0  # Glare, wrinkles and short beards of 16 people had it in .004 of the skin at most
+    max_strokes: float = 0.01  # 0.01 is a letter or two; lines of letters had .02 and more
+    teeth_lightness: float = 0.7  # Chosen by eye, on the same clips
+    teeth_red: float = ranged(0.0, low=-128, high=127)  # Tongue and gums are redder than skin
+    min_open: float = 0.05  # 0.05 is a pixel or two in the smallest mouths
+    min_teeth: float = 0.1  # Chosen by eye: the edge of the upper teeth
 
 
 @dataclass(frozen=True)

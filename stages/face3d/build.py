@@ -51,22 +51,24 @@ GROUP_PART = {
 class BuildConfig:
     """How the heads are drawn."""
 
-    seed: int = 0
-    num_heads: int = 1500
-    num_identity: int = 80  # as many as BFM has in the reference: 97 % of the variance
-    detail_sigma: float = 0.22  # of a target's full strength; more makes caricatures
-    one_sided: float = 0.3  # share of a left or right target that its twin does not follow
-    # adult mean: Dodgson, "Variation and extrema of human interpupillary distance", 2004
+    seed: int = 0  # Seed of the random heads
+    num_heads: int = 1500  # Number of heads that are drawn
+    # Number of identity components. 80 are as many as BFM has in the reference, and 97 % of the variance
+    num_identity: int = 80
+    detail_sigma: float = 0.22  # Standard deviation of a detail target, in its full strength. More makes caricatures
+    one_sided: float = 0.3  # Weight of the part of a left or right target that its twin does not share
+    # Adult mean of the interpupillary distance. Dodgson, "Variation and extrema of human interpupillary distance", 2004
     interpupillary_mm: float = 63.0
-    neck_y_dm: float = 5.95  # where the base mesh is cut: a hand below the chin
-    face_z_dm: float = 0.7  # the base mesh's skin before this plane is face, behind it ears and skull
-    crown_y_dm: float = 8.05  # above it is skull: the crop ends at 8.0
+    neck_y_dm: float = 5.95  # Height at which the base mesh is cut: a hand below the chin
+    face_z_dm: float = 0.7  # Depth of the plane before which the base mesh's skin is face; behind it are ears and skull
+    crown_y_dm: float = 8.05  # Height above which skin is skull. The crop ends at 8.0
+    # Height and depth of the chin, then of the jaw angle. Below the line through them is neck
     jaw_line_yz_dm: tuple[float, float, float, float] = (
         6.12,
         1.35,
         6.5,
         0.6,
-    )  # under chin and jaw angle: below is neck
+    )
 
 
 class Wheel:

@@ -28,21 +28,24 @@ DISSOLVE_FPS = 32.0
 class CutConfig:
     """What is a cut. Correlations are of lightness at 64 x 64."""
 
-    # a cut changes the picture this many times more than the frames around it (PySceneDetect)
+    # Least change of the picture at a cut, over the change of the frames around it (PySceneDetect)
     ratio: float = ranged(3.0, low=1)
-    # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
+    # Least change of the picture at a cut, mean of hue, saturation and value, 0-255 (PySceneDetect)
     min_change: float = ranged(15.0, high=255)
-    window_frames: int = ranged(2, low=1)  # frames around it that are compared (PySceneDetect)
-    light_s: float = 0.5  # a flash is over by then
-    # correlation over a flash or lamp; six cuts of real films had .58 and less
+    window_frames: int = ranged(2, low=1)  # Frames on each side of a cut that it is compared with (PySceneDetect)
+    light_s: float = 0.5  # Largest length of a flash, and time around a cut in which pictures are compared
+    # Least correlation of the pictures before and after a flash or lamp. Six cuts of real films had .58 and less
     min_light_step: float = ranged(0.7, low=-1, high=1)
-    # of a frame before with one after; over lamps and flashes .97 and more
+    # Least correlation of a frame before with one after a flash or lamp. Flashes and lamps had .97 and more
     min_light_return: float = ranged(0.97, low=-1, high=1)
-    dissolves_s: tuple[float, ...] = (0.3, 0.6, 1.2, 2.2)  # times over which pictures are compared; longer are not seen
-    max_dissolve_step: float = ranged(0.6, low=-1, high=1)  # correlation of the pictures before and after
-    # what is no mixture of the two, as a share of the difference's energy
+    # Times over which pictures are compared for dissolves. Longer dissolves are not found
+    dissolves_s: tuple[float, ...] = (0.3, 0.6, 1.2, 2.2)
+    # Largest correlation of the pictures before and after a dissolve
+    max_dissolve_step: float = ranged(0.6, low=-1, high=1)
+    # Largest energy of a frame that is no mixture of the two pictures, as a share of their difference's energy
     max_dissolve_rest: float = ranged(0.1, high=1)
-    min_mixed_frames: int = ranged(2, low=1)  # a single one comes from a converted frame rate, and its cut is hard
+    # Least number of mixed frames in a dissolve. A single one comes from a converted frame rate, and its cut is hard
+    min_mixed_frames: int = ranged(2, low=1)
 
 
 @dataclass(frozen=True)

@@ -32,23 +32,22 @@ class JumpConfig:
     """What is a jump. How often one is found, and where there is none, stands in docs/reference/filters.md.
 
     Args:
-        min_picture_step: times that the picture changes more than around it: the geometric mean over all its blocks,
-            also of those that never move.
-        min_face_step: times that the face moves more than around it.
-        picture_noise: change of lightness that tells nothing, 0-255.
-        face_noise: the same of a move, in face widths.
-        min_change: a frame in which no block changes by so much lightness repeats the last one.
-        max_step_s: in a longer time between two frames any head could have gone anywhere, and nothing is told.
+        min_picture_step: least change of the picture at a jump, over the change of the steps around it: the geometric
+            mean over the blocks of the head, also of those that never move.
+        min_face_step: least move of the face at a jump, over the moves around it.
+        picture_noise: change of lightness between frames that counts as noise, 0-255.
+        face_noise: move of the face between frames that counts as noise, in face widths.
+        min_change: least change of lightness in any block of a new frame, 0-255; a frame with less repeats the last.
+        max_step_s: longest time between two frames in which a jump is found; in more a head can move anywhere.
     """
 
-    # a frame that was left out makes 2 where all moves, and 1 where nothing does
-    min_picture_step: float = ranged(1.6, above=0)
+    min_picture_step: float = ranged(1.6, above=0)  # A missing frame makes 2 where all moves, and 1 where nothing does
     min_face_step: float = ranged(1.2, above=0)
-    picture_noise: float = ranged(0.5, above=0)  # the median change of people who sit still, .1 to .7
-    face_noise: float = ranged(0.006, above=0)  # a millimetre; half of the frames of talking heads have less
-    # repeated frames, coded again, have .02 to .6; a talking head 1.2 and more
+    picture_noise: float = ranged(0.5, above=0)  # People who sit still have a median change of .1 to .7
+    face_noise: float = ranged(0.006, above=0)  # 0.006 is a millimetre; half of the frames of talking heads have less
+    # Repeated frames, coded again, have .02 to .6; a talking head 1.2 and more
     min_change: float = ranged(1.0, above=0)
-    max_step_s: float = ranged(0.12, above=0)  # three frames
+    max_step_s: float = ranged(0.12, above=0)  # 0.12 s is three frames
 
 
 @dataclass(frozen=True)
