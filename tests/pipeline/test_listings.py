@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import run
-from tests.stages.video_site import Site, open_site
+from tests.stages.crawl.video_site import Site, open_site
 
 QUICK = (
     *("crawl.allow_private_addresses=true", "crawl.retries=0", "crawl.retry_wait_s=0.01"),

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
 from pipeline.preview import main
-from tests.stages.video_site import open_site
+from tests.stages.crawl.video_site import open_site
 
 QUICK = ["crawl.allow_private_addresses=true", "crawl.host_interval_s=0", "crawl.retries=0"]
 
