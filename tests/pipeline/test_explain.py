@@ -16,7 +16,7 @@ from pipeline.rules.config import Config, load_config
 from pipeline.rules.policy import CHECKS, PolicyConfig
 from pipeline.show.findings import Explanation, explain, findings
 from stages.core.records import NUM_LANDMARKS, Row
-from tests.kept_rows import NUM_FRAMES, kept_clip, write_rows
+from tests.rows import NUM_FRAMES, kept_clip, write_rows
 
 
 @pytest.fixture(scope="module")

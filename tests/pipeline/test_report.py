@@ -17,7 +17,8 @@ from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card,
 from pipeline.show.page import write_report
 from stages.core.reasons import REASON_TEXT, DropReason
 from stages.core.records import ROW
-from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out
+from tests.ledger_rows import HOSTILE_TITLES, make_rows, write_out
+from tests.rows import thumb_jpeg
 
 
 class Page(HTMLParser):

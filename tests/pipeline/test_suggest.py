@@ -15,8 +15,8 @@ from pipeline.suggest import KEYS, Ledger, main
 from stages.core.reasons import Verdict
 from stages.core.records import LEDGER, Row
 from stages.core.rows import rows_from_table, table_from_rows
-from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_ledger, make_rows
+from tests.rows import kept_clip, write_rows
 
 CLIP_H = 4 / 3600
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from model.lip_expert.fit import Features, chance_of, held_out, source_delays, train
+from model.lip_expert.fit import Features, chance_of, held_out, read_takes, source_delays, train
 from stages.lipsync.lip_sound import MAX_STEPS
 from tests.model.lip_expert import drawn
-from tests.model.lip_expert.drawn import CONFIG, LATE_STEPS, first
+from tests.model.lip_expert.drawn import CONFIG, LATE_STEPS, first, talking_clip
+from tests.rows import write_rows
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +34,13 @@ def test_each_fold_leaves_one_person_out(takes):
 def test_chance_falls_with_the_square_root_of_time(takes):
     """A quarter of the time agrees twice as far by chance: what is told for a second is the same within a fifth."""
     assert chance_of(first(takes, 125), CONFIG) == pytest.approx(chance_of(takes, CONFIG), rel=0.2)
+
+
+def test_clips_that_follow_each_other_are_one_take_and_silent_ones_none(tmp_path: Path):
+    write_rows(tmp_path, *(talking_clip("a", 0, shot) for shot in (1, 0)), talking_clip("b", 1))
+    write_rows(tmp_path, talking_clip("c", 0), talking_clip("quiet", 2, speech_ratio=0.1), generation=2)
+    takes = read_takes([tmp_path / "parts"], CONFIG)
+    assert [(take.source_id, take.person) for take in takes] == [("a", 0), ("b", 1), ("c", 0)]
+    assert [(len(take.points), len(take.audio)) for take in takes] == [(200, 128_000), (100, 64_000), (100, 64_000)]
+    with pytest.raises(ValueError, match="no clip with landmarks"):
+        read_takes([tmp_path], CONFIG)
