@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.known.media_files import clicks
 from benchmarks.wild.timing import beeps_s
 from model.dubbing.dub import InferConfig, dub
 from model.dubbing.playback import to_and_fro
+from model.nets.a2m import A2m
+from model.training.config import TrainConfig
 from stages.core.reasons import Dropped, DropReason
-from stages.core.settings import ConfigError
+from stages.core.settings import ConfigError, load_as
 from stages.media import decode_audio, decode_video, probe_media, write_video
 from tests.talking import FPS, NUM_BLANK, NUM_FRAMES
 
@@ -76,3 +80,20 @@ def test_a_video_without_a_face_is_refused(tmp_path, frames, trained, voice, wei
 def test_settings_that_cannot_be(tmp_path, trained, weights, setting, message):
     with pytest.raises(ConfigError, match=message):
         dub(tmp_path, tmp_path, tmp_path, trained, None, weights, replace(InferConfig(), **setting))
+
+
+def test_with_a_motion_model_depth_is_that_of_the_new_sound(tmp_path, frames, trained, encoder, voice, weights):
+    write_video(tmp_path / "v.mp4", frames[:8], FPS, voice[: 8 * 640])
+    torch.manual_seed(0)
+    settings = load_as(TrainConfig, [Path("model/configs/a2m.yaml")])
+    motion = A2m(settings.a2m, encoder.dim, trained[2].exp_dim).eval().requires_grad_(False)
+    shown = []
+    for name, model in (("a2m", (motion, settings, trained[2])), ("none", None)):
+        out = tmp_path / f"{name}.mp4"
+        done = dub(tmp_path / "v.mp4", tmp_path / "v.mp4", out, trained, model, weights, InferConfig())
+        assert done.depth == name
+        shown.append([frame.rgb.astype(int) for frame in decode_video(out)])
+    assert all(np.abs(ours - plain).max() > 30 for ours, plain in zip(*shown, strict=True))
+    other = (motion, settings, replace(trained[2], whisper_model="another"))
+    with pytest.raises(ConfigError, match="the motion model another"):
+        dub(tmp_path / "v.mp4", tmp_path / "v.mp4", tmp_path / "y.mp4", trained, other, weights, InferConfig())
