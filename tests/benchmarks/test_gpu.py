@@ -34,6 +34,7 @@ MISSING = (
 """What a machine with a GPU and little else has not."""
 
 
+@pytest.mark.slow
 def test_parts_load_on_a_bare_machine():
     code = f"import sys; sys.modules.update(dict.fromkeys({MISSING}))\n"
     code += f"import importlib\nfor part in {tuple(gpu.PARTS)}: importlib.import_module(f'benchmarks.gpu.{{part}}')"
@@ -97,6 +98,7 @@ def told(out: Path) -> list[dict[str, object]]:
     return every
 
 
+@pytest.mark.slow
 def test_it_runs_in_small(tmp_path: Path):
     assert gpu.main(["--device", "cpu", "--minutes", "3", "--only", "drawing", "--out", str(tmp_path)]) == 0
     every = told(tmp_path)

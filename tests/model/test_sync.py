@@ -15,6 +15,7 @@ from tests.model.lip_expert.drawn import talking_clip
 from tests.rows import write_rows
 
 
+@pytest.mark.slow
 def test_an_expert_and_its_report_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_rows(tmp_path, *(talking_clip(f"s{person}", person, shot) for person in range(3) for shot in range(2)))
     out, told = tmp_path / "expert.npz", tmp_path / "report.json"

@@ -19,6 +19,8 @@ from stages.core.records import LEDGER, Row
 from stages.core.rows import table_from_rows
 from tests.rows import kept_clip, write_rows
 
+pytestmark = pytest.mark.slow
+
 GROUPS = ["face_group", "repeat_group"]
 
 

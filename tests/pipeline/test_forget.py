@@ -34,6 +34,8 @@ from stages.core.weights import WeightStore
 from stages.crawl import CrawlConfig
 from tests.rows import kept_clip, write_rows
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config(finalize=FinalizeConfig(shard_bytes=(FRAME_BYTES + DEPTH_BYTES) * 250))
 """Three clips a shard."""
 LISTED = {"last_stage": "crawl", "fault_reason": "listing", "fault_detail": "expanded to 1 sources", "entries": ["x"]}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from model.lip_expert.report import report
 from tests.model.lip_expert.drawn import CONFIG, first, takes
 
 
+@pytest.mark.slow
 def test_the_report_tells_shared_sound_from_wrong():
     told = report(first(takes()[:3], 150), CONFIG)["5 s"]
     assert told["people"] == 3 and told["windows"] == 6

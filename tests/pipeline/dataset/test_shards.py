@@ -21,6 +21,8 @@ from stages.depth import encode_depth
 from tests.rows import kept_clip
 from tests.shards import drawn
 
+pytestmark = pytest.mark.slow
+
 NUM_FRAMES = 75
 STATES = np.random.default_rng(0).normal(3, 2, (2 * NUM_FRAMES, 40)).astype(np.float16)
 

@@ -196,6 +196,7 @@ def test_facts(tmp_path: Path) -> None:
     assert facts.video_start_s == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".flv"])
 @pytest.mark.parametrize("share", [0.15, 0.6])
 def test_files_cut_short_are_truncated(tmp_path: Path, suffix: str, share: float) -> None:
@@ -257,6 +258,7 @@ def test_frames_that_are_noise_are_corrupt(tmp_path: Path) -> None:
     assert dropped.value.reason == DropReason.CORRUPT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("place", [36, 44, 46], ids=["between", "key", "referred to"])
 def test_one_damaged_spot_costs_frames_up_to_the_next_key_frame_at_most(
