@@ -14,7 +14,7 @@ from tests.object_store import BUCKET, ObjectStore
 
 SLOW_FIXTURES = {"weights", "store", "remote", "site", "run_source", "reader", "corpus", "shared_ray", "own_ray"}
 """They run networks, a server or a cluster."""
-OTHER_LANES = ("cluster", "gpu", "hostile")
+OTHER_LANES = ("cluster", "gpu", "hostile", "tutorial")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
