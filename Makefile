@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo compare quick test test-cluster test-gpu test-hostile fuzz doctor weights lint clean help
+.PHONY: demo compare quick test test-cluster test-gpu test-hostile test-tutorial fuzz doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
 	@echo "make test-gpu  what GPUs run, on the CPU: compiled training of every preset, benchmarks.gpu in small"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
+	@echo "make test-tutorial  the commands of docs/tutorial.md, and what they print"
 	@echo "make compare  JoyGen, MuseTalk and Wav2Lip trained alike on DATA=OUT/shards, and judged on clips left out"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch the model files that the defaults need"
@@ -33,6 +34,9 @@ test-gpu: $(VENV)/ready
 
 test-hostile: $(VENV)/ready
 	$(RUN) -m pytest -m "hostile or not cluster" tests/hostile
+
+test-tutorial: $(VENV)/ready
+	$(RUN) -m pytest -m tutorial tests/docs
 
 fuzz: $(VENV)/ready
 	$(RUN) -m tests.hostile.fuzz --minutes 10

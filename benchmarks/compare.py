@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from model.evaluate import EvaluateConfig, evaluate
-from model.shards.clips import DataError
 from model.train import train
 from model.training.config import TrainConfig
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
-from stages.core.settings import ConfigError, load_as
+from stages.core.command import command
+from stages.core.settings import load_as
 from stages.core.storage import local_path, write_text
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.weights import WeightStore
 
 CONFIGS = Path("model/configs")
 METHODS = {
@@ -106,7 +107,8 @@ def as_markdown(result: dict[str, Any]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
     parser.add_argument("--out", type=local_path, required=True)
@@ -116,14 +118,11 @@ def main() -> None:
     parser.add_argument("--max-clips", type=int, default=EvaluateConfig.max_clips, help="judged, of each split")
     parser.add_argument("--max-frames", type=int, default=EvaluateConfig.max_frames, help="judged, of each clip")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all three")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     judged = EvaluateConfig(max_clips=given.max_clips, max_frames=given.max_frames)
     weights = WeightStore.from_environment()
     splits = given.split or ["test"]
-    try:
-        result = compare(given.data, given.out, given.samples, splits, weights, judged, given.full, given.overrides)
-    except (ConfigError, DataError, MissingWeights) as error:
-        raise SystemExit(f"benchmarks.compare: {error}") from error
+    result = compare(given.data, given.out, given.samples, splits, weights, judged, given.full, given.overrides)
     table = as_markdown(result)
     write_text(given.out / "compare.json", json.dumps(result, indent=1))
     write_text(given.out / "compare.md", table)
@@ -133,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -10,23 +10,23 @@ how much that is.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.steps.counting import needs_of
 from model.training.config import TrainConfig
-from stages.core.settings import ConfigError, load_as
+from stages.core.command import command
+from stages.core.settings import load_as
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, action="append", help="one of model/configs/*.yaml")
     parser.add_argument("--memory-gib", type=float, default=80.0, help="of the card")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. loss.pixel_every=4")
-    given = parser.parse_args()
-    try:
-        config = load_as(TrainConfig, given.config, given.overrides)
-    except ConfigError as error:
-        raise SystemExit(f"benchmarks.count: {error}") from error
+    given = parser.parse_args(arguments)
+    config = load_as(TrainConfig, given.config, given.overrides)
     if config.task != "editor":
         raise SystemExit(f"benchmarks.count: only the editor is counted, this trains {config.task}")
     needs = needs_of(config)
@@ -39,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,13 +18,13 @@ from accelerate.utils import set_seed
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.steps.steps import Clock, Steps
-from model.shards.clips import DataError
 from model.shards.samples import endless_loader
 from model.training.config import TrainConfig
 from model.training.devices import default_device, is_half
 from model.training.load import build_task
-from stages.core.settings import ConfigError, load_as
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.command import command
+from stages.core.settings import load_as
+from stages.core.weights import WeightStore
 
 WARM_UP_STEPS = 3
 """Caches, compiled kernels and the workers' first batches."""
@@ -51,19 +52,17 @@ def operators(steps: Steps) -> list[tuple[str, float]]:
     return [(name, found[name] / total) for name in sorted(found, key=lambda name: -found[name])[:TOP_OPERATORS]]
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
     parser.add_argument("--config", type=Path, required=True, action="append", help="one of model/configs/*.yaml")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the share that is reached")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.batch_size=128")
-    given = parser.parse_args()
-    try:
-        config = load_as(TrainConfig, given.config, [f"data={given.data}", "out=unused", *given.overrides])
-        task = build_task(config, WeightStore.from_environment())
-    except (ConfigError, DataError, MissingWeights) as error:
-        raise SystemExit(f"benchmarks.training: {error}") from error
+    given = parser.parse_args(arguments)
+    config = load_as(TrainConfig, given.config, [f"data={given.data}", "out=unused", *given.overrides])
+    task = build_task(config, WeightStore.from_environment())
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     device = torch.device(config.device or default_device())
@@ -93,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

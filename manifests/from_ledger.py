@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.core.command import UserError, command
 from stages.core.reasons import Verdict
 from stages.core.records import SOURCE, Row
-from stages.core.storage import as_path, read_table, write_text
+from stages.core.storage import as_path, is_file, read_table, write_text
 
 _EXPECTED = {"sha256": "expect_sha256", "format_id": "expect_format_id"}
 _UNTOLD = frozenset({*_EXPECTED.values(), "parent_id"})
@@ -27,11 +28,15 @@ def kept_sources(ledger: Path) -> list[Row]:
     """Manifest rows of the sources of kept clips, by id.
 
     Raises:
-        OSError: no such ledger.
-        pa.ArrowException: not a ledger.
+        UserError: no such ledger, or not a ledger.
     """
     told = [name for name in SOURCE.names if name not in _UNTOLD]
-    table = read_table(ledger, columns=[*told, *_EXPECTED, "verdict"])
+    if not is_file(ledger):
+        raise UserError(f"{ledger} is missing: name the folder of a data set")
+    try:
+        table = read_table(ledger, columns=[*told, *_EXPECTED, "verdict"])
+    except pa.ArrowException as error:
+        raise UserError(f"{ledger} is no ledger: {error}") from error
     table = table.filter(pc.field("verdict") == str(Verdict.KEEP)).drop(["verdict"])
     sources: dict[str, Row] = {}
     for row in table.rename_columns([*told, *_EXPECTED.values()]).to_pylist():
@@ -39,19 +44,15 @@ def kept_sources(ledger: Path) -> list[Row]:
     return [sources[source_id] for source_id in sorted(sources)]
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m manifests.from_ledger", description="Kept sources as a manifest.")
     parser.add_argument("dir", type=as_path, help="folder of a data set, with its ledger.parquet")
     parser.add_argument("--out", type=as_path, required=True, help="manifest to write, .jsonl")
     args = parser.parse_args(arguments)
-    try:
-        sources = kept_sources(args.dir / "ledger.parquet")
-        write_text(args.out, "".join(json.dumps(source, ensure_ascii=False) + "\n" for source in sources))
-    except (OSError, pa.ArrowException) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sources = kept_sources(args.dir / "ledger.parquet")
+    write_text(args.out, "".join(json.dumps(source, ensure_ascii=False) + "\n" for source in sources))
     print(f"{len(sources)} sources in {args.out}")
-    return 0
 
 
 if __name__ == "__main__":

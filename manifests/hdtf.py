@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from stages.core.command import UserError, command
 from stages.core.records import Row
 from stages.core.spans import Span, read_spans
 from stages.core.storage import write_text
@@ -26,7 +26,7 @@ SETS = {"RD": "radio", "WDA": "weekly address, Democrats", "WRA": "weekly addres
 LICENCE = "the uploader's terms; HDTF's lists are CC BY 4.0"
 
 
-class ListError(Exception):
+class ListError(UserError):
     """A list that is missing or cannot be understood; the message names it."""
 
 
@@ -154,27 +154,23 @@ def _named(lines: list[str], path: Path) -> Iterator[tuple[str, list[str]]]:
             yield name, words
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m manifests.hdtf", description="HDTF's lists as a manifest.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="with RD_video_url.txt and the like")
     parser.add_argument("--out", type=Path, default=Path("hdtf.yaml"), help="manifest to write: .yaml or .jsonl")
     args = parser.parse_args(arguments)
-    try:
-        joined = join_lists(args.folder)
-        if args.out.suffix == ".jsonl":
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in joined.rows)
-        elif args.out.suffix in (".yaml", ".yml"):
-            text = yaml.safe_dump({"sources": joined.rows}, allow_unicode=True, sort_keys=False)
-        else:
-            raise ListError(f"--out {args.out}: name a .yaml or .jsonl file")
-        write_text(args.out, text)
-    except (ListError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    joined = join_lists(args.folder)
+    if args.out.suffix == ".jsonl":
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in joined.rows)
+    elif args.out.suffix in (".yaml", ".yml"):
+        text = yaml.safe_dump({"sources": joined.rows}, allow_unicode=True, sort_keys=False)
+    else:
+        raise ListError(f"--out {args.out}: name a .yaml or .jsonl file")
+    write_text(args.out, text)
     for line in joined.loose:
         print(f"not joined: {line}")
     print(f"{args.out}: {len(joined.rows)} videos, {joined.num_spans} spans, {joined.hours:.2f} h")
-    return 0
 
 
 if __name__ == "__main__":

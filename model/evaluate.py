@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from rich.console import Console
 from torch import nn
 
 from model.judging.judge import LSE_PROTOCOL, Judge, Scores, Shown, mean_scores
-from model.judging.pairs import Pair, PairsError, find_pairs, show_pair
+from model.judging.pairs import Pair, find_pairs, show_pair
 from model.judging.score_table import markdown, print_table
 from model.nets.editor import to_bytes
 from model.shards.clips import EDITOR_COLUMNS, Clip, ClipTable, DataError
@@ -33,12 +32,11 @@ from model.training.devices import default_device, inference
 from model.training.load import load_trained
 from model.training.progress import Progress
 from model.training.task import DataFacts
-from stages.core.reasons import Dropped
+from stages.core.command import command
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
-from stages.core.settings import ConfigError
 from stages.core.storage import as_path, local_path, write_text
 from stages.core.weight_files import WEIGHTS
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.weights import WeightStore
 
 COLUMNS = (*EDITOR_COLUMNS, "audio_pcm16")
 MIN_FRAMES = 50
@@ -199,7 +197,8 @@ def _judged(
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor, or made videos.")
     parser.add_argument("--run", type=local_path, help="a run of python -m model.train, with --data")
     parser.add_argument("--data", help="shards folder, or s3://bucket/folder/shards")
@@ -225,20 +224,15 @@ def main(arguments: list[str] | None = None) -> int:
         given.max_clips, given.max_frames, use_depth=not given.no_depth, wrong_audio=given.wrong_audio
     )
     weights = WeightStore.from_environment()
-    try:
-        if given.pairs:
-            pairs = find_pairs(given.pairs)
-            result = evaluate_pairs(pairs, weights, config, given.device, Progress(active=True))
-        else:
-            trained: Any = load_trained(given.run, "editor", weights, given.device)
-            result = evaluate(trained, given.data, given.split, weights, config, Progress(active=True))
-    except (ConfigError, DataError, Dropped, MissingWeights, PairsError) as error:
-        print(f"model.evaluate: {error}", file=sys.stderr)
-        return 2
+    if given.pairs:
+        pairs = find_pairs(given.pairs)
+        result = evaluate_pairs(pairs, weights, config, given.device, Progress(active=True))
+    else:
+        trained: Any = load_trained(given.run, "editor", weights, given.device)
+        result = evaluate(trained, given.data, given.split, weights, config, Progress(active=True))
     write_text(given.out, json.dumps(result, indent=1, ensure_ascii=False))
     write_text(given.out.with_suffix(".md"), markdown(result))
     print_table(result, Console())
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,20 +12,20 @@ Every result says that it was made: to the eye, in the container's comment, and 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 from model.dubbing.dub import DEPTHS, LOOPS, InferConfig, dub
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
-from stages.core.reasons import Dropped
-from stages.core.settings import ConfigError
+from stages.core.command import UserError, command
 from stages.core.storage import local_path
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.weights import WeightStore
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.infer", description="Give a video another voice.")
     parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
     parser.add_argument("--video", type=local_path, required=True)
@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     weights = WeightStore.from_environment()
     absent = [str(path) for path in (given.video, given.audio) if not path.is_file()]
     if absent:
-        print(f"model.infer: no such file: {', '.join(absent)}", file=sys.stderr)
-        return 2
+        raise UserError(f"no such file: {', '.join(absent)}")
     config = InferConfig(
         given.batch_size,
         given.loop,
@@ -58,16 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         given.temperature,
         given.seed,
     )
-    try:
-        editor: Any = load_trained(given.run, "editor", weights, given.device)
-        motion: Any = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        done = dub(given.video, given.audio, given.out, editor, motion, weights, config, Progress(active=True))
-    except (ConfigError, MissingWeights, Dropped) as error:
-        print(f"model.infer: {error}", file=sys.stderr)
-        return 2
+    editor: Any = load_trained(given.run, "editor", weights, given.device)
+    motion: Any = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    done = dub(given.video, given.audio, given.out, editor, motion, weights, config, Progress(active=True))
     print(f"{given.out}: {'; '.join(done.notes())}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,22 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from model.dubbing.credentials import read_credentials
 from model.dubbing.marks import read_comment
+from stages.core.command import command
 from stages.core.storage import local_path
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.provenance", description="What a video says of itself.")
     parser.add_argument("file", type=local_path)
     given = parser.parse_args(arguments)
-    try:
-        made = read_comment(given.file)
-    except (OSError, ValueError) as error:
-        print(f"model.provenance: {error}", file=sys.stderr)
-        return 2
+    made = read_comment(given.file)
     signed = read_credentials(given.file)
     said = {"comment": made, "c2pa": None if signed is None else asdict(signed)}
     print(json.dumps(said, indent=1, ensure_ascii=False))

@@ -12,18 +12,17 @@ shards do not hold: its folder is the user's to supply, too.
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from model.nets.published_a2m import express, hear_hubert, load_published
-from stages.core.reasons import Dropped
-from stages.core.settings import ConfigError
+from stages.core.command import command
 from stages.core.storage import local_path
-from stages.core.weights import MissingWeights
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.published_a2m", description="JoyGen's own audio to motion.")
     parser.add_argument("--weights", type=local_path, required=True, help="audio2secc_vae/model_ckpt_steps_*.ckpt")
     parser.add_argument("--hubert", type=local_path, required=True, help="folder of hubert-large-ls960-ft")
@@ -33,14 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     from stages.media import decode_audio
 
-    try:
-        network = load_published(given.weights)
-        audio = decode_audio(given.audio)
-        np.save(given.out, express(network, audio, hear_hubert(audio, given.hubert), given.temperature))
-    except (ConfigError, MissingWeights, Dropped) as error:
-        print(f"model.published_a2m: {error}", file=sys.stderr)
-        return 2
-    return 0
+    network = load_published(given.weights)
+    audio = decode_audio(given.audio)
+    np.save(given.out, express(network, audio, hear_hubert(audio, given.hubert), given.temperature))
 
 
 if __name__ == "__main__":

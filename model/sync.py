@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, read_takes, train
+from stages.core.command import command
 from stages.lipsync.lip_sound import EMBEDDED
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.sync", description="Train the lip-sound expert.")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of shards or parts")
     parser.add_argument("--out", type=Path, default=EMBEDDED)
@@ -34,7 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
         from model.lip_expert.report import report
 
         args.report.write_text(json.dumps(report(features, config), indent=1), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -41,9 +40,10 @@ from model.training.devices import allow_tf32, is_half
 from model.training.load import build_task, load_saved
 from model.training.progress import Progress
 from model.training.task import Phase, Task
+from stages.core.command import command
 from stages.core.settings import ConfigError, load_as
 from stages.core.storage import local_path
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.weights import WeightStore
 
 FREE_KEYS = {
     *("data", "out", "device", "num_threads", "channels_last", "compile", "loader.num_workers", "loader.cache_clips"),
@@ -337,7 +337,8 @@ def _fuller(error: torch.OutOfMemoryError) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(again="The same command goes on from the last checkpoint.")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train on Parquet shards.")
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run, or s3://bucket/folder/shards")
     parser.add_argument(
@@ -352,20 +353,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.max_steps=500")
     given = parser.parse_args(arguments)
+    settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
     try:
-        settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
         run = train(load_as(TrainConfig, given.config, settings), WeightStore.from_environment())
-    except (ConfigError, DataError, MissingWeights) as error:
-        print(f"model.train: {error}", file=sys.stderr)
-        return 2
     except torch.OutOfMemoryError as error:
-        print(f"model.train: {_fuller(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("model.train: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        raise ConfigError(_fuller(error)) from error
     print(f"trained: {run}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from model.dubbing.dub import DEPTHS, LOOPS, InferConfig, dub
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
+from stages.core.command import UserError, command
 from stages.core.reasons import Dropped
 from stages.core.settings import ConfigError
 from stages.core.storage import local_path
@@ -179,7 +180,8 @@ def make_app(studio: Studio) -> web.Application:
     return app
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model.web", description="A page to dub videos on this machine.")
     parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
     parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
@@ -190,20 +192,14 @@ def main(arguments: list[str] | None = None) -> int:
     weights = WeightStore.from_environment()
     names = (given.run.name, given.a2m.name if given.a2m else None)
     config = InferConfig(signing=weights.cache.parent / "signing", names=names)
-    try:
-        editor = load_trained(given.run, "editor", weights, given.device)
-        motion = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
-    except (ConfigError, MissingWeights) as error:
-        print(f"model.web: {error}", file=sys.stderr)
-        return 2
+    editor = load_trained(given.run, "editor", weights, given.device)
+    motion = load_trained(given.a2m, "a2m", weights, given.device) if given.a2m else None
     with tempfile.TemporaryDirectory(prefix="kouxing-web-") as folder:
         studio = Studio(editor, motion, weights, config, Path(folder))
         try:
             web.run_app(make_app(studio), host=given.host, port=given.port)
         except OSError as error:
-            print(f"model.web: {error.strerror}: choose another --port or --host", file=sys.stderr)
-            return 2
-    return 0
+            raise UserError(f"{error.strerror}: choose another --port or --host") from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,13 +21,14 @@ from rich.console import Console
 from manifests.demo.corpus import make_corpus
 from manifests.demo.voice import texts
 from manifests.demo.voice.speech import Voice, speak
-from stages.core.command import make_console
+from stages.core.command import command, make_console
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.storage import local_path
 from stages.core.weights import WeightStore
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description="The main job, end to end.")
     parser.add_argument(
         "--out", type=local_path, default=Path("out/demo"), help="on this machine: models are trained there too"
@@ -43,8 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         ("3/5 audio to motion", _train(out, "a2m")),
         ("4/5 editor, tiny preset", _train(out, "tiny")),
     ]
-    for title, command in steps:
-        _run(console, title, command)
+    for title, words in steps:
+        _run(console, title, words)
     video, audio, dubbed = _trained_on(out), out / "speech.wav", out / "dubbed.mp4"
     soundfile.write(audio, speak(texts.LIBRARY, Voice("cmn+Annie", 175), max_s=8.0).audio, AUDIO_RATE_HZ)
     infer = ["-m", "model.infer", "--run", out / "runs/tiny", "--a2m", out / "runs/a2m"]
@@ -57,17 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
         (dubbed, f"{video.name} speaking with another voice"),
     ]:
         console.print(f"open {path}  [dim]{what}[/dim]", soft_wrap=True, highlight=False)
-    return 0
 
 
 def _train(out: Path, preset: str) -> list[str | Path]:
-    command: list[str | Path] = ["-m", "model.train", "--data", out / "shards"]
-    return [*command, "--config", f"model/configs/{preset}.yaml", "--out", out / "runs" / preset]
+    train: list[str | Path] = ["-m", "model.train", "--data", out / "shards"]
+    return [*train, "--config", f"model/configs/{preset}.yaml", "--out", out / "runs" / preset]
 
 
-def _run(console: Console, title: str, command: list[str | Path]) -> None:
+def _run(console: Console, title: str, arguments: list[str | Path]) -> None:
     console.rule(title)
-    words = [str(word) for word in command]
+    words = [str(word) for word in arguments]
     console.print(f"$ python {' '.join(words)}", style="dim", soft_wrap=True, highlight=False)
     subprocess.run([sys.executable, *words], check=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.rules.policy import CHECKS
 from pipeline.show.markdown import column_table, table
-from stages.core.reasons import REASON_TEXT, DropReason
+from stages.core.reasons import DropReason
 from stages.core.records import (
     AUDIO_RATE_HZ,
     CLIP_FPS,
@@ -65,7 +65,7 @@ def _reasons() -> str:
     for reason in DropReason:
         stages = dict.fromkeys(check.stage for check in CHECKS if check.reason == reason)
         judged = ", ".join(f"`{stage}`" for stage in stages) or "a fact, not a threshold"
-        rows.append([f"`{reason}`", REASON_TEXT[reason], judged])
+        rows.append([f"`{reason}`", reason.text, judged])
     return table(["reason", "meaning", "judged by a threshold after"], rows)
 
 

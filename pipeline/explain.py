@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.rules.config import stored_config
 from pipeline.show.findings import Explanation, UnknownClip, explain, facts, other_measurements, verdict_text
 from pipeline.show.gallery import printable
-from stages.core.command import make_console
+from stages.core.command import command, make_console
 from stages.core.records import Row
-from stages.core.settings import ConfigError
-from stages.core.storage import StorageError, UnknownStorage, as_path
+from stages.core.storage import as_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,31 +68,27 @@ def print_rows(rows: list[Row], console: Console) -> None:
         console.print(f"{row['row_id']}  {printable(verdict_text(row))}", highlight=False, markup=False, soft_wrap=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.explain", description="Why a clip was kept or dropped.")
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--picture", type=Path, help="PNG to draw: frames with the measurements beside them")
     parser.add_argument("clip", help="row_id or source_id of the ledger")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value", help="judge by another policy")
     args = parser.parse_intermixed_args(arguments)
-    try:
-        out = as_path(args.out)
-        told = explain(out, args.clip, stored_config(out, args.overrides).policy)
-        if isinstance(told, list):
-            print_rows(told, make_console())
-            if args.picture:
-                raise UnknownClip(f"{args.clip} has {len(told)} rows; name one of them for a picture")
-            return 0
-        print_explanation(told, make_console())
+    out = as_path(args.out)
+    told = explain(out, args.clip, stored_config(out, args.overrides).policy)
+    if isinstance(told, list):
+        print_rows(told, make_console())
         if args.picture:
-            from pipeline.show.picture import draw_picture
+            raise UnknownClip(f"{args.clip} has {len(told)} rows; name one of them for a picture")
+        return
+    print_explanation(told, make_console())
+    if args.picture:
+        from pipeline.show.picture import draw_picture
 
-            draw_picture(out, told, args.picture)
-            print(f"Drawn in {args.picture}")
-    except (ConfigError, FileNotFoundError, UnknownClip, StorageError, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        draw_picture(out, told, args.picture)
+        print(f"Drawn in {args.picture}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ touched. Clips that a looser policy wants but that were dropped before every sta
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +22,18 @@ from pipeline.dataset.changes import Changes, compare, print_changes
 from pipeline.dataset.decide import Measured, decide_set, read_last, read_measured, remember_measured
 from pipeline.dataset.shards import Kept, write_shards
 from pipeline.dataset.stats import compute_stats, print_funnel
-from pipeline.job.parts import BrokenPart, Busy, alone, part_files
+from pipeline.job.parts import NoDataSet, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.tombstones import read_tombstones, scrub_parts
 from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
 from pipeline.rules.policy import decide
 from pipeline.show.card import write_card
 from pipeline.show.page import write_report
-from stages.core.command import make_console
+from stages.core.command import command, make_console
 from stages.core.reasons import Verdict
 from stages.core.records import SCHEMA_VERSION, Row
-from stages.core.settings import ConfigError
-from stages.core.storage import UnknownStorage, as_path, is_file, list_files, remove, write_parquet, write_text
+from stages.core.storage import as_path, is_file, list_files, remove, write_parquet, write_text
 
-INTERRUPTED = 130
 UNFINISHED = ".shards.unfinished"
 """Stands beside shards that the ledger may not tell of yet."""
 SHARDS = b"shards"
@@ -50,7 +46,7 @@ def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda
     Args:
         tell: told what will change, before anything is written.
     Raises:
-        FileNotFoundError: DIR has no parts.
+        NoDataSet: DIR has no parts.
         BrokenPart: one of them cannot be read.
         Busy: another process is finalizing DIR. A run may go on meanwhile: its complete sources are in.
     """
@@ -77,7 +73,7 @@ def foresee(out: Path, config: Config) -> Changes:
     """What `finalize` would change; nothing is written.
 
     Raises:
-        FileNotFoundError: DIR has no parts.
+        NoDataSet: DIR has no parts.
         BrokenPart: one of them cannot be read.
     """
     _raise_if_empty(out)
@@ -95,7 +91,7 @@ def _read_clean(out: Path) -> Measured:
 
 def _raise_if_empty(out: Path) -> None:
     if not part_files(out):
-        raise FileNotFoundError(f"{out} holds no parts: run pipeline/run.py --out {out} first")
+        raise NoDataSet(f"{out} holds no parts: run pipeline/run.py --out {out} first")
 
 
 def _kept(ledger: pa.Table, measured: Measured) -> Kept:
@@ -137,38 +133,21 @@ def decide_all(rows: list[Row], config: Config) -> list[Row]:
     return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
 
 
-def disk_trouble(error: OSError, out: Path | str) -> str:
-    """What the machine refused; for a full disk, which one."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full; free some space for {error.filename or out}"
-    return str(error)
-
-
-def main(arguments: list[str] | None = None) -> int:
+@command(again="The parts are as they were: run the same command again.")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value")
     args = parser.parse_intermixed_args(arguments)
     console = make_console()
-    try:
-        out = as_path(args.out)
-        config = stored_config(out, args.overrides)
-        if args.dry_run:
-            print_changes(foresee(out, config), console)
-            return 0
-        stats = finalize(out, config, lambda changes: print_changes(changes, console))
-    except (ConfigError, FileNotFoundError, BrokenPart, Busy, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. Run the same command again.", file=sys.stderr)
-        return INTERRUPTED
-    except OSError as error:
-        print(f"error: {disk_trouble(error, args.out)}\nThe parts are as they were: run it again.", file=sys.stderr)
-        return 1
+    out = as_path(args.out)
+    config = stored_config(out, args.overrides)
+    if args.dry_run:
+        print_changes(foresee(out, config), console)
+        return
+    stats = finalize(out, config, lambda changes: print_changes(changes, console))
     print_funnel(stats, console)
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.dataset.decide import FINAL_LEDGER, copy_of
 from pipeline.finalize import decide_all, write_accounts
-from pipeline.job.parts import BrokenPart, Busy, alone, part_files
+from pipeline.job.parts import BrokenPart, alone, part_files
 from pipeline.job.tombstones import (
     Tombstones,
     gone,
@@ -34,13 +34,11 @@ from pipeline.job.tombstones import (
     write_tombstones,
 )
 from pipeline.rules.config import Config, load_config
-from stages.core.command import make_console
+from stages.core.command import UserError, command, make_console
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.core.rows import rows_from_table, table_from_rows
-from stages.core.settings import ConfigError
 from stages.core.storage import (
-    UnknownStorage,
     as_path,
     is_file,
     is_remote,
@@ -61,7 +59,7 @@ _SOURCE_KEYS = (
 _LEDGER_KEYS = ("row_id", "source_id", "identity_id", "face_embedding", "drop_reason", "drop_detail")
 
 
-class UnknownId(Exception):
+class UnknownId(UserError):
     """A source or identity that this data set does not have."""
 
 
@@ -248,7 +246,8 @@ def _request(sources: list[str], identity: str | None) -> str:
     return f"identity {identity}" if identity is not None else f"source {' '.join(sorted(sources))}"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(again="Run the same command again to finish it.")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.forget", description="Remove a person from a data set.")
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     whom = parser.add_mutually_exclusive_group(required=True)
@@ -257,22 +256,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     args = parser.parse_args(arguments)
     console = make_console()
-    try:
-        out = as_path(args.out)
-        config = load_config([out / "config.yaml"])
-        with ExitStack() as locks:
-            for work in () if args.dry_run else ("run", "finalize"):
-                locks.enter_context(alone(out, work))
-            removal = plan_removal(out, config, args.source, args.identity)
-            media = [path for path in removal.files if is_file(path)]
-            num_bytes = sum(map(size_of, media))
-            touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
-    except (ConfigError, UnknownId, UnknownStorage, BrokenPart, Busy) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}\nRun the same command again to finish it.", file=sys.stderr)
-        return 1
+    out = as_path(args.out)
+    config = load_config([out / "config.yaml"])
+    with ExitStack() as locks:
+        for work in () if args.dry_run else ("run", "finalize"):
+            locks.enter_context(alone(out, work))
+        removal = plan_removal(out, config, args.source, args.identity)
+        media = [path for path in removal.files if is_file(path)]
+        num_bytes = sum(map(size_of, media))
+        touched = [] if args.dry_run else forget(out, config, _request(args.source, args.identity), removal)
     lines = [f"{'would forget' if args.dry_run else 'forgotten'}: {len(removal.sources)} sources as a whole"]
     lines += [f"  {name}" for name in removal.sources]
     if removal.row_ids:
@@ -287,7 +279,6 @@ def main(arguments: list[str] | None = None) -> int:
         lines += [f"  {row_id}" for row_id in removal.copies]
     lines.append("Not touched: the manifest, local files that it lists, copies of the data set, models trained on it.")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,36 +9,31 @@ in the shard, or drawn where shards are made without; red near and blue far, and
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.show.clip_geometry import UnknownClip, open_clip
+from pipeline.show.clip_geometry import open_clip
+from stages.core.command import command
 from stages.core.records import CLIP_FPS
-from stages.core.settings import ConfigError
-from stages.core.storage import StorageError, UnknownStorage, as_path
-from stages.face3d.model import FaceModelError
+from stages.core.storage import as_path
 from stages.media import write_video
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.geometry_view", description="Look at a clip's geometry.")
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--video", type=Path, required=True, help="the .mp4 to write")
     parser.add_argument("clip", help="row_id of a kept clip")
     args = parser.parse_args(arguments)
-    try:
-        clip = open_clip(as_path(args.out), args.clip)
-        sound = np.asarray(clip.row["audio_pcm16"], np.float32) / 32768
-        args.video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(args.video, clip.pictures(), Fraction(CLIP_FPS), sound)
-    except (UnknownClip, FaceModelError, ConfigError, StorageError, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    clip = open_clip(as_path(args.out), args.clip)
+    sound = np.asarray(clip.row["audio_pcm16"], np.float32) / 32768
+    args.video.parent.mkdir(parents=True, exist_ok=True)
+    write_video(args.video, clip.pictures(), Fraction(CLIP_FPS), sound)
     print(f"{args.video}: {clip.num_frames} frames; crop, landmarks, mesh, own colours, depth")
-    return 0
 
 
 if __name__ == "__main__":

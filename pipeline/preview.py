@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.job.manifest import ManifestError, read_manifest
+from pipeline.job.manifest import read_manifest
 from pipeline.job.plan import Stage
 from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config, load_config
-from stages.core.command import make_console
+from stages.core.command import command, make_console
 from stages.core.reasons import DropReason
 from stages.core.records import Row
-from stages.core.settings import ConfigError
 from stages.core.storage import as_path, write_text
 from stages.core.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
@@ -36,7 +34,6 @@ from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
 NUM_THREADS = 16
 """They wait for the sites; how many ask one host is the gate's to say."""
 _COLUMNS = ("source_id", "uri", "parent_id", "platform", "title", "uploader", "duration_s", "format_id", "num_bytes")
-INTERRUPTED = 130
 
 
 def preview(
@@ -110,24 +107,18 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
         console.print(f"Listed in {listing}", highlight=False, markup=False, soft_wrap=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
     parser.add_argument("--manifest", type=as_path, required=True, help="a list of sources, or a folder of media")
     parser.add_argument("--out", type=as_path, help="JSON lines, one per source")
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. crawl.cookies_file=cookies.txt")
     args = parser.parse_args(arguments)
-    try:
-        config = load_config([args.config] if args.config else [], args.overrides)
-        check_crawl_config(config.crawl)
-        found = preview(read_manifest(args.manifest), config, WeightStore.from_environment())
-        show(found, make_console(), args.out)
-    except (ManifestError, ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    config = load_config([args.config] if args.config else [], args.overrides)
+    check_crawl_config(config.crawl)
+    found = preview(read_manifest(args.manifest), config, WeightStore.from_environment())
+    show(found, make_console(), args.out)
 
 
 if __name__ == "__main__":

@@ -9,22 +9,19 @@ its security policy admits only the scripts that stand in it, by hash. Titles co
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 
 from pipeline.show.page import write_report
-from stages.core.storage import StorageError, UnknownStorage, as_path
+from stages.core.command import command
+from stages.core.storage import as_path
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="Write DIR/report.html.")
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     args = parser.parse_args(arguments)
-    try:
-        print(write_report(as_path(args.out)))
-    except (FileNotFoundError, StorageError, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(write_report(as_path(args.out)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from stages.core.command import Stopped, command
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
@@ -22,9 +25,9 @@ from rich.console import Console
 
 from pipeline import preview
 from pipeline.dataset.stats import print_funnel
-from pipeline.finalize import INTERRUPTED, disk_trouble, finalize
-from pipeline.job.manifest import ManifestError, missing_files, read_manifest
-from pipeline.job.parts import BrokenPart, Busy, alone, next_generation, read_parts
+from pipeline.finalize import finalize
+from pipeline.job.manifest import missing_files, read_manifest
+from pipeline.job.parts import alone, next_generation, read_parts
 from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.tally import Progress
 from pipeline.job.todo import wanted_sources, with_listed
@@ -32,8 +35,8 @@ from pipeline.rules.config import Config, config_hash, differing_keys, load_conf
 from stages.core.command import make_console
 from stages.core.records import Row
 from stages.core.settings import ConfigError
-from stages.core.storage import UnknownStorage, as_path, is_file, protocol_of, write_text
-from stages.core.weights import MissingWeights, WeightStore
+from stages.core.storage import as_path, is_file, protocol_of, write_text
+from stages.core.weights import WeightStore
 from stages.crawl import check_crawl_config
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -42,7 +45,7 @@ MIN_ERRORS = 3
 """Unknown errors up to this number never stop a run, however few sources it has."""
 
 
-class TooManyErrors(Exception):
+class TooManyErrors(Stopped):
     """More sources failed for unknown reasons than `run.max_error_ratio` allows."""
 
 
@@ -119,7 +122,8 @@ def _check_place(out: str) -> None:
         )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(again="Nothing that was done is lost: run the same command again to go on.")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
     parser.add_argument("--manifest", required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
     parser.add_argument(
@@ -130,43 +134,30 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     console = make_console()
     plain: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # paths as they are
-    again = "Nothing that was done is lost: run the same command again to go on."
-    try:
-        if JOB_VARIABLE in os.environ:
-            _check_place(args.out)
-        out = as_path(args.out).resolve()
-        sources = read_manifest(as_path(args.manifest))
-        config = prepare(out, args.config, args.overrides)
-        store = WeightStore.from_environment()
-        for name in sorted({name for stage in STAGES for name in stage.weights(config)}):
-            store.path(name)
-        absent = missing_files(sources)
-        if absent:
-            shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
-            number = f"{len(absent)} of {len(sources)} files"
-            console.print(f"{number} are not there and will be listed as unavailable: {shown}", **plain)
-        console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
-        os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
-        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
-        if config.run.mode == "metadata":
-            preview.show(preview.preview(sources, config, store, out), console, out / "preview.jsonl")
-            return 0
-        with alone(out, "run"):
-            run(sources, out, config, store, console)
-            stats = finalize(out, config)
-    except (ManifestError, ConfigError, MissingWeights, BrokenPart, Busy, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nStopped. {again}", file=sys.stderr)
-        return INTERRUPTED
-    except (TooManyErrors, MemoryError, OSError) as error:
-        trouble = disk_trouble(error, args.out) if isinstance(error, OSError) else error or "out of memory"
-        print(f"error: {trouble}\n{again}", file=sys.stderr)
-        return 1
+    if JOB_VARIABLE in os.environ:
+        _check_place(args.out)
+    out = as_path(args.out).resolve()
+    sources = read_manifest(as_path(args.manifest))
+    config = prepare(out, args.config, args.overrides)
+    store = WeightStore.from_environment()
+    for name in sorted({name for stage in STAGES for name in stage.weights(config)}):
+        store.path(name)
+    absent = missing_files(sources)
+    if absent:
+        shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        number = f"{len(absent)} of {len(sources)} files"
+        console.print(f"{number} are not there and will be listed as unavailable: {shown}", **plain)
+    console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
+    os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
+    if config.run.mode == "metadata":
+        preview.show(preview.preview(sources, config, store, out), console, out / "preview.jsonl")
+        return
+    with alone(out, "run"):
+        run(sources, out, config, store, console)
+        stats = finalize(out, config)
     print_funnel(stats, console)
     console.print(f"Open {out / 'report.html'}", **plain)
-    return 0
 
 
 if __name__ == "__main__":

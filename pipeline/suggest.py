@@ -10,7 +10,7 @@ stage. What a stricter value takes away is exact, but for copies that stand in f
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -25,10 +25,10 @@ from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import stored_config
 from pipeline.rules.judge import Findings, fails, judge, numbers
 from pipeline.rules.policy import CHECKS, PolicyConfig
-from stages.core.command import make_console
+from stages.core.command import command, make_console
 from stages.core.rows import TIMES, lengths_s
 from stages.core.settings import ConfigError
-from stages.core.storage import StorageError, UnknownStorage, as_path
+from stages.core.storage import as_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -240,28 +240,24 @@ def print_curve(key: str, points: tuple[Point, ...], now: float, console: Consol
     console.print(f"Now {now:g}. Clips and hours kept are certain; about and at most add what is not measured yet.")
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.suggest", description="What each threshold costs.")
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--key", help="a threshold, for a finer curve: policy.min_face_px")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value", help="judge by another policy")
     args = parser.parse_intermixed_args(arguments)
-    try:
-        key = args.key.removeprefix("policy.") if args.key is not None else None
-        if key is not None and key not in KEYS:
-            near = get_close_matches(key, KEYS) or KEYS
-            raise ConfigError(f"no threshold policy.{key}; there is {', '.join(f'policy.{name}' for name in near)}")
-        out = as_path(args.out)
-        policy = stored_config(out, args.overrides).policy
-        ledger = Ledger(read_columns(out, COLUMNS), policy)
-    except (ConfigError, FileNotFoundError, StorageError, UnknownStorage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    key = args.key.removeprefix("policy.") if args.key is not None else None
+    if key is not None and key not in KEYS:
+        near = get_close_matches(key, KEYS) or KEYS
+        raise ConfigError(f"no threshold policy.{key}; there is {', '.join(f'policy.{name}' for name in near)}")
+    out = as_path(args.out)
+    policy = stored_config(out, args.overrides).policy
+    ledger = Ledger(read_columns(out, COLUMNS), policy)
     if key is None:
         print_costs([ledger.cost(name) for name in KEYS], make_console())
     else:
         print_curve(key, ledger.curve(key), getattr(policy, key), make_console())
-    return 0
 
 
 if __name__ == "__main__":

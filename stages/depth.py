@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from stages.core.ranges import one_of, ranged
 from stages.core.records import CROP_PX, Row
 from stages.face.landmarks import LIP_RINGS
 from stages.face3d.camera import crop_focal_px, project, synthesize
@@ -33,11 +34,10 @@ class DepthConfig:
     """How depth is drawn."""
 
     model: str = "cc0"  # the model that the clip was fitted with
-    device: str = "cpu"  # or cuda
-    precision_mm: float = (
-        0.5  # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
-    )
-    chunk_frames: int = 64  # frames drawn at a time: 3,600 vertices and 256x256 px each
+    device: str = one_of("cpu", "cuda")  # or cuda
+    # as fine as 8 bits over a face's 110 mm; 0.1 keeps all and takes half as much space again
+    precision_mm: float = ranged(0.5, above=0)
+    chunk_frames: int = ranged(64, low=1)  # frames drawn at a time: 3,600 vertices and 256x256 px each
 
 
 class DepthRenderer:

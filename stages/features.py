@@ -9,6 +9,7 @@ import numpy as np
 from stages.audio.fingerprint import fingerprint
 from stages.audio.whisper_mel import LogMel
 from stages.audio.whisper_weights import encoder_from_ctranslate2, encoder_from_openai
+from stages.core.ranges import one_of, ranged
 from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.weights import WeightStore
 from stages.face.motion_print import motion_fingerprint
@@ -30,12 +31,15 @@ class FeaturesConfig:
     at steps that depend on where the window begins. They say nothing of the sound, so they are cut off.
     """
 
-    model: str = "base"  # base, or tiny, which the published JoyGen weights were trained with
+    model: str = one_of("base", "tiny")  # base, or tiny, which the published JoyGen weights were trained with
     layers: tuple[str, ...] = ()  # hidden states kept, 0 is the first layer's input; empty: the last five, as JoyGen
-    window_s: float = 10.0  # heard at once: about a clip's 8 s, so that training and dubbing hear alike
-    overlap_s: float = 2.0  # shared by neighbouring windows of longer audio; each gives half of it
-    max_abs: float | None = 20.0  # values are cut off here; None: as they are, which published JoyGen weights want
-    device: str = "auto"  # cpu, cuda or auto
+    # heard at once: about a clip's 8 s, so that training and dubbing hear alike
+    window_s: float = ranged(10.0, above=0)
+    # shared by neighbouring windows of longer audio; each gives half of it
+    overlap_s: float = ranged(2.0, at_most="window_s")
+    # values are cut off here; None: as they are, which published JoyGen weights want
+    max_abs: float | None = ranged(20.0, above=0)
+    device: str = one_of("auto", "cpu", "cuda")  # cpu, cuda or auto
 
 
 def window_starts(num_steps: int, window_steps: int, overlap_steps: int) -> list[int]:

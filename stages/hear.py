@@ -16,6 +16,7 @@ from stages.audio.dnsmos import WINDOW_S as QUALITY_WINDOW_S
 from stages.audio.dnsmos import Dnsmos
 from stages.audio.vad import SileroVad, VadConfig, join_spans, webrtc_voiced_ratio
 from stages.audio.whisper_language import WhisperLanguage, best_guess
+from stages.core.ranges import one_of, ranged
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.spans import Span, spans_within
@@ -27,12 +28,12 @@ from stages.media import decode_audio
 class HearConfig:
     """How a file's sound is sampled."""
 
-    piece_s: float = 300.0  # decoded at once: 19 MB
-    look_s: float = 30.0  # of a window whose language and quality are measured; Whisper hears no more
-    max_looks: int = 4  # windows a file; a look costs 2 CPU-s for language, 1 for quality
+    piece_s: float = ranged(300.0, above=0)  # decoded at once: 19 MB
+    look_s: float = ranged(30.0, above=0)  # of a window whose language and quality are measured; Whisper hears no more
+    max_looks: int = ranged(4, low=1)  # windows a file; a look costs 2 CPU-s for language, 1 for quality
     min_look_speech_s: float = 1.0  # a window with less speech says nothing of language
-    webrtc_aggressiveness: int = 2  # 0 calls most sound voiced, 3 least
-    device: str = "auto"  # of the language model: cpu, cuda or auto
+    webrtc_aggressiveness: int = ranged(2, high=3)  # 0 calls most sound voiced, 3 least
+    device: str = one_of("auto", "cpu", "cuda")  # of the language model: cpu, cuda or auto
     num_threads: int = 1  # of each model
     vad: VadConfig = field(default_factory=VadConfig)
 

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stages.core.ranges import one_of
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.core.weights import WeightStore
 from stages.face.crop import decode_jpeg, to_source
@@ -50,7 +51,7 @@ class IdentityConfig:
     """
 
     num_frames: int = 8  # a change that lasts 1 s of an 8 s clip is seen
-    provider: str = "CPUExecutionProvider"
+    provider: str = one_of("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from statistics import median
 
 import cv2
 
+from stages.core.ranges import ranged
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import Row
 from stages.core.weights import WeightStore
@@ -23,14 +24,16 @@ from stages.shots.cuts import CutConfig, CutFinder
 class ScanConfig:
     """How closely a video is looked at."""
 
-    cut_height_px: int = 144  # frames are thinned to about this for cuts; PySceneDetect itself works at 256 px of width
-    look_fps: float = 2.0  # looks for faces; a 3 s clip has six
-    look_scale: float = 0.3  # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
-    min_look_side_px: int = 320  # of the longer side
-    max_look_side_px: int = 640
+    # frames are thinned to about this for cuts; PySceneDetect itself works at 256 px of width
+    cut_height_px: int = ranged(144, low=1)
+    look_fps: float = ranged(2.0, above=0)  # looks for faces; a 3 s clip has six
+    # of the frame: a 90 px face keeps 27 px, YuNet finds 10 px; its cost goes with the area
+    look_scale: float = ranged(0.3, above=0, high=1)
+    min_look_side_px: int = ranged(320, low=1, at_most="max_look_side_px")  # of the longer side
+    max_look_side_px: int = ranged(640, low=1)
     min_face_conf: float = 0.7  # YuNet's score; below it are hands and patterns
     second_face_ratio: float = 0.25  # side over the largest face's; smaller ones are posters and passers-by
-    thumb_height_px: int = 128
+    thumb_height_px: int = ranged(128, low=1)
     coarse_decode: bool = True  # without the deblocking filter, a quarter cheaper
     cuts: CutConfig = field(default_factory=CutConfig)
 

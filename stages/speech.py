@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, samples_of
 from stages.audio.vad import VadConfig, join_spans
+from stages.core.ranges import one_of, ranged
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import AUDIO_RATE_HZ, Row
 from stages.core.weights import WeightStore
@@ -21,12 +22,13 @@ PEAK_PERCENTILE = 99.99
 class SpeechConfig:
     """How a clip's sound is measured; the parts keep their own configs."""
 
-    quality_hop_s: float = 1.0  # between DNSMOS windows of 9 s, as published; a clip, repeated to fill one, has one
+    # between DNSMOS windows of 9 s, as published; a clip, repeated to fill one, has one
+    quality_hop_s: float = ranged(1.0, above=0)
     min_pause_s: float = 0.3  # with less between the speech, its quietest moments stand for the background
-    quietest_share: float = 0.1  # of the frames, where there is no pause
+    quietest_share: float = ranged(0.1, above=0, high=1)  # of the frames, where there is no pause
     max_snr_db: float = 60.0  # digital silence is no better than a quiet room
     min_voice_s: float = 0.5  # of the main speaker alone; with less, the voice is taken from all speech
-    device: str = "auto"  # of language, segmentation and voice: cpu, cuda or auto
+    device: str = one_of("auto", "cpu", "cuda")  # of language, segmentation and voice: cpu, cuda or auto
     num_threads: int = 1  # of the ONNX and CTranslate2 models
     vad: VadConfig = field(default_factory=VadConfig)
     diarize: DiarizeConfig = field(default_factory=DiarizeConfig)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.ranges import one_of, ranged
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
@@ -24,14 +25,18 @@ EXPERTS = ("lips", "syncnet", "latentsync")
 class SyncConfig:
     """How delays are searched, and which are taken out."""
 
-    expert: str = "lips"  # the embedded one; syncnet and latentsync need the user's weights and other thresholds
-    max_offset_ms: int = 600  # searched on both sides
-    min_correct_ms: int = 60  # what is found is right to 40 ms: moving the sound by less would add as much as it takes
-    max_correct_ms: int = 240  # six frames, as LatentSync; what is further apart was put together by someone else
-    min_correct_conf: float = 3.5  # the embedded expert's; under 1 % of 3 s windows with wrong sound reach it
+    # the embedded one; syncnet and latentsync need the user's weights and other thresholds
+    expert: str = one_of(*EXPERTS)
+    max_offset_ms: int = ranged(600, low=40, high=800)  # searched on both sides
+    # what is found is right to 40 ms: moving the sound by less would add as much as it takes
+    min_correct_ms: int = ranged(60, at_most="max_correct_ms")
+    # six frames, as LatentSync; what is further apart was put together by someone else
+    max_correct_ms: int = ranged(240, at_most="max_offset_ms")
+    # the embedded expert's; under 1 % of 3 s windows with wrong sound reach it
+    min_correct_conf: float = ranged(3.5, low=0)
     max_drift_ms: int = 80  # between a clip's halves: two frames; a delay that moves is not taken out
     min_half_ms: int = 3000  # of a half: in 3 s one in nine delays is found in a wrong place, in 2 s one in five
-    device: str = "auto"  # of the user's experts: cpu, cuda or auto
+    device: str = one_of("auto", "cpu", "cuda")  # of the user's experts: cpu, cuda or auto
 
 
 def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.ranges import ranged
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS, Row
 from stages.core.weights import WeightStore
@@ -51,20 +52,20 @@ class TrackConfig:
         jumps: where a piece of the scene is missing, one clip ends and the next begins.
     """
 
-    max_clip_s: float = 8.0  # keeps a row with crops, depth and features under 10 MB
-    min_clip_s: float = 3.0  # that of the policy
+    max_clip_s: float = ranged(8.0, low=0.04, high=30)  # keeps a row with crops, depth and features under 10 MB
+    min_clip_s: float = ranged(3.0, at_most="max_clip_s")  # that of the policy
     look_every_frames: int = 5  # 5 Hz: hands come and go slower
     max_yaw_deg: float = 35.0  # beyond it the far lip corner is hidden
     max_pitch_deg: float = 30.0
     max_roll_deg: float = 30.0
-    look_side_px: int = 480  # a 90 px face in 4K scores .74 at it, .38 at 320
+    look_side_px: int = ranged(480, low=1)  # a 90 px face in 4K scores .74 at it, .38 at 320
     min_face_conf: float = 0.6  # real faces had .69 and more, false ones .58 and less
     min_landmark_conf: float = 0.5  # MediaPipe's own
     min_second_face: float = 0.25  # people in the background are about a tenth
     max_gap_frames: int = 5  # 0.2 s, a blink or a flash
     max_jump: float = 0.5  # twelve face widths a second
     max_still_s: float = 0.15  # of one picture; two looks in a row, so that 0.4 s of a held one are left out
-    jpeg_quality: int = 90  # about 12 KB a crop
+    jpeg_quality: int = ranged(90, low=1, high=100)  # about 12 KB a crop
     jumps: JumpConfig = field(default_factory=JumpConfig)
 
 

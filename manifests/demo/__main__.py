@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.demo.corpus import RECIPES, make_corpus
+from stages.core.command import command
 from stages.core.weights import WeightStore
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m manifests.demo", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--seconds", type=float, default=6.0, help="usual length of a video (default: 6)")
@@ -20,7 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
     for truth in truths.values():
         print(f"{truth.name:20} {truth.duration_s:5.1f} s  {truth.reason or 'keep'}")
     print(f"manifest: {args.out / 'manifest.yaml'}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from stages.core.command import UserError
+
 MARK = "AI-generated / 合成"
 TOOL = "kouxing"
 MARK_SHARE = 0.035
@@ -49,13 +51,13 @@ def read_comment(path: Path) -> dict[str, Any] | None:
     """What `Made.comment` wrote, None where there is no such thing.
 
     Raises:
-        OSError: the file cannot be read. ValueError: it is no media file.
+        OSError: the file cannot be read. UserError: it is no media file.
     """
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             comment = container.metadata.get("comment", "")
     except av.error.InvalidDataError as error:
-        raise ValueError(f"{path} is no media file") from error
+        raise UserError(f"{path} is no media file") from error
     words, _, content = comment.partition("; ")
     if words != MARK:
         return None

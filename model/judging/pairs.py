@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from model.dubbing.face_track import FaceTrack, follow_face
 from model.judging.judge import Shown
+from stages.core.command import UserError
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
@@ -27,7 +28,7 @@ SMOOTHING_FRAMES = 13
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 
 
-class PairsError(Exception):
+class PairsError(UserError):
     """There are no pairs; the message says what was looked for."""
 
 

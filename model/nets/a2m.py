@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model.nets.flow import Flow
 from model.shards.views import STEPS_PER_FRAME
+from stages.core.ranges import ranged
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class A2mConfig:
     num_layers: int = 2
     kernel_frames: int = 5
     latent: int = 4  # channels of the latent series; 0: a plain convolution
-    num_couplings: int = 4  # of the flow; 0: a standard normal prior
+    num_couplings: int = ranged(4, low=0)  # of the flow; 0: a standard normal prior
     dropout: float = 0.5
     feature_noise: float = 1.0  # of the components, in their mean standard deviation
     mask_prob: float = 0.5  # samples with a stretch of silence

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from model.shards.clip_cache import ClipCache
 from model.shards.mouth_depth import MouthDepth, fitted_model
 from model.shards.views import audio_window, lip_mask
+from stages.core.command import UserError
+from stages.core.ranges import ranged
 from stages.core.records import NUM_LANDMARKS
 from stages.core.storage import StorageError, UnknownStorage, as_path, list_files, open_parquet
 from stages.face3d.camera import crop_focal_px
@@ -26,7 +28,7 @@ from stages.lipsync import lip_sound
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    num_workers: int = 2
+    num_workers: int = ranged(2, low=0)
     min_reference_frames: int = 5  # distance of the reference frame from the target
     audio_steps: int = 10  # of 20 ms, centred on the frame
     audio_layers: int = 5  # encoder layers side by side in the shards; one token each
@@ -45,7 +47,7 @@ OPEN_CLIPS = 128
 """Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Shards that cannot be trained on; the message says which and why."""
 
 

@@ -16,6 +16,7 @@ from model.nets.vae import VaeConfig
 from model.nets.wav2lip import Wav2lipConfig
 from model.shards.clips import LoaderConfig
 from model.shards.views import AugmentConfig
+from stages.core.ranges import one_of, ranged
 from stages.core.settings import ConfigError
 
 T = TypeVar("T")
@@ -25,11 +26,12 @@ T = TypeVar("T")
 class OptimConfig:
     """AdamW with a cosine from `lr` to `lr_end`, over steps or minutes, whichever ends first."""
 
-    max_steps: int = 200_000
-    max_minutes: float | None = None  # a run with a time limit is not exactly repeatable
-    batch_size: int = 16  # of a step, over all processes
-    micro_batch: int | None = None  # that a process takes at a time: memory and speed alone. None: all of its share
-    lr: float = 1e-5
+    max_steps: int = ranged(200_000, low=1)
+    max_minutes: float | None = ranged(None, above=0)  # a run with a time limit is not exactly repeatable
+    batch_size: int = ranged(16, low=1)  # of a step, over all processes
+    # that a process takes at a time: memory and speed alone. None: all of its share
+    micro_batch: int | None = ranged(None, low=1)
+    lr: float = ranged(1e-5, above=0)
     lr_end: float = 5e-6
     warmup_steps: int = 0
     beta1: float = 0.9
@@ -46,10 +48,10 @@ class TrainConfig:
 
     data: str = ""
     out: str = ""
-    task: str = "editor"  # editor | a2m | wav2lip
+    task: str = one_of("editor", "a2m", "wav2lip")
     seed: int = 0
     device: str | None = None  # None: what accelerate finds
-    precision: str = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
+    precision: str = one_of("auto", "bf16", "fp32")  # auto: bf16 on CUDA, fp32 elsewhere
     channels_last: bool = True
     compile: bool = False
     num_threads: int | None = None  # CPU threads; None leaves torch's choice

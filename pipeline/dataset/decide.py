@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset import dedup, identities, voices
 from pipeline.dataset.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
-from pipeline.job.parts import Address, part_files, read_parts
+from pipeline.job.parts import Address, NoDataSet, part_files, read_parts
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.tombstones import FILE as TOMBSTONES
 from pipeline.job.tombstones import Tombstones, scrubbed
@@ -53,11 +53,11 @@ def read_columns(out: Path, columns: Sequence[str]) -> pa.Table:
     """Columns of the ledger that stands; null where an older one lacks them.
 
     Raises:
-        FileNotFoundError: there is none.
+        NoDataSet: there is none.
     """
     path = out / "ledger.parquet"
     if not is_file(path):
-        raise FileNotFoundError(f"{path} is missing: run python -m pipeline.finalize --out {out} first")
+        raise NoDataSet(f"{path} is missing: run python -m pipeline.finalize --out {out} first")
     with named(path, "read"), open_parquet(path) as file:
         there = file.read(columns=[name for name in columns if name in file.schema_arrow.names])
     return completed(there, pa.schema([FINAL_LEDGER.field(name) for name in columns]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.quantities import QUANTITIES, Quantity
+from pipeline.rules.quantities import QUANTITIES, Quantity
 from stages.core.reasons import Verdict
 from stages.core.records import LEDGER
 from stages.core.rows import lengths_s
@@ -32,6 +32,8 @@ UNKNOWN = "unknown"
 TOP_SOURCES = 30
 TOP_IDENTITIES = 30
 
+_WHOLE = {"source": ["source_id"], "shot": ["source_id", "shot_idx"]}
+"""What tells apart the things that a quantity is counted once of."""
 _PLAIN_COLUMNS = (
     "row_id",
     "source_id",
@@ -99,13 +101,12 @@ def compute_stats(ledger: pa.Table, stages: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _frame(ledger: pa.Table) -> Frame:
-    wanted = {*_PLAIN_COLUMNS, *(c for q in QUANTITIES for c in q.columns)} - {"clip_s"}
+    wanted = {*_PLAIN_COLUMNS, *(c for q in QUANTITIES for number in q.numbers for c in number.columns)}
     table = ledger.select([name for name in ledger.column_names if name in wanted])
     for name in sorted(wanted - set(ledger.column_names)):
         kind = LEDGER.field(name).type if name in LEDGER.names else pa.string()
         table = table.append_column(name, pa.nulls(table.num_rows, kind))
     frame = table.to_pandas()
-    frame["clip_s"] = frame["end_s"] - frame["start_s"]
     shot_s = frame["shot_end_s"] - frame["shot_start_s"]
     frame["source_h"] = frame["duration_s"] / 3600
     frame["shot_h"] = shot_s.fillna(frame["duration_s"]) / 3600
@@ -258,21 +259,23 @@ def _per_identity(kept: Frame) -> dict[str, Any]:
 
 
 def _distribution(frame: Frame, quantity: Quantity) -> dict[str, Any]:
-    values = frame[list(quantity.columns)].astype(float).bfill(axis=1).iloc[:, 0]
-    if quantity.per == "source":
-        kept_sources = set(frame.loc[frame["verdict"] == Verdict.KEEP, "source_id"])
-        first = ~frame["source_id"].duplicated()
-        values, verdict_kept = values[first], frame.loc[first, "source_id"].isin(kept_sources)
-    else:
-        verdict_kept = frame["verdict"] == Verdict.KEEP
-    numbers, is_kept = values.to_numpy(float), verdict_kept.to_numpy(bool)
+    numbers = np.full(len(frame), np.nan)
+    for number in reversed(quantity.numbers):
+        found = number.of(*(frame[column].to_numpy(float) for column in number.columns))
+        numbers = np.where(np.isnan(found), numbers, found)
+    kept = frame["verdict"] == Verdict.KEEP
+    if quantity.per != "clip":
+        whole = frame[_WHOLE[quantity.per]].fillna(-1)  # no shot yet
+        kept, first = kept.groupby([whole[name] for name in whole]).transform("any"), ~whole.duplicated()
+        numbers, kept = numbers[first], kept[first]
+    is_kept = kept.to_numpy(bool)
     known = np.isfinite(numbers)
     inside = np.clip(numbers, quantity.edges[0], np.nextafter(quantity.edges[-1], -np.inf))
     return {
         "title": quantity.title,
         "unit": quantity.unit,
         "per": quantity.per,
-        "limits": list(quantity.limits),
+        "limits": [quantity.key] if quantity.key else [],
         "edges": list(quantity.edges),
         "kept": np.histogram(inside[known & is_kept], quantity.edges)[0].tolist(),
         "not_kept": np.histogram(inside[known & ~is_kept], quantity.edges)[0].tolist(),

@@ -17,6 +17,7 @@ import pyarrow as pa
 import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
+from stages.core.command import UserError
 from stages.core.records import SOURCE, Row
 from stages.core.spans import read_spans
 from stages.core.storage import (
@@ -67,7 +68,7 @@ _COLUMNS = frozenset(SOURCE.names)
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
 
 
-class ManifestError(Exception):
+class ManifestError(UserError):
     """A manifest that cannot be used; the message names the row and the way out."""
 
 

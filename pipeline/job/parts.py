@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
+from stages.core.command import UserError
 from stages.core.records import LEDGER, ROW
 from stages.core.rows import completed
 from stages.core.storage import is_remote, list_files, named, open_parquet, read_table, remove, size_of, write_parquet
@@ -35,11 +36,15 @@ ROW_GROUP_BYTES = 64_000_000
 """Read at once when rows are copied into shards: eight clips, or thousands of rows without pictures."""
 
 
-class BrokenPart(Exception):
+class BrokenPart(UserError):
     """A part that cannot be read; the message names it and the way out."""
 
 
-class Busy(Exception):
+class NoDataSet(UserError):
+    """A folder without a run, or with one that was not finalized; the message names the command to run first."""
+
+
+class Busy(UserError):
     """Another process is at the same work on the same DIR."""
 
 

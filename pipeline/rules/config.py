@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.rules.limits import find_faults
 from pipeline.rules.policy import PolicyConfig
+from stages.core.ranges import one_of, ranged
 from stages.core.settings import ConfigError, flattened, load_as
 from stages.core.storage import is_file
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.face.mouth_look import MouthConfig
+from stages.face3d.load import EMBEDDED
 from stages.features import FeaturesConfig
 from stages.fit.config import GeometryConfig
 from stages.hear import HearConfig
@@ -51,7 +53,7 @@ class PoolConfig:
     stages: tuple[str, ...] = ()
     cpus: float | None = None
     gpus: float = 0.0
-    max_actors: int | None = None
+    max_actors: int | None = ranged(None, low=1)
 
 
 def _default_pools() -> dict[str, PoolConfig]:
@@ -73,12 +75,14 @@ class RunConfig:
     ray_address: str | None = None  # None: that of the job or of RAY_ADDRESS, else a local Ray of our own
     object_store_bytes: int = 1_000_000_000  # of a local Ray; holds the few blocks in flight
     block_bytes: int = 16_000_000  # rows handed on together: two or three clips
-    mode: str = "full"  # metadata: list what would be fetched, with totals, and fetch nothing
+    mode: str = one_of("full", "metadata")  # metadata: list what would be fetched, with totals, and fetch nothing
     list_again: bool = False  # ask playlists, pages and searches anew what they list
-    wave_sources: int | None = None  # handed to Ray at once; None: 40 a CPU, 500 at least. Bounds the driver's memory
-    record_limit_s: float = 1800.0  # wall time of one record in one stage ...
-    record_limit_ratio: float = 10.0  # ... plus this much of its video's length; scanning takes a tenth of it
-    max_tries: int = 3  # workers that may die of one record before it is set aside
+    # handed to Ray at once; None: 40 a CPU, 500 at least. Bounds the driver's memory
+    wave_sources: int | None = ranged(None, low=1)
+    record_limit_s: float = ranged(1800.0, above=0)  # wall time of one record in one stage ...
+    # ... plus this much of its video's length; scanning takes a tenth of it
+    record_limit_ratio: float = ranged(10.0, low=0)
+    max_tries: int = ranged(3, low=1)  # workers that may die of one record before it is set aside
     max_error_ratio: float = 0.05  # of sources; unknown errors beyond it are a bug, not bad luck
     cache_bytes: int = 50_000_000_000  # on each node, of media that lie in a bucket
     strict: bool = False  # raise the first unknown error instead of writing it to the ledger
@@ -89,18 +93,19 @@ class FinalizeConfig:
     """How kept clips become a data set."""
 
     identity_sim: float = 0.5  # ArcFace cosine that joins two clips: same person .70-.97, others <= .195
-    min_voice_sim: float = (
-        0.4  # CAM++ cosine to the face's own voice; 3 s of one voice .61-.9, 99 % of others under .37
-    )
+    # CAM++ cosine to the face's own voice; 3 s of one voice .61-.9, 99 % of others under .37
+    min_voice_sim: float = 0.4
     same_voice_sim: float = 0.6  # CAM++ cosine of two clips of a source that have one voice; others had .47 at most
     other_face_sim: float = 0.3  # ArcFace cosine below which two faces are surely two people's
-    duplicate_bit_error: float = 0.25  # fingerprint bits that may differ; unrelated sound or motion differs in half
+    # fingerprint bits that may differ; unrelated sound or motion differs in half
+    duplicate_bit_error: float = ranged(0.25, high=1)
     duplicate_min_s: float = 2.5  # common sound or motion; in less, chance agrees
-    duplicate_min_overlap: float = 0.5  # of a clip, held by better ones: dropped, it repeats more than it adds
+    # of a clip, held by better ones: dropped, it repeats more than it adds
+    duplicate_min_overlap: float = ranged(0.5, high=1)
     val_ratio: float = 0.05  # of identities
     test_ratio: float = 0.05
     shard_bytes: int = 256_000_000
-    clips_per_row_group: int = 1  # a clip takes some MB: the loader reads single clips
+    clips_per_row_group: int = ranged(1, low=1)  # a clip takes some MB: the loader reads single clips
     depth: bool = True  # False: no depth maps in the shards, half the size; training draws its own from the fit
     exact_whisper: bool = False  # half floats instead of 8 bits, three times the size
 
@@ -128,13 +133,30 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
     """The configuration of a pipeline run, as `load_as` reads it.
 
     Raises:
-        ConfigError: as `load_as`, or a value out of range, by name.
+        ConfigError: as `load_as`, or settings that contradict each other, by name.
     """
     config = load_as(Config, files, overrides)
-    faults = find_faults(flattened(asdict(config), ""))
-    if faults:
+    if faults := list(_conflicts(config)):
         raise ConfigError("; ".join(faults))
     return config
+
+
+def _conflicts(config: Config) -> Iterator[str]:
+    """What is wrong between settings, or with words that no list of choices holds."""
+    policy, finalize, model = config.policy, config.finalize, config.geometry.model
+    if policy.min_clip_s > config.track.max_clip_s:
+        yield f"policy.min_clip_s={policy.min_clip_s} is above track.max_clip_s={config.track.max_clip_s}"
+    if config.depth.model != model:
+        yield "depth.model must be the model of geometry.model, which clips are fitted with"
+    if model not in EMBEDDED and not model.endswith((".npz", ".mat")):
+        yield (
+            f"geometry.model={model} must be one of {', '.join(EMBEDDED)}, or the path of an .npz file or of "
+            "BFM_model_front.mat"
+        )
+    if finalize.val_ratio + finalize.test_ratio > 1:
+        yield "finalize.val_ratio and finalize.test_ratio together are above 1"
+    if not policy.languages or not all(re.fullmatch("[a-z]{2,3}", language) for language in policy.languages):
+        yield f"policy.languages={list(policy.languages)} must be ISO 639 codes, such as zh, and one at least"
 
 
 def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:

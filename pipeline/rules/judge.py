@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig
+from pipeline.rules.policy import CHECKS, Fact, PolicyConfig
+from pipeline.rules.quantities import Limit
 from stages.core.reasons import Verdict
 from stages.core.records import Row
 
@@ -58,7 +59,7 @@ def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Fi
 def numbers(ledger: pa.Table, limit: Limit) -> np.ndarray:
     """The number that a limit judges, float64 (N,), NaN where it was not measured."""
     columns = [pc.cast(ledger[name], pa.float64()).to_numpy(zero_copy_only=False) for name in limit.columns]
-    return limit.of(*columns)
+    return limit.number.of(*columns)
 
 
 def verdicts(ledger: pa.Table, findings: Findings, policy: PolicyConfig, stages: tuple[str, ...]) -> pa.Table:

@@ -10,10 +10,9 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
-import numpy as np
-
+from pipeline.rules.quantities import LIMITS, Limit, Number
+from stages.core.ranges import ranged
 from stages.core.reasons import DropReason, Verdict
 from stages.core.records import Row
 
@@ -36,8 +35,9 @@ class PolicyConfig:
     max_source_language_conf: float = 0.8  # a file is dropped for its language only when this sure it is another
     min_language_prob: float = 0.5  # of a clip; more probable than all others together
     min_language_margin: float = 0.2  # lead over the second language
-    min_dnsmos_bak: float = 2.2  # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
-    min_dnsmos_sig: float = 2.0  # speech, 1-5
+    # background, 1-5; real Mandarin at 2.4-2.7 is clean to the ear, 1.5 is not
+    min_dnsmos_bak: float = ranged(2.2, high=5)
+    min_dnsmos_sig: float = ranged(2.0, high=5)  # speech, 1-5
     min_snr_db: float = 14.0  # speech over pauses; music, babble, cars 20 dB under it read 17 and more, 10 dB 7 to 15
     min_crest_db: float = 7.0  # speech has 10 to 20, clipped by 24 dB 2.9 to 6.4; a sine has 3, noise 12
     min_shot_face_ratio: float = 0.5  # of looks at 2 fps
@@ -56,50 +56,10 @@ class PolicyConfig:
     min_mouth_light: float = 10.0  # CIELAB L* of the skin around it: 1.1 % of white, where lips are told from nothing
     min_mouth_motion: float = 0.004  # lip opening over the face's height; a photo has under .002
     max_second_speaker_ratio: float = 0.1  # of speech
-    min_sync_conf: float = 2.2  # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    # with max_av_offset_ms: 3 % of 3 s with wrong sound pass, 6 % of those in sync do not
+    min_sync_conf: float = ranged(2.2, low=0)
     max_av_offset_ms: float = 90.0  # left after correction; viewers accept 90 ms early, 185 late (ITU-R BT.1359)
     max_fit_error_px: float = 4.0  # mean shape with pose has 4.0 on real photos
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A measured number against a threshold. Where one of its columns is missing, it fails nobody.
-
-    Args:
-        key: field of PolicyConfig.
-        columns: what the number is made of.
-        name: what it is called, with its unit.
-        fails: `operator.lt` where the threshold is the least that will do, `gt` or `ge` where it is the most.
-        of: the number from the columns, for numbers and arrays alike.
-    """
-
-    key: str
-    columns: tuple[str, ...]
-    name: str
-    fails: Callable[[Any, Any], Any]
-    of: Callable[..., Any] = _as_it_is
-
-    @property
-    def at_least(self) -> bool:
-        return self.fails is operator.lt
-
-    def value(self, row: Row) -> float | None:
-        parts = [row.get(column) for column in self.columns]
-        return None if any(part is None for part in parts) else float(self.of(*parts))
-
-    def fault(self, row: Row, policy: PolicyConfig) -> str | None:
-        """What is wrong, or None."""
-        value, limit = self.value(row), getattr(policy, self.key)
-        if value is None or not self.fails(value, limit):
-            return None
-        return f"{self.name} {value:.4g} {_SIGNS[self.fails]} {limit:g}"
-
-
-_SIGNS = {operator.lt: "<", operator.gt: ">", operator.ge: ">="}
 
 
 @dataclass(frozen=True)
@@ -148,23 +108,6 @@ class Check:
         return None if where is None else f"{fault}, where {where}"
 
 
-def _below(column: str, key: str) -> Limit:
-    return Limit(key, (column,), column, operator.lt)
-
-
-def _above(column: str, key: str) -> Limit:
-    return Limit(key, (column,), column, operator.gt)
-
-
-def _length(name: str, start: str, end: str) -> Limit:
-    return Limit("min_clip_s", (start, end), name, operator.lt, lambda start_s, end_s: end_s - start_s)
-
-
-def _left_ms(offset_ms: Any, shift_ms: Any) -> Any:
-    return abs(offset_ms - shift_ms)
-
-
-_CLIP_LENGTH = _length("clip_length_s", "start_s", "end_s")
 NOT_GIVEN = frozenset(
     {"", "-", "?", "denied", "n/a", "no", "none", "not given", "refused", "unknown", "withdrawn", "无", "未知"}
 )
@@ -215,8 +158,13 @@ def _cut_out(reason: DropReason) -> Check:
     def fault(row: Row, _: PolicyConfig) -> str | None:
         return "cut out of the shot" if row.get("unusable") == reason else None
 
-    return Check("track", reason, Fact((), ("unusable",), fault), where=_CLIP_LENGTH)
+    return Check("track", reason, Fact((), ("unusable",), fault), where=LIMITS["clip_length_s"])
 
+
+_ALONE = Limit("min_clip_s", Number(("shot_alone_s",), "shot_alone_s"), operator.lt)
+_SURELY_OTHER = Limit(
+    "max_source_language_conf", Number(("source_language_prob",), "source_language_prob"), operator.ge
+)
 
 CHECKS: tuple[Check, ...] = (
     # What the manifest says: judged before anything is fetched.
@@ -230,60 +178,60 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "probe",
         DropReason.LOW_RESOLUTION,
-        Limit("min_height_px", ("width_px", "height_px"), "shorter_side_px", operator.lt, np.minimum),
+        LIMITS["shorter_side_px"],
     ),
-    Check("probe", DropReason.LOW_FPS, Limit("min_fps", ("fps_num", "fps_den"), "fps", operator.lt, operator.truediv)),
-    Check("probe", DropReason.TOO_SHORT, _below("duration_s", "min_clip_s")),
-    Check("hear", DropReason.SPEECH, _below("source_speech_s", "min_speech_s")),
+    Check("probe", DropReason.LOW_FPS, LIMITS["fps"]),
+    Check("probe", DropReason.TOO_SHORT, LIMITS["duration_s"]),
+    Check("hear", DropReason.SPEECH, LIMITS["source_speech_s"]),
     Check(
         "hear",
         DropReason.LANGUAGE,
         _other_than("source_language"),
-        where=Limit("max_source_language_conf", ("source_language_prob",), "source_language_prob", operator.ge),
+        where=_SURELY_OTHER,
     ),
-    Check("hear", DropReason.NOISE, _below("source_dnsmos_bak", "min_dnsmos_bak")),
-    Check("hear", DropReason.NOISE, _below("source_dnsmos_sig", "min_dnsmos_sig")),
-    Check("scan", DropReason.TOO_SHORT, _length("shot_length_s", "shot_start_s", "shot_end_s")),
-    Check("scan", DropReason.NO_FACE, _below("shot_face_ratio", "min_shot_face_ratio")),
+    Check("hear", DropReason.NOISE, LIMITS["source_dnsmos_bak"]),
+    Check("hear", DropReason.NOISE, LIMITS["source_dnsmos_sig"]),
+    Check("scan", DropReason.TOO_SHORT, LIMITS["shot_length_s"]),
+    Check("scan", DropReason.NO_FACE, LIMITS["shot_face_ratio"]),
     Check(
         "scan",
         DropReason.MULTI_FACE,
-        _above("shot_multi_face_ratio", "max_multi_face_ratio"),
-        where=_below("shot_alone_s", "min_clip_s"),
+        LIMITS["shot_multi_face_ratio"],
+        where=_ALONE,
     ),
-    Check("scan", DropReason.FACE_TOO_SMALL, _below("shot_face_px", "min_face_px")),
+    Check("scan", DropReason.FACE_TOO_SMALL, LIMITS["shot_face_px"]),
     *map(_cut_out, CUTTING),
-    Check("track", DropReason.TOO_SHORT, _CLIP_LENGTH),
-    Check("track", DropReason.MULTI_FACE, _above("track_multi_face_ratio", "max_multi_face_ratio")),
-    Check("track", DropReason.FACE_LOST, _below("track_ratio", "min_track_ratio")),
-    Check("track", DropReason.FACE_TOO_SMALL, _below("face_px", "min_face_px")),
-    Check("track", DropReason.FACE_TOO_SMALL, _below("detail_px", "min_detail_px")),
-    Check("track", DropReason.COARSE, _above("flat_ratio", "max_flat_ratio")),
-    Check("track", DropReason.POSE, _above("yaw_deg", "max_yaw_deg")),
-    Check("track", DropReason.POSE, _above("pitch_deg", "max_pitch_deg")),
-    Check("track", DropReason.POSE, _above("roll_deg", "max_roll_deg")),
-    Check("track", DropReason.JITTER, _above("jitter", "max_jitter")),
-    Check("identity", DropReason.IDENTITY_CHANGE, _below("identity_min_sim", "min_identity_sim")),
-    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_px", "min_mouth_px")),
-    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_light", "min_mouth_light")),
-    Check("mouth", DropReason.MOUTH_HIDDEN, _below("mouth_visible_ratio", "min_mouth_visible_ratio")),
-    Check("mouth", DropReason.MOUTH_STATIC, _below("mouth_motion", "min_mouth_motion")),
-    Check("speech", DropReason.SPEECH, _below("speech_ratio", "min_speech_ratio")),
-    Check("speech", DropReason.NOISE, _below("dnsmos_bak", "min_dnsmos_bak")),
-    Check("speech", DropReason.NOISE, _below("dnsmos_sig", "min_dnsmos_sig")),
-    Check("speech", DropReason.NOISE, _below("snr_db", "min_snr_db")),
-    Check("speech", DropReason.NOISE, _below("crest_db", "min_crest_db")),
-    Check("speech", DropReason.MULTI_SPEAKER, _above("second_speaker_ratio", "max_second_speaker_ratio")),
+    Check("track", DropReason.TOO_SHORT, LIMITS["clip_length_s"]),
+    Check("track", DropReason.MULTI_FACE, LIMITS["track_multi_face_ratio"]),
+    Check("track", DropReason.FACE_LOST, LIMITS["track_ratio"]),
+    Check("track", DropReason.FACE_TOO_SMALL, LIMITS["face_px"]),
+    Check("track", DropReason.FACE_TOO_SMALL, LIMITS["detail_px"]),
+    Check("track", DropReason.COARSE, LIMITS["flat_ratio"]),
+    Check("track", DropReason.POSE, LIMITS["yaw_deg"]),
+    Check("track", DropReason.POSE, LIMITS["pitch_deg"]),
+    Check("track", DropReason.POSE, LIMITS["roll_deg"]),
+    Check("track", DropReason.JITTER, LIMITS["jitter"]),
+    Check("identity", DropReason.IDENTITY_CHANGE, LIMITS["identity_min_sim"]),
+    Check("mouth", DropReason.MOUTH_HIDDEN, LIMITS["mouth_px"]),
+    Check("mouth", DropReason.MOUTH_HIDDEN, LIMITS["mouth_light"]),
+    Check("mouth", DropReason.MOUTH_HIDDEN, LIMITS["mouth_visible_ratio"]),
+    Check("mouth", DropReason.MOUTH_STATIC, LIMITS["mouth_motion"]),
+    Check("speech", DropReason.SPEECH, LIMITS["speech_ratio"]),
+    Check("speech", DropReason.NOISE, LIMITS["dnsmos_bak"]),
+    Check("speech", DropReason.NOISE, LIMITS["dnsmos_sig"]),
+    Check("speech", DropReason.NOISE, LIMITS["snr_db"]),
+    Check("speech", DropReason.NOISE, LIMITS["crest_db"]),
+    Check("speech", DropReason.MULTI_SPEAKER, LIMITS["second_speaker_ratio"]),
     Check("speech", DropReason.LANGUAGE, _other_than("language")),
-    Check("speech", DropReason.LANGUAGE, _below("language_prob", "min_language_prob")),
-    Check("speech", DropReason.LANGUAGE, _below("language_margin", "min_language_margin")),
-    Check("sync", DropReason.OUT_OF_SYNC, _below("sync_conf", "min_sync_conf")),
+    Check("speech", DropReason.LANGUAGE, LIMITS["language_prob"]),
+    Check("speech", DropReason.LANGUAGE, LIMITS["language_margin"]),
+    Check("sync", DropReason.OUT_OF_SYNC, LIMITS["sync_conf"]),
     Check(
         "sync",
         DropReason.OUT_OF_SYNC,
-        Limit("max_av_offset_ms", ("av_offset_ms", "av_shift_ms"), "|av_offset_ms| left", operator.gt, _left_ms),
+        LIMITS["|av_offset_ms| left"],
     ),
-    Check("geometry", DropReason.FIT_ERROR, _above("fit_error_px", "max_fit_error_px")),
+    Check("geometry", DropReason.FIT_ERROR, LIMITS["fit_error_px"]),
 )
 
 

@@ -16,7 +16,7 @@ import yaml
 from pipeline.dataset.stats import duration_text
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.markdown import column_table, table
-from stages.core.reasons import REASON_TEXT
+from stages.core.reasons import DropReason
 from stages.core.records import SCHEMA_VERSION, SPLITS
 from stages.core.storage import list_files, open_parquet, title_of, write_text
 from stages.core.weight_files import WEIGHTS, Weight
@@ -162,9 +162,7 @@ def _making(stats: dict[str, Any], policy: PolicyConfig) -> str:
             "cheapest first. A stage measures; thresholds decide, and can be changed later without touching video "
             "(`python -m pipeline.finalize --out DIR policy.key=value`).",
             table(["stage", "in", "out", "hours out", "dropped because"], lines),
-            table(
-                ["reason", "meaning"], [[f"`{r}`", REASON_TEXT[r]] for r in REASON_TEXT if str(r) in stats["reasons"]]
-            ),
+            table(["reason", "meaning"], [[f"`{r}`", r.text] for r in DropReason if str(r) in stats["reasons"]]),
             "Thresholds:",
             table(["threshold", "value"], limits),
         ]

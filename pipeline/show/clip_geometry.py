@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.rules.config import stored_config
+from stages.core.command import UserError
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import list_files, named, open_parquet
@@ -39,7 +40,7 @@ LIGHT = np.array([-0.35, -0.5, -0.8]) / np.linalg.norm([0.35, 0.5, 0.8])
 GREEN, RED, WHITE = (80, 255, 120), (255, 70, 60), (255, 255, 255)
 
 
-class UnknownClip(Exception):
+class UnknownClip(UserError):
     """A clip that no shard holds with its geometry."""
 
 

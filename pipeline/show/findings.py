@@ -10,16 +10,18 @@ import pyarrow as pa
 
 from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.rules.policy import CHECKS, Fact, Limit, PolicyConfig, decide
+from pipeline.rules.policy import CHECKS, Fact, PolicyConfig, decide
+from pipeline.rules.quantities import Limit
 from pipeline.show.gallery import printable, read_rows
-from stages.core.reasons import REASON_TEXT, DropReason, Verdict
+from stages.core.command import UserError
+from stages.core.reasons import DropReason, Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 
 _KEYS = ("row_id", "source_id", "verdict", "drop_stage", "drop_reason", "drop_detail")
 _TOLD = {"thumb_jpeg", "media_path", "title", "uploader", "webpage_url", "versions"}
 
 
-class UnknownClip(Exception):
+class UnknownClip(UserError):
     """A name that the ledger does not have; the message has those that are like it."""
 
 
@@ -73,14 +75,16 @@ def _finding(
         value = str(row.get(rule.columns[0], ""))
         limit = " ".join(filter(None, (_shown(key, getattr(policy, key)) for key in rule.keys))) or "any"
         return Finding(stage, reason, rule.columns[0], value, limit, None, None, state, is_condition)
-    number, threshold = rule.value(row), float(getattr(policy, rule.key))
+    number, threshold = rule.number.value(row), float(getattr(policy, rule.key))
     sign = ("≥" if rule.at_least else "≤") if not is_condition else ("<" if rule.at_least else "≥")
     if number is None or state == "not measured":
-        return Finding(stage, reason, rule.name, "", f"{sign} {threshold:g}", None, None, "not measured", is_condition)
+        return Finding(
+            stage, reason, rule.number.name, "", f"{sign} {threshold:g}", None, None, "not measured", is_condition
+        )
     margin = number - threshold if rule.at_least else threshold - number
     share = margin / abs(threshold) if threshold else None
     return Finding(
-        stage, reason, rule.name, f"{number:.4g}", f"{sign} {threshold:g}", margin, share, state, is_condition
+        stage, reason, rule.number.name, f"{number:.4g}", f"{sign} {threshold:g}", margin, share, state, is_condition
     )
 
 
@@ -111,7 +115,7 @@ def explain(out: Path, clip: str, policy: PolicyConfig) -> Explanation | list[Ro
     """One row in full; of a source that has several, each in short.
 
     Raises:
-        FileNotFoundError: DIR has no ledger.
+        NoDataSet: DIR has no ledger.
         UnknownClip: no row and no source has this name.
     """
     keys = read_columns(out, _KEYS)
@@ -169,7 +173,7 @@ def facts(told: Explanation) -> list[tuple[str, str]]:
             lines.append((name, f"{row[start]:.2f} - {row[end]:.2f} s, {row[end] - row[start]:.2f} s long"))
     lines.append(("verdict", verdict_text(verdict)))
     if verdict["verdict"] == Verdict.DROP:
-        lines.append(("which means", REASON_TEXT[DropReason(verdict["drop_reason"])]))
+        lines.append(("which means", DropReason(verdict["drop_reason"]).text))
     if told.changed is not None:
         lines.append(("in the ledger", told.changed))
     lines.append(("measured up to", row.get("last_stage", "nothing")))

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.rules.policy import PolicyConfig
+from pipeline.rules.quantities import QUANTITIES
 from pipeline.show.clip_geometry import UnknownClip, open_clip
-from stages.core.reasons import REASON_TEXT, Verdict
+from stages.core.reasons import DropReason, Verdict
 from stages.core.records import Row
 from stages.core.rows import rows_from_table
 from stages.core.storage import named, open_parquet, read_table
@@ -23,55 +24,11 @@ from stages.face3d.model import FaceModelError
 
 MAX_KEPT = 24
 MAX_PER_REASON = 6
-MAX_MEASURES = 7
+MAX_READINGS = 7
 MAX_GEOMETRY = 8
 """Kept clips whose fitted face is shown: each is read from its shard."""
 _FIRST_SHARDS = "*-00000.parquet"
 _HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint", "motion_fingerprint"}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measurement shown beside its threshold.
-
-    Args:
-        columns: the first that a row has is shown.
-        limit: field of PolicyConfig.
-        at_least: whether the limit is the least allowed, or the most.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    limit: str
-    at_least: bool
-    unit: str = ""
-
-
-MEASURES: tuple[Measure, ...] = (
-    Measure("face", ("face_px", "shot_face_px"), "min_face_px", True, "px"),
-    Measure("yaw", ("yaw_deg",), "max_yaw_deg", False, "°"),
-    Measure("mouth seen", ("mouth_visible_ratio",), "min_mouth_visible_ratio", True),
-    Measure("background", ("dnsmos_bak", "source_dnsmos_bak"), "min_dnsmos_bak", True),
-    Measure("identity", ("identity_min_sim",), "min_identity_sim", True),
-    Measure("lip motion", ("mouth_motion",), "min_mouth_motion", True),
-    Measure("fit error", ("fit_error_px",), "max_fit_error_px", False, "px"),
-    Measure("frames/s", ("fps",), "min_fps", True),
-    Measure("shorter side", ("side_px",), "min_height_px", True, "px"),
-    Measure("length", ("length_s",), "min_clip_s", True, "s"),
-    Measure("speech in file", ("source_speech_s",), "min_speech_s", True, "s"),
-    Measure("speech share", ("speech_ratio",), "min_speech_ratio", True),
-    Measure("voice quality", ("dnsmos_sig", "source_dnsmos_sig"), "min_dnsmos_sig", True),
-    Measure("over pauses", ("snr_db",), "min_snr_db", True, "dB"),
-    Measure("peaks", ("crest_db",), "min_crest_db", True, "dB"),
-    Measure("looks with face", ("shot_face_ratio",), "min_shot_face_ratio", True),
-    Measure("second face", ("track_multi_face_ratio", "shot_multi_face_ratio"), "max_multi_face_ratio", False),
-    Measure("tracked", ("track_ratio",), "min_track_ratio", True),
-    Measure("pitch", ("pitch_deg",), "max_pitch_deg", False, "°"),
-    Measure("roll", ("roll_deg",), "max_roll_deg", False, "°"),
-    Measure("jitter", ("jitter",), "max_jitter", False),
-    Measure("mouth", ("mouth_px",), "min_mouth_px", True, "px"),
-    Measure("second voice", ("second_speaker_ratio",), "max_second_speaker_ratio", False),
-)
 
 
 @dataclass(frozen=True)
@@ -140,7 +97,7 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
     def group(key: str, text: str, num: int, ids: list[str]) -> Group:
         return Group(key, text, num, tuple(make_card(rows[row_id], policy) for row_id in ids))
 
-    texts = {str(reason): text for reason, text in REASON_TEXT.items()}
+    texts = {str(reason): reason.text for reason in DropReason}
     ranked = sorted(by_reason, key=lambda reason: (-len(by_reason[reason]), reason))
     dropped = [group(reason, texts[reason], len(by_reason[reason]), shown[reason]) for reason in ranked]
     return group("kept", "clips of the data set", len(kept), shown_kept), dropped
@@ -204,38 +161,21 @@ def printable(text: str) -> str:
 
 def _readings(row: Row, policy: PolicyConfig) -> tuple[Reading, ...]:
     """Failing measurements first, then the most telling ones."""
-    row = row | _derived(row)
     readings = []
-    for measure in MEASURES:
-        value = next((row[name] for name in measure.columns if name in row), None)
-        if value is None:
-            continue
-        limit = float(getattr(policy, measure.limit))
-        holds = value >= limit if measure.at_least else value <= limit
-        sign = "≥" if measure.at_least else "≤"
-        readings.append(Reading(measure.name, _number(value, measure.unit), f"{sign} {limit:g}", holds))
-    if "av_offset_ms" in row:
-        offset, limit = row["av_offset_ms"] - row.get("av_shift_ms", 0.0), policy.max_av_offset_ms
-        holds = abs(offset) <= limit and row["sync_conf"] >= policy.min_sync_conf
-        readings.append(Reading("sound vs lips", f"{offset:+.0f} ms", f"± {limit:g}", holds))
-    return tuple(sorted(readings, key=lambda reading: reading.holds)[:MAX_MEASURES])
-
-
-def _derived(row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "fps_num" in row:
-        found["fps"] = row["fps_num"] / row["fps_den"]
-    if "width_px" in row:
-        found["side_px"] = min(row["width_px"], row["height_px"])
-    for start, end in (("start_s", "end_s"), ("shot_start_s", "shot_end_s")):
-        if end in row:
-            return found | {"length_s": row[end] - row[start]}
-    return found | ({"length_s": row["duration_s"]} if "duration_s" in row else {})
+    for quantity in QUANTITIES:
+        known = [(limit, value) for limit in quantity.limits() if (value := limit.number.value(row)) is not None]
+        if known:
+            limit, value = known[0]
+            threshold = float(getattr(policy, limit.key))
+            sign = "≥" if limit.at_least else "≤"
+            holds = not limit.fails(value, threshold)
+            readings.append(Reading(quantity.title, _number(value, quantity.unit), f"{sign} {threshold:g}", holds))
+    return tuple(sorted(readings, key=lambda reading: reading.holds)[:MAX_READINGS])
 
 
 def _number(value: float, unit: str) -> str:
     text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return text + (unit if unit == "°" else f" {unit}" if unit else "")
+    return text + {"deg": "°", "px": " px", "s": " s", "ms": " ms", "dB": " dB"}.get(unit, "")
 
 
 def _span(row: Row) -> str:

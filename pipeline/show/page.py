@@ -19,10 +19,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from omegaconf import OmegaConf
 
 from pipeline.dataset.stats import duration_text
+from pipeline.job.parts import NoDataSet
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show import charts
 from pipeline.show.gallery import printable, read_gallery
-from stages.core.reasons import REASON_TEXT
+from stages.core.reasons import DropReason
 from stages.core.storage import is_file, read_text, title_of, write_text
 
 TEMPLATE = "report_template.html.j2"
@@ -35,11 +36,11 @@ def write_report(out: Path) -> Path:
     Args:
         out: a finalized run: ledger.parquet, stats.json and config.yaml.
     Raises:
-        FileNotFoundError: one of the three is missing; the message says which.
+        NoDataSet: one of the three is missing; the message says which.
     """
     for name in ("ledger.parquet", "stats.json", "config.yaml"):
         if not is_file(out / name):
-            raise FileNotFoundError(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
+            raise NoDataSet(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
     stats = json.loads(read_text(out / "stats.json"))
     policy = _read_policy(out / "config.yaml")
     target = out / "report.html"
@@ -72,7 +73,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         stats=stats,
         totals=stats["totals"],
-        reason_text={str(reason): text for reason, text in REASON_TEXT.items()},
+        reason_text={str(reason): reason.text for reason in DropReason},
         panels=panels,
         figures=[_plain(chart.figure) for _, group in panels for chart in group if chart.figure is not None],
         dark=charts.DARK,

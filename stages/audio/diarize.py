@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.core.ranges import ranged
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
@@ -30,12 +31,12 @@ _LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE = 3, 2  # what segmentation-3.0 tells apart w
 class DiarizeConfig:
     """How windows are cut and when two voices are one."""
 
-    window_s: float = 10.0  # the length segmentation-3.0 was trained on
-    hop_s: float = 5.0  # pyannote's pipeline hops 1 s; a clip is one window anyway
-    min_voice_s: float = 0.8  # less speech alone gives an embedding that says little
+    window_s: float = ranged(10.0, above=0)  # the length segmentation-3.0 was trained on
+    hop_s: float = ranged(5.0, above=0)  # pyannote's pipeline hops 1 s; a clip is one window anyway
+    min_voice_s: float = ranged(0.8, above=0)  # less speech alone gives an embedding that says little
     min_same_voice_sim: float = 0.5  # cosine; halves of one voice .54-.94, different voices at most .50 (17 recordings)
-    piece_s: float = 1.0  # of what segmentation calls one voice, compared with each other
-    piece_hop_s: float = 0.5
+    piece_s: float = ranged(1.0, above=0)  # of what segmentation calls one voice, compared with each other
+    piece_hop_s: float = ranged(0.5, above=0)
     min_pieces: int = 3  # of a voice: 2 s of speech
     max_other_voice_sim: float = 0.25  # mean cosine of two groups of pieces; one voice .29 and more, two .20 (95 %)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.ranges import ranged
 from stages.core.records import AUDIO_RATE_HZ
 
 FRAME_SAMPLES = 512
@@ -21,11 +22,11 @@ class VadConfig:
     """When a run of speech begins and ends. The values are Silero's own defaults."""
 
     enter_prob: float = 0.5  # speech begins at this probability
-    leave_prob: float = 0.35  # and ends below this one
+    leave_prob: float = ranged(0.35, high=1, at_most="enter_prob")  # and ends below this one
     min_speech_s: float = 0.25  # shorter runs are clicks
     min_pause_s: float = 0.1  # shorter pauses are part of the word
     pad_s: float = 0.03  # kept on both sides, for onsets that rise slowly
-    block_frames: int = 512  # frames a call: 16 s; speed and memory only
+    block_frames: int = ranged(512, low=1)  # frames a call: 16 s; speed and memory only
 
 
 def speech_spans(probs: np.ndarray, config: VadConfig) -> np.ndarray:

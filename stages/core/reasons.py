@@ -16,109 +16,70 @@ class Verdict(StrEnum):
 
 
 class DropReason(StrEnum):
-    """Why a record was not kept. A closed set: the report, the tests and the policy know every member."""
+    """Why a record was not kept, and in `text` what that says to a person.
 
-    UNAVAILABLE = "unavailable"
-    RATE_LIMITED = "rate_limited"
-    FORBIDDEN = "forbidden"
-    LOGIN_REQUIRED = "login_required"
-    GEO_BLOCKED = "geo_blocked"
-    DELETED = "deleted"
-    OPTED_OUT = "opted_out"
-    FORBIDDEN_ADDRESS = "forbidden_address"
-    LISTING = "listing"
-    CHANGED = "changed"
-    TOO_LONG = "too_long"
-    TOO_LARGE = "too_large"
-    NOT_VIDEO = "not_video"
-    DUPLICATE_SOURCE = "duplicate_source"
-    LICENCE = "licence"
-    CONSENT = "consent"
-    FORGOTTEN = "forgotten"
-    CORRUPT = "corrupt"
-    TRUNCATED = "truncated"
-    NO_VIDEO = "no_video"
-    NO_AUDIO = "no_audio"
-    NO_SPAN = "no_span"
-    LOW_RESOLUTION = "low_resolution"
-    LOW_FPS = "low_fps"
-    SPEECH = "speech"
-    LANGUAGE = "language"
-    NOISE = "noise"
-    NO_FACE = "no_face"
-    MULTI_FACE = "multi_face"
-    FACE_TOO_SMALL = "face_too_small"
-    COARSE = "coarse"
-    TOO_SHORT = "too_short"
-    FACE_LOST = "face_lost"
-    POSE = "pose"
-    JITTER = "jitter"
-    IDENTITY_CHANGE = "identity_change"
-    MOUTH_HIDDEN = "mouth_hidden"
-    MOUTH_STATIC = "mouth_static"
-    MULTI_SPEAKER = "multi_speaker"
-    OUT_OF_SYNC = "out_of_sync"
-    FIT_ERROR = "fit_error"
-    OTHER_VOICE = "other_voice"
-    DUPLICATE_CLIP = "duplicate_clip"
-    CRASHED = "crashed"
-    TIME_LIMIT = "time_limit"
-    ERROR = "error"
+    A closed set: the report, the tests and the policy know every member.
+    """
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> DropReason:
+        reason = str.__new__(cls, value)
+        reason._value_, reason.text = value, text
+        return reason
+
+    UNAVAILABLE = "unavailable", "the source could not be fetched"
+    RATE_LIMITED = "rate_limited", "the site asked us to slow down, and still did after all tries"
+    FORBIDDEN = "forbidden", "the site refused access (HTTP 403)"
+    LOGIN_REQUIRED = "login_required", "the site asks for an account or fresh cookies"
+    GEO_BLOCKED = "geo_blocked", "the site refuses this region"
+    DELETED = "deleted", "the site says that the source is gone"
+    OPTED_OUT = "opted_out", "the site's X-Robots-Tag forbids use for data sets"
+    FORBIDDEN_ADDRESS = "forbidden_address", "an address of a private network, or not http(s)"
+    LISTING = "listing", "a playlist, page or search; the videos it lists are sources of their own"
+    CHANGED = "changed", "not the bytes that the manifest expects"
+    TOO_LONG = "too_long", "the source is longer than the crawl allows"
+    TOO_LARGE = "too_large", "the file or its frames are larger than is safe to open"
+    NOT_VIDEO = "not_video", "the file is not a media container"
+    DUPLICATE_SOURCE = "duplicate_source", "the same file came from another source already"
+    LICENCE = "licence", "its licence is not named, or not one that the policy takes"
+    CONSENT = "consent", "consent is not named, or not one that the policy takes"
+    FORGOTTEN = "forgotten", "removed on request, and kept out since"
+    CORRUPT = "corrupt", "the file cannot be decoded"
+    TRUNCATED = "truncated", "the file ends before its declared length"
+    NO_VIDEO = "no_video", "the file has no moving pictures"
+    NO_AUDIO = "no_audio", "the file has no sound"
+    NO_SPAN = "no_span", "the span that the manifest names is not in the file"
+    LOW_RESOLUTION = "low_resolution", "too few pixels for a usable face"
+    LOW_FPS = "low_fps", "too few frames a second to follow lips"
+    SPEECH = "speech", "too little speech"
+    LANGUAGE = "language", "another language, or too unsure of it"
+    NOISE = "noise", "background noise, music or a poor recording"
+    NO_FACE = "no_face", "nobody in view"
+    MULTI_FACE = "multi_face", "more than one face in view"
+    FACE_TOO_SMALL = "face_too_small", "the face is too small, or shows no more than a small one enlarged"
+    COARSE = "coarse", "the face is coded into blocks, or drawn"
+    TOO_SHORT = "too_short", "shorter than the shortest clip"
+    FACE_LOST = "face_lost", "the face was lost on the way"
+    POSE = "pose", "the head is turned or tilted too far"
+    JITTER = "jitter", "landmarks move as no head does"
+    IDENTITY_CHANGE = "identity_change", "the face becomes another person"
+    MOUTH_HIDDEN = "mouth_hidden", "the mouth is covered, cut off or too small"
+    MOUTH_STATIC = "mouth_static", "the lips do not move"
+    MULTI_SPEAKER = "multi_speaker", "more than one voice"
+    OUT_OF_SYNC = "out_of_sync", "sound and lips do not run together"
+    FIT_ERROR = "fit_error", "the face model does not fit the landmarks"
+    OTHER_VOICE = "other_voice", "the voice is not that of the face: a narrator, someone off screen, or a dub"
+    DUPLICATE_CLIP = "duplicate_clip", "the same clip is in the set already"
+    CRASHED = "crashed", "every worker that took it up died: a poison record, or a machine short of memory"
+    TIME_LIMIT = "time_limit", "a stage did not come to an end with it"
+    ERROR = "error", "a stage failed on this record; its ledger row holds the traceback"
 
 
 TRANSIENT_REASONS = frozenset({DropReason.UNAVAILABLE, DropReason.RATE_LIMITED, DropReason.FORBIDDEN})
 """Faults that another run may not meet. LOGIN_REQUIRED is one more where cookies are given: they may be new."""
 UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)
 """Not facts about a record: each may be gone in another run."""
-
-REASON_TEXT: dict[DropReason, str] = {
-    DropReason.UNAVAILABLE: "the source could not be fetched",
-    DropReason.RATE_LIMITED: "the site asked us to slow down, and still did after all tries",
-    DropReason.FORBIDDEN: "the site refused access (HTTP 403)",
-    DropReason.LOGIN_REQUIRED: "the site asks for an account or fresh cookies",
-    DropReason.GEO_BLOCKED: "the site refuses this region",
-    DropReason.DELETED: "the site says that the source is gone",
-    DropReason.OPTED_OUT: "the site's X-Robots-Tag forbids use for data sets",
-    DropReason.FORBIDDEN_ADDRESS: "an address of a private network, or not http(s)",
-    DropReason.LISTING: "a playlist, page or search; the videos it lists are sources of their own",
-    DropReason.CHANGED: "not the bytes that the manifest expects",
-    DropReason.TOO_LONG: "the source is longer than the crawl allows",
-    DropReason.TOO_LARGE: "the file or its frames are larger than is safe to open",
-    DropReason.NOT_VIDEO: "the file is not a media container",
-    DropReason.DUPLICATE_SOURCE: "the same file came from another source already",
-    DropReason.LICENCE: "its licence is not named, or not one that the policy takes",
-    DropReason.CONSENT: "consent is not named, or not one that the policy takes",
-    DropReason.FORGOTTEN: "removed on request, and kept out since",
-    DropReason.CORRUPT: "the file cannot be decoded",
-    DropReason.TRUNCATED: "the file ends before its declared length",
-    DropReason.NO_VIDEO: "the file has no moving pictures",
-    DropReason.NO_AUDIO: "the file has no sound",
-    DropReason.NO_SPAN: "the span that the manifest names is not in the file",
-    DropReason.LOW_RESOLUTION: "too few pixels for a usable face",
-    DropReason.LOW_FPS: "too few frames a second to follow lips",
-    DropReason.SPEECH: "too little speech",
-    DropReason.LANGUAGE: "another language, or too unsure of it",
-    DropReason.NOISE: "background noise, music or a poor recording",
-    DropReason.NO_FACE: "nobody in view",
-    DropReason.MULTI_FACE: "more than one face in view",
-    DropReason.FACE_TOO_SMALL: "the face is too small, or shows no more than a small one enlarged",
-    DropReason.COARSE: "the face is coded into blocks, or drawn",
-    DropReason.TOO_SHORT: "shorter than the shortest clip",
-    DropReason.FACE_LOST: "the face was lost on the way",
-    DropReason.POSE: "the head is turned or tilted too far",
-    DropReason.JITTER: "landmarks move as no head does",
-    DropReason.IDENTITY_CHANGE: "the face becomes another person",
-    DropReason.MOUTH_HIDDEN: "the mouth is covered, cut off or too small",
-    DropReason.MOUTH_STATIC: "the lips do not move",
-    DropReason.MULTI_SPEAKER: "more than one voice",
-    DropReason.OUT_OF_SYNC: "sound and lips do not run together",
-    DropReason.FIT_ERROR: "the face model does not fit the landmarks",
-    DropReason.OTHER_VOICE: "the voice is not that of the face: a narrator, someone off screen, or a dub",
-    DropReason.DUPLICATE_CLIP: "the same clip is in the set already",
-    DropReason.CRASHED: "every worker that took it up died: a poison record, or a machine short of memory",
-    DropReason.TIME_LIMIT: "a stage did not come to an end with it",
-    DropReason.ERROR: "a stage failed on this record; its ledger row holds the traceback",
-}
 
 
 class Dropped(Exception):

@@ -11,12 +11,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from stages.core.command import UserError
+from stages.core.ranges import faults_of
 from stages.core.storage import is_file, read_text
 
 T = TypeVar("T")
 
 
-class ConfigError(Exception):
+class ConfigError(UserError):
     """A key or value that cannot be used; the message names it."""
 
 
@@ -26,7 +28,7 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
     Args:
         kind: the dataclass of the whole tree.
     Raises:
-        ConfigError: a missing or broken file, an unknown key or a value of the wrong type, by name.
+        ConfigError: a missing or broken file, an unknown key, or a value of the wrong type or out of range, by name.
     """
     tree = OmegaConf.structured(kind)
     for file in files:
@@ -50,9 +52,12 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"{override!r}: {_first_lines(error)}") from error
     try:
-        return cast(T, OmegaConf.to_object(tree))
+        config = cast(T, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(error)) from error
+    if faults := faults_of(config):
+        raise ConfigError("; ".join(faults))
+    return config
 
 
 def _first_lines(error: Exception) -> str:

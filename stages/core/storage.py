@@ -26,6 +26,8 @@ from typing import IO, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.core.command import UserError
+
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 BUCKETS = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "s3", "s3a"})
 """Kinds of address whose first part names a bucket of the configured store, not a machine to connect to."""
@@ -39,7 +41,7 @@ class Forbidden(StorageError):
     """A place that these credentials may not use."""
 
 
-class UnknownStorage(ArgumentTypeError):
+class UnknownStorage(UserError, ArgumentTypeError):
     """An address that nothing installed can open."""
 
 

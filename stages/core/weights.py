@@ -22,12 +22,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from stages.core.command import UserError
 from stages.core.weight_files import WEIGHTS, Weight
 
 TIMEOUT_S = 20
 
 
-class MissingWeights(Exception):
+class MissingWeights(UserError):
     """A model file that could not be had; the message names every place where it was looked for."""
 
 

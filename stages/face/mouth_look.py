@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.core.ranges import ranged
 from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.face.crop import decode_jpeg
 from stages.face.landmarks import LIPS_INNER, MOUTH_CORNERS
@@ -57,13 +58,14 @@ class MouthConfig:
     """
 
     every_frames: int = 5  # 5 Hz: hands come and go slower
-    dark: float = 0.2  # 99 % of 199 frames of 22 real clips have more, 99 % of hands, masks and boxes under .11
-    red: float = 3.0  # real lips had 1.1 to 30, what hides them under 1.2
+    # 99 % of 199 frames of 22 real clips have more, 99 % of hands, masks and boxes under .11
+    dark: float = ranged(0.2, above=0)
+    red: float = ranged(3.0, above=0)  # real lips had 1.1 to 30, what hides them under 1.2
     min_evidence: float = 0.8  # real mouths had .9 and more (99 %: 1.1), hands, masks, boxes and microphones under .6
     stroke_light: float = 20.0  # glare, wrinkles and short beards of 16 people had it in .004 of the skin at most
     max_strokes: float = 0.01  # a letter or two; lines of letters had .02 and more
     teeth_lightness: float = 0.7  # by eye, on the same clips
-    teeth_red: float = 0.0  # tongue and gums are redder than skin
+    teeth_red: float = ranged(0.0, low=-128, high=127)  # tongue and gums are redder than skin
     min_open: float = 0.05  # a pixel or two in the smallest mouths
     min_teeth: float = 0.1  # by eye: the edge of the upper teeth
 

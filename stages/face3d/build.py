@@ -56,9 +56,8 @@ class BuildConfig:
     num_identity: int = 80  # as many as BFM has in the reference: 97 % of the variance
     detail_sigma: float = 0.22  # of a target's full strength; more makes caricatures
     one_sided: float = 0.3  # share of a left or right target that its twin does not follow
-    interpupillary_mm: float = (
-        63.0  # adult mean: Dodgson, "Variation and extrema of human interpupillary distance", 2004
-    )
+    # adult mean: Dodgson, "Variation and extrema of human interpupillary distance", 2004
+    interpupillary_mm: float = 63.0
     neck_y_dm: float = 5.95  # where the base mesh is cut: a hand below the chin
     face_z_dm: float = 0.7  # the base mesh's skin before this plane is face, behind it ears and skull
     crown_y_dm: float = 8.05  # above it is skull: the crop ends at 8.0

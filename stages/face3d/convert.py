@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from stages.core.command import command
 from stages.face3d.load import keep_landmarks, load_face_model, read_face_model
 from stages.face3d.model import FaceModel, FaceModelError, Part
-from stages.face3d.place_landmarks import LandmarkSearch, LandmarksNotFound, place_landmarks
+from stages.face3d.place_landmarks import LandmarkSearch, place_landmarks
 
 ICT_MESH = "generic_neutral_mesh.obj"
 ICT_INDICES = "vertex_indices.json"
@@ -138,30 +139,26 @@ def place_beside(path: Path, landmarker: Path, search: LandmarkSearch) -> FaceMo
     return load_face_model(path)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    from stages.core.weights import MissingWeights, WeightStore
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
+    from stages.core.weights import WeightStore
     from stages.face3d.build import save_face_model
 
     parser = argparse.ArgumentParser(prog="python -m stages.face3d.convert", description="Make a face model ready.")
     parser.add_argument("model", type=Path, help="FaceXModel folder, BFM folder, .mat or .npz")
     parser.add_argument("--out", type=Path, help="the .npz to write; needed for ICT-FaceKit")
     options = parser.parse_args(arguments)
-    try:
-        landmarker = WeightStore.from_environment().path("face_landmarker")
-        if (options.model / ICT_MESH).is_file():
-            if options.out is None:
-                raise FaceModelError("ICT-FaceKit is converted: name the .npz with --out")
-            model, _ = place_landmarks(read_ict(options.model), landmarker, LandmarkSearch())
-        else:
-            model = place_beside(options.model, landmarker, LandmarkSearch())
-        if options.out is not None:
-            save_face_model(options.out, model)
-    except (FaceModelError, LandmarksNotFound, MissingWeights) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    landmarker = WeightStore.from_environment().path("face_landmarker")
+    if (options.model / ICT_MESH).is_file():
+        if options.out is None:
+            raise FaceModelError("ICT-FaceKit is converted: name the .npz with --out")
+        model, _ = place_landmarks(read_ict(options.model), landmarker, LandmarkSearch())
+    else:
+        model = place_beside(options.model, landmarker, LandmarkSearch())
+    if options.out is not None:
+        save_face_model(options.out, model)
     print(f"{model.name}: {len(model.mean)} vertices, {len(model.triangles)} triangles, {len(model.identity)} identity")
     print(f"and {len(model.expression)} expression modes, landmarks placed; {model.licence}")
-    return 0
 
 
 if __name__ == "__main__":

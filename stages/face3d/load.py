@@ -1,8 +1,8 @@
 """Face models from files.
 
 The embedded default, `cc0`, is built by `stages.face3d.build` from public-domain data. Any other model comes as an
-.npz file of the same layout (see `docs/design/fit.md`), or is the Basel Face Model as Deep3DFaceRecon and JoyGen lay it
-out. Where a model has no landmarks, they are placed once and kept in a file beside it.
+.npz file of the same layout (see `docs/guide/face-models.md`), or is the Basel Face Model as Deep3DFaceRecon and JoyGen
+lay it out. Where a model has no landmarks, they are placed once and kept in a file beside it.
 """
 
 from __future__ import annotations

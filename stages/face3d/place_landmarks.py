@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.command import UserError
 from stages.core.records import CROP_PX
 from stages.face.landmarks import NUM_FIT_LANDMARKS
 from stages.face3d.camera import FOCAL_PX, project, synthesize
@@ -23,7 +24,7 @@ from stages.face3d.raster import rasterize
 OUTER_PARTS = (Part.SKIN, Part.LIPS, Part.HEAD)
 
 
-class LandmarksNotFound(Exception):
+class LandmarksNotFound(UserError):
     """The detector found too few of the drawn faces to place the landmarks."""
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from stages.core.ranges import ranged
+
 if TYPE_CHECKING:
     from scenedetect.detectors import AdaptiveDetector
 
@@ -26,16 +28,21 @@ DISSOLVE_FPS = 32.0
 class CutConfig:
     """What is a cut. Correlations are of lightness at 64 x 64."""
 
-    ratio: float = 3.0  # a cut changes the picture this many times more than the frames around it (PySceneDetect)
-    min_change: float = 15.0  # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
-    window_frames: int = 2  # frames around it that are compared (PySceneDetect)
+    # a cut changes the picture this many times more than the frames around it (PySceneDetect)
+    ratio: float = ranged(3.0, low=1)
+    # and by this much, mean of hue, saturation and value, 0-255 (PySceneDetect)
+    min_change: float = ranged(15.0, high=255)
+    window_frames: int = ranged(2, low=1)  # frames around it that are compared (PySceneDetect)
     light_s: float = 0.5  # a flash is over by then
-    min_light_step: float = 0.7  # correlation over a flash or lamp; six cuts of real films had .58 and less
-    min_light_return: float = 0.97  # of a frame before with one after; over lamps and flashes .97 and more
+    # correlation over a flash or lamp; six cuts of real films had .58 and less
+    min_light_step: float = ranged(0.7, low=-1, high=1)
+    # of a frame before with one after; over lamps and flashes .97 and more
+    min_light_return: float = ranged(0.97, low=-1, high=1)
     dissolves_s: tuple[float, ...] = (0.3, 0.6, 1.2, 2.2)  # times over which pictures are compared; longer are not seen
-    max_dissolve_step: float = 0.6  # correlation of the pictures before and after
-    max_dissolve_rest: float = 0.1  # what is no mixture of the two, as a share of the difference's energy
-    min_mixed_frames: int = 2  # a single one comes from a converted frame rate, and its cut is hard
+    max_dissolve_step: float = ranged(0.6, low=-1, high=1)  # correlation of the pictures before and after
+    # what is no mixture of the two, as a share of the difference's energy
+    max_dissolve_rest: float = ranged(0.1, high=1)
+    min_mixed_frames: int = ranged(2, low=1)  # a single one comes from a converted frame rate, and its cut is hard
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.core.ranges import ranged
+
 THINNED_PX = 144
 """Shorter side to which a frame is thinned; then it is averaged to half of that."""
 BLOCK_PX = 4
@@ -39,12 +41,14 @@ class JumpConfig:
         max_step_s: in a longer time between two frames any head could have gone anywhere, and nothing is told.
     """
 
-    min_picture_step: float = 1.6  # a frame that was left out makes 2 where all moves, and 1 where nothing does
-    min_face_step: float = 1.2
-    picture_noise: float = 0.5  # the median change of people who sit still, .1 to .7
-    face_noise: float = 0.006  # a millimetre; half of the frames of talking heads have less
-    min_change: float = 1.0  # repeated frames, coded again, have .02 to .6; a talking head 1.2 and more
-    max_step_s: float = 0.12  # three frames
+    # a frame that was left out makes 2 where all moves, and 1 where nothing does
+    min_picture_step: float = ranged(1.6, above=0)
+    min_face_step: float = ranged(1.2, above=0)
+    picture_noise: float = ranged(0.5, above=0)  # the median change of people who sit still, .1 to .7
+    face_noise: float = ranged(0.006, above=0)  # a millimetre; half of the frames of talking heads have less
+    # repeated frames, coded again, have .02 to .6; a talking head 1.2 and more
+    min_change: float = ranged(1.0, above=0)
+    max_step_s: float = ranged(0.12, above=0)  # three frames
 
 
 @dataclass(frozen=True)

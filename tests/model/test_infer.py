@@ -41,5 +41,5 @@ def test_what_cannot_be_dubbed_is_one_line(tmp_path: Path, run: Path, capsys: py
         given = ["--run", str(folder), "--video", video, "--audio", blank, "--out", str(tmp_path / "y.mp4")]
         assert main([*given, "--device", "cpu"]) == 2
         said = capsys.readouterr().err.splitlines()
-        assert said[-1].startswith("model.infer: ") and message in said[-1]
+        assert said[-1].startswith("error: ") and message in said[-1]
     assert not (tmp_path / "y.mp4").exists()

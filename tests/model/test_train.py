@@ -246,7 +246,7 @@ def test_a_broken_file_of_settings_is_one_line(shards: Path, tmp_path: Path, cap
     broken.write_text("optim: {max_steps: [1\n")
     assert main(["--data", str(shards), "--config", str(broken), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"model.train: {broken}: while parsing") and said.count("\n") == 1
+    assert said.startswith(f"error: {broken}: while parsing") and said.count("\n") == 1
 
 
 def test_motion_is_learnt_and_loaded(shards: Path, tmp_path: Path, store: WeightStore):
@@ -293,7 +293,7 @@ def test_joygen_without_its_weights_says_where_to_get_them(
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("optim.lrr=1", "lrr"), ("optim.batch_size=many", "many"), ("task=paint", "task is 'paint'")],
+    [("optim.lrr=1", "lrr"), ("optim.batch_size=many", "many"), ("task=paint", "task=paint must be one of")],
 )
 def test_bad_settings_are_named(
     shards: Path, tmp_path: Path, setting: str, message: str, capsys: pytest.CaptureFixture[str]

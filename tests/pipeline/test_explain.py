@@ -51,7 +51,7 @@ def _explained(out: Path, clip: str, *overrides: str) -> Explanation:
 def test_margins_states_and_what_was_not_measured(out):
     told = _explained(out, "small-s0000-c000")
     assert [f.name for f in told.findings if not f.is_condition] == [
-        check.limits[0].name if check.limits and check.rule is check.limits[0] else check.rule.columns[0]
+        check.limits[0].number.name if check.limits and check.rule is check.limits[0] else check.rule.columns[0]
         for check in CHECKS
     ]
     by_name = {finding.name: finding for finding in told.findings}

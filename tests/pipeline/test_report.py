@@ -13,10 +13,9 @@ import pytest
 
 from pipeline.report import main
 from pipeline.rules.policy import PolicyConfig
-from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, MEASURES, make_card, read_gallery
+from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, make_card, read_gallery
 from pipeline.show.page import write_report
-from stages.core.reasons import REASON_TEXT, DropReason
-from stages.core.records import ROW
+from stages.core.reasons import DropReason
 from tests.ledger_rows import HOSTILE_TITLES, make_rows, write_out
 from tests.rows import thumb_jpeg
 
@@ -133,20 +132,9 @@ def test_failing_measurements_come_first_beside_their_threshold():
     row = {"row_id": "a-s0000-c000", "source_id": "a", "face_px": 200.0, "yaw_deg": 52.0, "thumb_jpeg": thumb_jpeg(0)}
     card = make_card(row | {"drop_stage": "track", "drop_detail": "yaw_deg 52 > 35"}, PolicyConfig())
     assert [(r.name, r.value, r.limit, r.holds) for r in card.readings] == [
-        ("yaw", "52°", "≤ 35", False),
-        ("face", "200 px", "≥ 90", True),
+        ("Yaw", "52°", "≤ 35", False),
+        ("Face size", "200 px", "≥ 90", True),
     ]
-
-
-def test_measures_name_columns_and_thresholds_that_exist():
-    derived = {"fps", "side_px", "length_s"}
-    for measure in MEASURES:
-        assert set(measure.columns) <= set(ROW.names) | derived
-        assert measure.limit in PolicyConfig.__dataclass_fields__
-
-
-def test_reasons_are_all_explained():
-    assert set(REASON_TEXT) == set(DropReason)
 
 
 def test_changed_thresholds_are_marked(tmp_path):

@@ -21,6 +21,7 @@ from pipeline import finalize, run
 from pipeline.job.parts import read_parts, read_rows
 from pipeline.job.plan import STAGES
 from pipeline.rules.config import Config
+from stages.core.command import INTERRUPTED
 from stages.core.records import CLIP_FPS, Row, shard_schema
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.depth import decode_depth
@@ -208,7 +209,7 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, corpus_run, tmp_path):
             assert process.poll() is None, process.communicate()[1]
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=120)
-    assert process.returncode == run.INTERRUPTED, stderr
+    assert process.returncode == INTERRUPTED, stderr
     assert "run the same command again" in stderr
     assert run.main(command(manifest, stopped, *ONE_WORKER)) == 0
     columns = ["row_id", "verdict", "drop_reason", "face_px", "language_prob", "fit_error_px"]

@@ -9,9 +9,8 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from pipeline.dataset.stats import QUANTITIES, compute_stats, duration_text, print_funnel
+from pipeline.dataset.stats import compute_stats, duration_text, print_funnel
 from pipeline.job.plan import STAGE_NAMES as STAGES
-from pipeline.rules.policy import PolicyConfig
 from stages.core.reasons import DropReason
 from stages.core.records import LEDGER, Row
 from tests.ledger_rows import make_ledger, make_rows
@@ -137,10 +136,14 @@ def test_video_length_counts_a_source_once():
     assert (sum(found["kept"]), sum(found["not_kept"]), found["num_unknown"]) == (1, 1, 1)
 
 
-def test_limits_of_quantities_are_fields_of_the_policy():
-    names = {limit for quantity in QUANTITIES for limit in quantity.limits}
-    assert names
-    assert names <= set(PolicyConfig.__dataclass_fields__)
+def test_shot_length_counts_a_shot_once():
+    clips = [
+        _clip("a", 0, idx, 0.0, shot_end_s=20.0, verdict=verdict) for idx, verdict in enumerate(("pending", "keep"))
+    ]
+    found = _stats([*clips, _clip("a", 1, 0, 20.0, shot_start_s=20.0, shot_end_s=24.0, verdict="pending")])[
+        "distributions"
+    ]["shot_length"]
+    assert (sum(found["kept"]), sum(found["not_kept"]), found["kept_spread"]["max"]) == (1, 1, 20.0)
 
 
 def test_statistics_are_plain_json_even_of_nothing():

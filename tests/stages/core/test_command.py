@@ -1,0 +1,68 @@
+"""How every command ends: one line that says what is wrong, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from stages.core.command import FAILED, INTERRUPTED, MISUSED, Stopped, UserError, command
+from stages.core.reasons import Dropped, DropReason
+from stages.core.storage import StorageError, UnknownStorage, as_path
+
+AGAIN = "Run it again."
+
+
+NOT_FOUND = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "v.mp4")
+FULL, OVER_QUOTA = OSError(errno.ENOSPC, "No space left", "x"), OSError(errno.EDQUOT, "Quota exceeded")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("no threshold policy.x"), MISUSED, "error: no threshold policy.x\n"),
+        (Dropped(DropReason.NO_AUDIO, "v.mp4 has no sound"), MISUSED, "error: no_audio: v.mp4 has no sound\n"),
+        (NOT_FOUND, MISUSED, "error: no such file: v.mp4\nRun it again.\n"),
+        (StorageError("s3://a/b cannot be written"), FAILED, "error: s3://a/b cannot be written\nRun it again.\n"),
+        (FULL, FAILED, "error: the disk is full; free some space for x\nRun it again.\n"),
+        (OVER_QUOTA, FAILED, "error: the disk is full; free some space for the output\nRun it again.\n"),
+        (MemoryError(), FAILED, "error: out of memory\nRun it again.\n"),
+        (Stopped("10 of 20 sources failed"), FAILED, "error: 10 of 20 sources failed\nRun it again.\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "\nStopped. Run it again.\n"),
+    ],
+)
+def test_every_kind_of_error_has_its_code_and_one_line(error, code, message, capsys):
+    @command(again=AGAIN)
+    def main() -> None:
+        raise error
+
+    assert main() == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_bug_stays_a_bug():
+    @command()
+    def main() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        main()
+
+
+def test_a_main_without_a_word_ends_with_0_and_another_with_its_own_code():
+    assert (command()(lambda: None)(), command()(lambda: 1)()) == (0, 1)
+
+
+def test_an_address_of_no_store_is_for_a_person_also_outside_argparse():
+    with pytest.raises(UnknownStorage) as caught:
+        as_path("nothing://x/y")
+    assert isinstance(caught.value, UserError)
+
+
+def test_commands_need_nothing_heavy():
+    heavy = "{'torch', 'ray', 'av', 'rich', 'numpy', 'pyarrow'} & set(sys.modules)"
+    code = f"import sys; import stages.core.command; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)
