@@ -79,6 +79,7 @@ def test_without_a_card_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "sees no CUDA device; --device cpu runs it in small" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_drawn_speakers_talk(tmp_path: Path):
     folder = drawn_shards(tmp_path, 1, 30, 8)
     dataset = EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(depth_drop_prob=0.0), 0)

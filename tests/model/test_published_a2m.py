@@ -15,6 +15,8 @@ from model.published_a2m import main
 from stages.core.settings import ConfigError
 from stages.core.weights import MissingWeights
 
+pytestmark = pytest.mark.slow  # networks run
+
 
 def published(network: PublishedA2m) -> dict[str, torch.Tensor]:
     """A state as published: the WaveNets' filters as directions, of any length, and lengths."""
@@ -99,7 +101,6 @@ def test_without_hubert_it_says_where_to_get_it(tmp_path: Path, capsys: pytest.C
     assert "facebook/hubert-large-ls960-ft" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_hubert_is_read_as_it_is_published_and_as_it_is_saved_today(tmp_path: Path):
     torch.manual_seed(0)
     small = HubertConfig(
@@ -131,7 +132,6 @@ def test_hardly_a_sound_is_told(tmp_path: Path):
         hear_hubert(np.zeros(399, np.float32), tmp_path)
 
 
-@pytest.mark.slow
 def test_the_command_writes_25_coefficients_a_second(tmp_path: Path):
     """With a HuBERT of the true width and step, one thin layer deep; the sound is longer than one of its blocks."""
     small = HubertConfig(

@@ -48,6 +48,7 @@ def _explained(out: Path, clip: str, *overrides: str) -> Explanation:
     return told
 
 
+@pytest.mark.slow
 def test_margins_states_and_what_was_not_measured(out):
     told = _explained(out, "small-s0000-c000")
     assert [f.name for f in told.findings if not f.is_condition] == [

@@ -95,6 +95,7 @@ def _hours(row: Row) -> float:
     return row.get("duration_s", 0.0) / 3600
 
 
+@pytest.mark.slow
 def test_the_command_has_a_line_a_threshold_and_a_curve(tmp_path, capsys):
     write_rows(tmp_path, kept_clip("a", 0), kept_clip("b", 1, face_px=60.0, last_stage="track"))
     finalize(tmp_path, Config())
