@@ -7,7 +7,6 @@ The audio is eSpeak's Mandarin. Times are process time, so that other load on th
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 
 from manifests.demo.voice.speech import Voice, speak
 from manifests.demo.voice.texts import FILM, STUDY, TRAVEL, WEATHER
+from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.weights import WeightStore
 
@@ -63,7 +63,7 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="CPU seconds per minute of audio for each sound component.")
+    parser = make_parser("python -m benchmarks.audio", __doc__)
     parser.add_argument("--seconds", type=int, default=30, help="length of the audio, a multiple of 30")
     seconds = parser.parse_args().seconds
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"

@@ -8,7 +8,6 @@ it is, just as a machine whose time is set does. A run that such a jump ends is 
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import time
@@ -16,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.soak import fingerprint, make_sources, run
+from stages.core.command import make_parser
 from stages.core.weights import WeightStore
 
 JUMPS = ("+2h", "-3h", "+400d", "-1d", "+0")
@@ -31,7 +31,7 @@ def _library() -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.clock", description=__doc__)
+    parser = make_parser("python -m benchmarks.clock", __doc__)
     parser.add_argument("--out", type=Path, default=Path("out/clock"))
     args = parser.parse_args()
     folder = args.out.resolve()

@@ -10,7 +10,6 @@ same means. A run that is there already is taken up again. Writes OUT/compare.js
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from model.training.config import TrainConfig
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.settings import load_as
 from stages.core.storage import local_path, write_text
 from stages.core.weights import WeightStore
@@ -109,7 +108,7 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.compare", __doc__)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
     parser.add_argument("--out", type=local_path, required=True)
     parser.add_argument("--samples", type=int, default=4000, help="target frames that each is trained on")

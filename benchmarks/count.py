@@ -1,6 +1,6 @@
 """What a training step of the editor takes, counted before any GPU is asked: operations, and memory by its peak.
 
-    python -m benchmarks.count --config model/configs/joygen.yaml [--memory-gib 80] [key=value ...]
+    python -m benchmarks.count --config joygen [--memory-gib 80] [key=value ...]
 
 The step runs on fake tensors, which have shapes and no numbers: forwards, backwards, update and moving average, as
 `model.train` does them in bf16. A library's workspace and what an allocator wastes come on top; `benchmarks.gpu` says
@@ -9,24 +9,21 @@ how much that is.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.steps.counting import needs_of
-from model.training.config import TrainConfig
-from stages.core.command import command
-from stages.core.settings import load_as
+from model.training.config import load_train
+from stages.core.command import command, make_parser
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, action="append", help="one of model/configs/*.yaml")
+    parser = make_parser("python -m benchmarks.count", __doc__)
+    parser.add_argument("--config", required=True, action="append", help="a preset (tiny), or a YAML file")
     parser.add_argument("--memory-gib", type=float, default=80.0, help="of the card")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. loss.pixel_every=4")
     given = parser.parse_args(arguments)
-    config = load_as(TrainConfig, given.config, given.overrides)
+    config = load_train(given.config, given.overrides)
     if config.task != "editor":
         raise SystemExit(f"benchmarks.count: only the editor is counted, this trains {config.task}")
     needs = needs_of(config)

@@ -9,7 +9,6 @@ time, once more, under a stricter policy, and under the first one again. Writing
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 import time
@@ -29,6 +28,7 @@ from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import Config
 from pipeline.rules.judge import judge
 from pipeline.rules.policy import CHECKS, PolicyConfig
+from stages.core.command import make_parser
 from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
@@ -114,7 +114,7 @@ def timed(what: str) -> Iterator[None]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="CPU seconds of deciding a large data set again.")
+    parser = make_parser("python -m benchmarks.decide", __doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     args = parser.parse_args()
     strict = {"min_face_px": 110.0, "max_yaw_deg": 30.0}

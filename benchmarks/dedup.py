@@ -9,7 +9,6 @@ so that other load on the machine matters less.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 
@@ -18,6 +17,7 @@ import numpy as np
 from pipeline.dataset.dedup import choose_copies, find_overlaps
 from pipeline.dataset.identities import cluster_identities
 from pipeline.rules.config import FinalizeConfig
+from stages.core.command import make_parser
 from stages.core.records import Row
 from stages.face.motion_print import SIDE_BITS
 
@@ -67,7 +67,7 @@ def _flipped(words: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Seconds and memory for duplicates and identities.")
+    parser = make_parser("python -m benchmarks.dedup", __doc__)
     parser.add_argument("--clips", type=int, nargs="+", default=[400, 5_000, 50_000], help="ascending")
     print("   clips  duplicates CPU-s  identities CPU-s  peak MB of the process")
     for num_clips in parser.parse_args().clips:

@@ -10,7 +10,6 @@ telephone call with its labels, is scored by its diarization error rate.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 import warnings
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from stages.core.command import make_parser
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*torchcodec")  # it decodes files; this hands over arrays
@@ -124,7 +125,7 @@ def make_cases(voices: Sequence[np.ndarray], seconds: float) -> list[tuple[float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Two ways to tell who speaks when.")
+    parser = make_parser("python -m benchmarks.diarization", __doc__)
     parser.add_argument("--audio", type=Path, required=True, help="folder of sounds of one speaker each")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a clip (default: 8)")
     args = parser.parse_args()

@@ -6,7 +6,6 @@ landmark noise. Truth and fit share one basis, so the errors are the solver's an
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.known.synthetic_clips import known_clip
+from stages.core.command import make_parser
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
 from stages.face3d.camera import crop_focal_px, project, synthesize
 from stages.face3d.load import load_face_model
@@ -36,7 +36,7 @@ def cpu_s(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.geometry", __doc__)
     parser.add_argument("--frames", type=int, default=250)
     parser.add_argument("--clips", type=int, default=3)
     options = parser.parse_args()

@@ -7,7 +7,6 @@ The sound is repeated, and the video runs to and fro. Each length is a process o
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.media import decode_audio
 
@@ -32,7 +32,7 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.infer", description=(__doc__ or "").splitlines()[0])
+    parser = make_parser("python -m benchmarks.infer", __doc__)
     parser.add_argument("--run", required=True)
     parser.add_argument("--a2m")
     parser.add_argument("--video", required=True)

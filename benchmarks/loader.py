@@ -10,7 +10,6 @@ operations of a training step of `joygen.yaml`, at the share of an H100's peak t
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import resource
@@ -29,6 +28,7 @@ from benchmarks.loader_layouts import LAYOUTS, Layout
 from benchmarks.steps.counting import count_step
 from model.shards.clips import EDITOR_COLUMNS, ClipTable, LoaderConfig
 from model.training.config import TrainConfig
+from stages.core.command import make_parser
 
 T = TypeVar("T")
 H100_BF16 = 989e12  # dense, FLOP/s; NVIDIA's data sheet
@@ -103,7 +103,7 @@ def write_all(data: str, copies: int, root: Path) -> list[tuple[Layout, Path]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Samples a second and bytes a frame of four layouts.")
+    parser = make_parser("python -m benchmarks.loader", __doc__)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
     parser.add_argument("--copies", type=int, default=6, help="of each clip, to make a set too large to keep at hand")
     parser.add_argument("--samples", type=int, default=4000)

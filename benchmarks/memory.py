@@ -8,7 +8,6 @@ costs next to nothing else. Proportional set size is sampled once a second: shar
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from stages.core.command import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERVAL_S = 1.0
@@ -55,7 +56,7 @@ def _pss(process: psutil.Process) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser = make_parser("python -m benchmarks.memory", __doc__)
     parser.add_argument("--sources", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args()

@@ -12,7 +12,6 @@ The ridge regression's strength is found by leaving out training people in turn.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,10 +29,10 @@ from model.nets.a2m import A2m, A2mConfig
 from model.shards.clips import SOUND_COLUMNS
 from model.shards.clips import Clip as Stored
 from model.train import Average, learning_rate
-from model.training.config import OptimConfig, TrainConfig
+from model.training.config import OptimConfig, load_train
 from model.training.lip_loss import A2mLoss, LipModes
 from model.training.motion_start import moments, motion_start, solve
-from stages.core.settings import load_as
+from stages.core.command import make_parser
 from stages.face.crop import to_source
 from stages.face.landmarks import LIPS
 from stages.face3d.load import load_face_model
@@ -235,14 +234,14 @@ def methods(clips: list[Clip], face: FaceModel, optim: OptimConfig, config: A2mC
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.motion", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="shards folder of a pipeline run")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--steps", type=int, help="of training; those of a2m.yaml")
     parser.add_argument("--json", type=Path, help="write every clip's numbers")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    preset = load_as(TrainConfig, [Path("model/configs/a2m.yaml")])
+    preset = load_train(["a2m"])
     optim = replace(preset.optim, max_steps=given.steps or preset.optim.max_steps)
     with threadpool_limits(1):
         clips, name = read_clips(given.data)

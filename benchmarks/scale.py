@@ -9,7 +9,6 @@ which is what Ray's own scaling tends to. Loading models, moving rows and machin
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import json
 import random
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.rules.config import RunConfig
+from stages.core.command import make_parser
 
 POOLS = RunConfig().pools
 POOL_OF = {stage: name for name, pool in POOLS.items() for stage in pool.stages}
@@ -115,7 +115,7 @@ def print_costs(measured: list[dict], hours: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser = make_parser("python -m benchmarks.scale", __doc__)
     parser.add_argument("measured", type=Path)
     parser.add_argument("--cores", type=int, nargs="+", default=[8, 64, 512])
     parser.add_argument("--sources", type=int, default=20_000)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 
+from stages.core.command import make_parser
 from stages.core.weights import WeightStore
 from stages.media import decode_frames, probe_media
 from stages.scan import ScanConfig, ShotScanner
@@ -26,7 +26,7 @@ def cpu_s(work: Callable[[], Iterable[object]], repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser("python -m benchmarks.scan", __doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()

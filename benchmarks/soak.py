@@ -10,7 +10,6 @@ undisturbed, and its data set is compared with one that nobody disturbed: ledger
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
 from manifests.demo.corpus import make_corpus
+from stages.core.command import make_parser
 from stages.core.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,7 +160,7 @@ def soak(chaos: Chaos, manifest: Path, folder: Path, wanted: Callable[[], bool],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = make_parser("python -m benchmarks.soak", __doc__)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=600.0, help="no kills after these")

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks.known.drawn_speech import speech
+from stages.core.command import make_parser
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.weights import WeightStore
 from stages.depth import mouth_mask
@@ -220,7 +221,7 @@ def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceMo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.speakers", __doc__)
     parser.add_argument("models", nargs="+", help="cc0, or files of face models in our layout")
     parser.add_argument("--clips", type=int, default=8, help="talking speakers of each model")
     parser.add_argument("--still", type=int, default=3, help="speakers of each model who keep still")

@@ -8,7 +8,6 @@ Sources are run without being counted until every stage has loaded its models.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from dataclasses import asdict
@@ -21,11 +20,12 @@ from pipeline.job.manifest import read_manifest
 from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.step import Event, Runner
 from pipeline.rules.config import load_config
+from stages.core.command import make_parser
 from stages.core.weights import WeightStore
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser = make_parser("python -m benchmarks.stages", __doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")

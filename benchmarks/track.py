@@ -5,13 +5,13 @@ python -m benchmarks.track VIDEO [VIDEO ...]
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+from stages.core.command import make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.mouth_look import MouthConfig
@@ -29,7 +29,7 @@ def cpu_s(work: Callable[[], Iterable[object]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.track", __doc__)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--max-s", type=float, default=20.0, help="seconds of each video")
     args = parser.parse_args()

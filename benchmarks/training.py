@@ -1,6 +1,6 @@
 """How fast a preset trains, and where a step's time goes: `model.train`'s last phase, part by part.
 
-    python -m benchmarks.training --data OUT/shards --config model/configs/tiny.yaml [--steps 40] [key=value ...]
+    python -m benchmarks.training --data OUT/shards --config tiny [--steps 40] [key=value ...]
 
 Samples come from the real loader, with as many workers as the preset has. On CUDA the parts are timed to their end, and
 memory and the share of the peak (`--peak-tflops`, dense, of the precision used) are told, too.
@@ -8,10 +8,8 @@ memory and the share of the peak (`--peak-tflops`, dense, of the precision used)
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
@@ -19,11 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.steps.steps import Clock, Steps
 from model.shards.samples import endless_loader
-from model.training.config import TrainConfig
+from model.training.config import load_train
 from model.training.devices import default_device, is_half
 from model.training.load import build_task
-from stages.core.command import command
-from stages.core.settings import load_as
+from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 
 WARM_UP_STEPS = 3
@@ -54,14 +51,14 @@ def operators(steps: Steps) -> list[tuple[str, float]]:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.training", __doc__)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
-    parser.add_argument("--config", type=Path, required=True, action="append", help="one of model/configs/*.yaml")
+    parser.add_argument("--config", required=True, action="append", help="a preset (tiny), or a YAML file")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the share that is reached")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. optim.batch_size=128")
     given = parser.parse_args(arguments)
-    config = load_as(TrainConfig, given.config, [f"data={given.data}", "out=unused", *given.overrides])
+    config = load_train(given.config, [f"data={given.data}", "out=unused", *given.overrides])
     task = build_task(config, WeightStore.from_environment())
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)

@@ -7,7 +7,6 @@ lists the sources of which DIR's data set kept a clip, each with the hash and th
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.core.command import UserError, command
+from stages.core.command import UserError, command, make_parser
 from stages.core.reasons import Verdict
 from stages.core.records import SOURCE, Row
 from stages.core.storage import as_path, is_file, read_table, write_text
@@ -46,7 +45,7 @@ def kept_sources(ledger: Path) -> list[Row]:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m manifests.from_ledger", description="Kept sources as a manifest.")
+    parser = make_parser("python -m manifests.from_ledger", __doc__)
     parser.add_argument("dir", type=as_path, help="folder of a data set, with its ledger.parquet")
     parser.add_argument("--out", type=as_path, required=True, help="manifest to write, .jsonl")
     args = parser.parse_args(arguments)

@@ -9,7 +9,6 @@ Source: Zhang et al., Flow-guided One-shot Talking Face Generation, CVPR 2021.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from stages.core.command import UserError, command
+from stages.core.command import UserError, command, make_parser
 from stages.core.records import Row
 from stages.core.spans import Span, read_spans
 from stages.core.storage import write_text
@@ -156,7 +155,7 @@ def _named(lines: list[str], path: Path) -> Iterator[tuple[str, list[str]]]:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m manifests.hdtf", description="HDTF's lists as a manifest.")
+    parser = make_parser("python -m manifests.hdtf", __doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="with RD_video_url.txt and the like")
     parser.add_argument("--out", type=Path, default=Path("hdtf.yaml"), help="manifest to write: .yaml or .jsonl")
     args = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Measure an editor on clips it has the truth of, or finished videos against real ones.
+"""Measure an editor on clips of which the truth is known, or made videos against real ones.
 
     python -m model.evaluate --run RUN --data OUT/shards --split test --out eval.json
     python -m model.evaluate --pairs REAL_FOLDER MADE_FOLDER --out eval.json
@@ -10,7 +10,6 @@ beside: the protocol moves such numbers more than models do. A table in Markdown
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from model.training.devices import default_device, inference
 from model.training.load import load_trained
 from model.training.progress import Progress
 from model.training.task import DataFacts
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.core.storage import as_path, local_path, write_text
 from stages.core.weight_files import WEIGHTS
@@ -82,7 +81,7 @@ def edit_clip(
         if use_depth:
             depths = np.stack([clip.depth(i, clip.lips(i)) for i in chosen])[:, None]
             batch |= {"depth": torch.from_numpy(depths), "depth_of": torch.arange(len(chosen))}
-        with inference(device):
+        with inference(device.type):
             image = editor({name: value.to(device) for name, value in batch.items()}).image
         out.append(to_bytes(image).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)
@@ -199,7 +198,7 @@ def _judged(
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description="Measure an editor, or made videos.")
+    parser = make_parser("python -m model.evaluate", __doc__)
     parser.add_argument("--run", type=local_path, help="a run of python -m model.train, with --data")
     parser.add_argument("--data", help="shards folder, or s3://bucket/folder/shards")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))

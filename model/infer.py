@@ -1,4 +1,4 @@
-"""Dub a video: the same pictures, with the mouth saying another sound.
+"""Dub a video: the same pictures, with a mouth that says another sound.
 
     python -m model.infer --run RUN --video V --audio A --out Y.mp4 [--a2m RUN2] [--device cuda]
 
@@ -11,7 +11,6 @@ Every result says that it was made: to the eye, in the container's comment, and 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,19 +18,19 @@ from model.dubbing.dub import DEPTHS, LOOPS, InferConfig, dub
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
-from stages.core.command import UserError, command
+from stages.core.command import UserError, command, make_parser
 from stages.core.storage import local_path
 from stages.core.weights import WeightStore
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.infer", description="Give a video another voice.")
+    parser = make_parser("python -m model.infer", __doc__)
     parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
     parser.add_argument("--video", type=local_path, required=True)
     parser.add_argument("--audio", type=local_path, required=True, help="any file with sound, a video too")
     parser.add_argument("--out", type=local_path, required=True, help="the .mp4 to write")
-    parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
+    parser.add_argument("--a2m", type=local_path, help="a run of the preset a2m: depth for the new sound")
     parser.add_argument("--depth", choices=DEPTHS, help="default: a2m with --a2m, none without")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: a2m's likeliest motion; 1: as it varies")
     parser.add_argument("--seed", type=int, default=0, help="of what the temperature draws")

@@ -1,4 +1,4 @@
-"""What says of a video that it was made: a mark that is seen, tags in the container, and C2PA where it is installed.
+"""Read what a video says of how it was made.
 
     python -m model.provenance FILE      what a file says of itself
 
@@ -7,7 +7,6 @@ Marks and tags are for honest users: whoever re-encodes or crops a video can tak
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from dataclasses import asdict
 
 from model.dubbing.credentials import read_credentials
 from model.dubbing.marks import read_comment
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.storage import local_path
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.provenance", description="What a video says of itself.")
+    parser = make_parser("python -m model.provenance", __doc__)
     parser.add_argument("file", type=local_path)
     given = parser.parse_args(arguments)
     made = read_comment(given.file)

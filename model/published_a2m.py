@@ -1,4 +1,4 @@
-"""JoyGen's own audio to motion, for weights that the user supplies: HuBERT features to Basel Face Model expressions.
+"""Run JoyGen's own audio to motion with its weights: HuBERT features to Basel Face Model expressions.
 
     python -m model.published_a2m --weights model_ckpt_steps_400000.ckpt --hubert FOLDER --audio A --out exp.npy
 
@@ -11,19 +11,18 @@ shards do not hold: its folder is the user's to supply, too.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 
 from model.nets.published_a2m import express, hear_hubert, load_published
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.storage import local_path
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.published_a2m", description="JoyGen's own audio to motion.")
+    parser = make_parser("python -m model.published_a2m", __doc__)
     parser.add_argument("--weights", type=local_path, required=True, help="audio2secc_vae/model_ckpt_steps_*.ckpt")
     parser.add_argument("--hubert", type=local_path, required=True, help="folder of hubert-large-ls960-ft")
     parser.add_argument("--audio", type=local_path, required=True, help="any file with sound")

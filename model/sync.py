@@ -1,4 +1,4 @@
-"""Train the lip-sound expert on clips that the pipeline made, and say how well it holds for people it never saw.
+"""Train the lip-sound expert on shards, and measure it on people left out.
 
     python -m model.sync --data OUT/shards [OUT/parts ...] [--out stages/lipsync/lip_sound.npz] [--report report.json]
 
@@ -9,20 +9,19 @@ delay is none at all it cannot know: the median of the sources is taken for it.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, read_takes, train
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.lipsync.lip_sound import EMBEDDED
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.sync", description="Train the lip-sound expert.")
+    parser = make_parser("python -m model.sync", __doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of shards or parts")
     parser.add_argument("--out", type=Path, default=EMBEDDED)
     parser.add_argument("--report", type=Path, help="write a .json: how it does on people it was not trained on")

@@ -1,6 +1,6 @@
 """Train the editor or audio-to-motion on Parquet shards.
 
-    python -m model.train --data OUT/shards --config model/configs/tiny.yaml --out RUN [key=value ...]
+    python -m model.train --data OUT/shards --config tiny --out RUN [key=value ...]
 
 The same command again goes on where the run stopped. RUN holds `config.yaml`, `metrics.jsonl`, `grids/*.png` and the
 newest checkpoints. For several GPUs: `accelerate launch -m model.train ...`.
@@ -8,7 +8,6 @@ newest checkpoints. For several GPUs: `accelerate launch -m model.train ...`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -35,13 +34,13 @@ from model.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict, load_train
 from model.training.devices import allow_tf32, is_half
 from model.training.load import build_task, load_saved
 from model.training.progress import Progress
 from model.training.task import Phase, Task
-from stages.core.command import command
-from stages.core.settings import ConfigError, load_as
+from stages.core.command import command, make_parser
+from stages.core.settings import ConfigError
 from stages.core.storage import local_path
 from stages.core.weights import WeightStore
 
@@ -339,14 +338,13 @@ def _fuller(error: torch.OutOfMemoryError) -> str:
 
 @command(again="The same command goes on from the last checkpoint.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.train", description="Train on Parquet shards.")
+    parser = make_parser("python -m model.train", __doc__)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run, or s3://bucket/folder/shards")
     parser.add_argument(
         "--config",
-        type=Path,
         required=True,
         action="append",
-        help="one of model/configs/*.yaml; of several, the last wins",
+        help="a preset of model/configs (tiny), or a YAML file; of several, the last wins",
     )
     parser.add_argument(
         "--out", type=local_path, required=True, help="the run's folder; an existing run is taken up again"
@@ -355,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     settings = [f"data={given.data}", f"out={given.out}", *given.overrides]
     try:
-        run = train(load_as(TrainConfig, given.config, settings), WeightStore.from_environment())
+        run = train(load_train(given.config, settings), WeightStore.from_environment())
     except torch.OutOfMemoryError as error:
         raise ConfigError(_fuller(error)) from error
     print(f"trained: {run}")

@@ -1,4 +1,4 @@
-"""A page on this machine to try a model: pick a video and a sound, watch it work, see the result.
+"""Serve a page on this machine to dub videos: pick, record, watch.
 
     python -m model.web --run RUN [--a2m RUN2] [--port 7860]
 
@@ -8,7 +8,6 @@ on this machine alone unless `--host` says otherwise; it asks nobody for a passw
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import uuid
@@ -25,7 +24,7 @@ from model.dubbing.dub import DEPTHS, LOOPS, InferConfig, dub
 from model.training.devices import default_device
 from model.training.load import load_trained
 from model.training.progress import Progress
-from stages.core.command import UserError, command
+from stages.core.command import UserError, command, make_parser
 from stages.core.reasons import Dropped
 from stages.core.settings import ConfigError
 from stages.core.storage import local_path
@@ -182,9 +181,9 @@ def make_app(studio: Studio) -> web.Application:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m model.web", description="A page to dub videos on this machine.")
+    parser = make_parser("python -m model.web", __doc__)
     parser.add_argument("--run", type=local_path, required=True, help="a run of python -m model.train")
-    parser.add_argument("--a2m", type=local_path, help="a run of configs/a2m.yaml: depth for the new sound")
+    parser.add_argument("--a2m", type=local_path, help="a run of the preset a2m: depth for the new sound")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--device", default=default_device())

@@ -1,4 +1,4 @@
-"""The whole main job on a corpus it makes itself: videos, data set, report, model, dubbed video.
+"""Run the main job on a corpus made on the spot: videos, data set, report, model, dubbed video.
 
     python -m pipeline.demo --out out/demo
 
@@ -7,7 +7,6 @@ Each step is a command a user would type, and is shown; a second run reuses what
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from rich.console import Console
 from manifests.demo.corpus import make_corpus
 from manifests.demo.voice import texts
 from manifests.demo.voice.speech import Voice, speak
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.storage import local_path
 from stages.core.weights import WeightStore
@@ -29,7 +28,7 @@ from stages.core.weights import WeightStore
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description="The main job, end to end.")
+    parser = make_parser("python -m pipeline.demo", __doc__)
     parser.add_argument(
         "--out", type=local_path, default=Path("out/demo"), help="on this machine: models are trained there too"
     )
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _train(out: Path, preset: str) -> list[str | Path]:
     train: list[str | Path] = ["-m", "model.train", "--data", out / "shards"]
-    return [*train, "--config", f"model/configs/{preset}.yaml", "--out", out / "runs" / preset]
+    return [*train, "--config", preset, "--out", out / "runs" / preset]
 
 
 def _run(console: Console, title: str, arguments: list[str | Path]) -> None:

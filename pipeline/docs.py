@@ -1,15 +1,15 @@
-"""Write docs/reference/columns.md and docs/reference/weights.md from the code that defines them.
+"""Write the pages of docs/reference that are made of code.
 
 python -m pipeline.docs [--out FOLDER]
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from pipeline.rules.policy import CHECKS
 from pipeline.show.markdown import column_table, table
+from stages.core.command import make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import (
     AUDIO_RATE_HZ,
@@ -119,9 +119,7 @@ PAGES = {"columns.md": render_columns, "weights.md": render_weights}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.docs", description="Write the pages that are made of code."
-    )
+    parser = make_parser("python -m pipeline.docs", __doc__)
     parser.add_argument("--out", type=Path, default=REFERENCE, help="folder of the pages (default: docs/reference)")
     args = parser.parse_args(arguments)
     for name, render in PAGES.items():

@@ -1,4 +1,4 @@
-"""What is here, what is missing, and what each absence costs.
+"""Say what is here, what is missing, and what each absence costs.
 
     python -m pipeline.doctor [--out DIR]
 
@@ -7,7 +7,6 @@ Exit code 0 if the demo can run on this machine, 1 otherwise. Nothing is install
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib.util
 import json
@@ -25,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.core.command import make_parser
 from stages.core.weights import WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.doctor", description="What is here and what is missing.")
+    parser = make_parser("python -m pipeline.doctor", __doc__)
     parser.add_argument("--out", default="out", help="where runs will be written")
     args = parser.parse_args(arguments)
 

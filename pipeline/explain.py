@@ -1,4 +1,4 @@
-"""Why one clip was kept or dropped: what was measured, against which threshold, and how far from it.
+"""Say why a clip was kept or dropped: each measurement beside its threshold.
 
     python -m pipeline.explain --out DIR CLIP [--picture FILE.png] [policy.key=value ...]
 
@@ -7,7 +7,6 @@ CLIP is a `row_id` of the ledger; of a `source_id` every row is told in a line.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.rules.config import stored_config
 from pipeline.show.findings import Explanation, UnknownClip, explain, facts, other_measurements, verdict_text
-from pipeline.show.gallery import printable
-from stages.core.command import command, make_console
+from pipeline.show.text import printable
+from stages.core.command import command, make_console, make_parser
 from stages.core.records import Row
 from stages.core.storage import as_path
 
@@ -70,7 +69,7 @@ def print_rows(rows: list[Row], console: Console) -> None:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.explain", description="Why a clip was kept or dropped.")
+    parser = make_parser("python -m pipeline.explain", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--picture", type=Path, help="PNG to draw: frames with the measurements beside them")
     parser.add_argument("clip", help="row_id or source_id of the ledger")

@@ -1,4 +1,4 @@
-"""From parts to a data set: verdicts, duplicates, identities, splits, shards, ledger, statistics, report and card.
+"""Decide what was measured: verdicts, duplicates, people, splits, shards, ledger, report and card.
 
     python -m pipeline.finalize --out DIR [policy.key=value ...] [--dry-run]
 
@@ -9,7 +9,6 @@ touched. Clips that a looser policy wants but that were dropped before every sta
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,27 +23,27 @@ from pipeline.dataset.shards import Kept, write_shards
 from pipeline.dataset.stats import compute_stats, print_funnel
 from pipeline.job.parts import NoDataSet, alone, part_files
 from pipeline.job.plan import STAGE_NAMES
-from pipeline.job.tombstones import read_tombstones, scrub_parts
-from pipeline.rules.config import Config, config_hash, stored_config, to_yaml
-from pipeline.rules.policy import decide
+from pipeline.job.scrub import scrub_parts
+from pipeline.job.tombstones import read_tombstones
+from pipeline.rules.config import Config, config_hash, store_config, stored_config
 from pipeline.show.card import write_card
 from pipeline.show.page import write_report
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.reasons import Verdict
-from stages.core.records import SCHEMA_VERSION, Row
+from stages.core.records import SCHEMA_VERSION
 from stages.core.storage import as_path, is_file, list_files, remove, write_parquet, write_text
 
 UNFINISHED = ".shards.unfinished"
-"""Stands beside shards that the ledger may not tell of yet."""
+"""Stands beside shards that the ledger does not list yet."""
 SHARDS = b"shards"
 """Ledger metadata: names of the files that hold its kept clips, and how they were cut."""
 
 
-def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda _changes: None) -> dict[str, Any]:
+def finalize(out: Path, config: Config, announce: Callable[[Changes], None] = lambda _changes: None) -> dict[str, Any]:
     """Write everything that readers see; returns the statistics.
 
     Args:
-        tell: told what will change, before anything is written.
+        announce: called with what will change, before anything is written.
     Raises:
         NoDataSet: DIR has no parts.
         BrokenPart: one of them cannot be read.
@@ -59,7 +58,7 @@ def finalize(out: Path, config: Config, tell: Callable[[Changes], None] = lambda
         if not stand and measured.addresses is None:  # what is to be copied must be looked up
             measured = _read_clean(out)
             ledger = decide_set(measured, before, config)
-        tell(compare(before, ledger))
+        announce(compare(before, ledger))
         if not stand:
             write_text(out / UNFINISHED, "")
             write_shards(out, config, _kept(ledger, measured))
@@ -117,25 +116,20 @@ def _shards(out: Path, config: Config) -> bytes:
 
 
 def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
-    """Write all that is told of the shards: ledger, statistics, card and report; returns the statistics."""
+    """Write all that describes the shards: ledger, statistics, card and report; returns the statistics."""
     write_parquet(ledger, out / "ledger.parquet")
     stats = compute_stats(ledger, STAGE_NAMES)
     stats["num_incomplete_sources"] = num_incomplete
-    write_text(out / "config.yaml", to_yaml(config))
+    store_config(out, config)
     write_text(out / "stats.json", json.dumps(stats, indent=1, ensure_ascii=False))
     write_card(out, stats, config)
     write_report(out)
     return stats
 
 
-def decide_all(rows: list[Row], config: Config) -> list[Row]:
-    """Every row with the verdict that today's policy gives it."""
-    return [row | decide(row, config.policy, STAGE_NAMES) for row in rows]
-
-
 @command(again="The parts are as they were: run the same command again.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.finalize", description=__doc__)
+    parser = make_parser("python -m pipeline.finalize", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value")

@@ -1,4 +1,4 @@
-"""Remove a person from a data set, for good.
+"""Remove a person or a source from a data set, for good.
 
     python -m pipeline.forget --out DIR (--source ID ... | --identity ID) [--dry-run]
 
@@ -9,7 +9,6 @@ later crawl from bringing them back. What dies on the way is finished by the sam
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,20 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset.decide import FINAL_LEDGER, copy_of
-from pipeline.finalize import decide_all, write_accounts
-from pipeline.job.parts import BrokenPart, alone, part_files
-from pipeline.job.tombstones import (
-    Tombstones,
-    gone,
-    media_of,
-    read_tombstones,
-    remains,
-    remove_files,
-    scrub_parts,
-    write_tombstones,
-)
-from pipeline.rules.config import Config, load_config
-from stages.core.command import UserError, command, make_console
+from pipeline.finalize import write_accounts
+from pipeline.job.parts import BrokenPart, NoDataSet, alone, part_files
+from pipeline.job.plan import STAGE_NAMES
+from pipeline.job.scrub import gone, remains, scrub_parts
+from pipeline.job.tombstones import Tombstones, read_tombstones, remove_files, write_tombstones
+from pipeline.rules.config import CONFIG_FILE, Config, config_files, stored_config
+from pipeline.rules.policy import decide
+from stages.core.command import UserError, command, make_console, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.core.rows import rows_from_table, table_from_rows
@@ -51,6 +44,7 @@ from stages.core.storage import (
     size_of,
     write_whole,
 )
+from stages.crawl import files_of
 
 _SOURCE_KEYS = (
     *("source_id", "parent_id", "sha256", "uri", "webpage_url"),
@@ -105,7 +99,7 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
     for name, rows in known.items():
         if rows and any(planned.by_name(row) or planned.by_address(row) for row in rows):
             removal.sources[name] = rows
-    removal.files = media_of(out / "media", [row for rows in removal.sources.values() for row in rows])
+    removal.files = files_of(out / "media", [row for rows in removal.sources.values() for row in rows])
     going = {row["row_id"] for row in ledger if row["source_id"] in removal.sources} | removal.row_ids
     twins = [{row["row_id"], copy_of(row["drop_detail"])} for row in ledger if _is_copy(row)]
     removal.copies = sorted({row_id for pair in twins if pair & going for row_id in pair - going})
@@ -134,7 +128,7 @@ def forget(out: Path, config: Config, request: str, removal: Removal) -> list[st
 
 
 def _known_sources(out: Path) -> dict[str, list[Row]]:
-    """Where each source came from and lies, as its rows tell; incomplete ones as well, forgotten ones without a row."""
+    """Where each source came from and lies, as its rows say; incomplete ones as well, forgotten ones without a row."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
     ledger = out / "ledger.parquet"
     for file in [*part_files(out), *([ledger] if is_file(ledger) else [])]:
@@ -172,7 +166,7 @@ def _read_ledger(out: Path) -> list[Row]:
 def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple[list[str], set[str]]:
     """Sources that show nobody else, and of all others the clips that look like this identity.
 
-    Clips that were dropped have no identity; they are told by their faces.
+    Clips that were dropped have no identity; they are recognised by their faces.
     """
     own = [row for row in ledger if row.get("identity_id") == identity]
     if not own:
@@ -224,7 +218,8 @@ def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
     stay = ledger.filter(pa.array([not mark for mark in marked]))
     forgotten = rows_from_table(ledger.filter(pa.array(marked)))
     left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
-    tables = [stay, table_from_rows(decide_all(list(left.values()), config), FINAL_LEDGER)]
+    decided = [row | decide(row, config.policy, STAGE_NAMES) for row in left.values()]
+    tables = [stay, table_from_rows(decided, FINAL_LEDGER)]
     ledger = pa.concat_tables(tables, promote_options="default").sort_by("row_id")
     before = json.loads(read_text(out / "stats.json")) if is_file(out / "stats.json") else {}
     write_accounts(out, ledger.select(FINAL_LEDGER.names), before.get("num_incomplete_sources", 0), config)
@@ -248,7 +243,7 @@ def _request(sources: list[str], identity: str | None) -> str:
 
 @command(again="Run the same command again to finish it.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.forget", description="Remove a person from a data set.")
+    parser = make_parser("python -m pipeline.forget", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("--source", action="append", default=[], metavar="ID", help="source_id; may be given again")
@@ -257,7 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     console = make_console()
     out = as_path(args.out)
-    config = load_config([out / "config.yaml"])
+    if not config_files(out):
+        raise NoDataSet(f"{out} is no data set: it has no {CONFIG_FILE}")
+    config = stored_config(out)
     with ExitStack() as locks:
         for work in () if args.dry_run else ("run", "finalize"):
             locks.enter_context(alone(out, work))

@@ -1,4 +1,4 @@
-"""A clip's geometry to look at: crop, landmarks, mesh, the face in its own colours, and depth, side by side.
+"""Show a clip's geometry as a video: crop, landmarks, mesh, the face's own colours, depth.
 
     python -m pipeline.geometry_view --out DIR CLIP --video FILE.mp4
 
@@ -8,7 +8,6 @@ in the shard, or drawn where shards are made without; red near and blue far, and
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.show.clip_geometry import open_clip
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.storage import as_path
 from stages.media import write_video
@@ -24,7 +23,7 @@ from stages.media import write_video
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.geometry_view", description="Look at a clip's geometry.")
+    parser = make_parser("python -m pipeline.geometry_view", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--video", type=Path, required=True, help="the .mp4 to write")
     parser.add_argument("clip", help="row_id of a kept clip")

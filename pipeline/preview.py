@@ -1,4 +1,4 @@
-"""What a run would fetch, and how much of it there is; nothing is fetched.
+"""List what a run would fetch, and how much of it there is. Nothing is fetched.
 
     python -m pipeline.preview --manifest M [--out FILE.jsonl] [key=value ...]
 
@@ -8,23 +8,23 @@ reason why there is nothing to fetch.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.job.manifest import read_manifest
-from pipeline.job.plan import Stage
+from pipeline.job.plan import STAGES
 from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config, load_config
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.core.storage import as_path, write_text
@@ -50,7 +50,7 @@ def preview(
     here = Path()  # nothing is written
     crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
     wanted = Gatekeeper(crawler.look, out) if out is not None else crawler.look
-    look = Stage("crawl", lambda _config, _weights, _out: wanted, reads=("source_id", "uri"))
+    look = replace(STAGES[0], build=lambda _config, _weights, _out: wanted)
     runner = Runner((look,), config, weights, here, lambda _event: None)
     known: dict[str, Row] = {}
     while sources:
@@ -77,15 +77,15 @@ def print_totals(rows: list[Row], console: Console) -> None:
         num_bytes = sum(row.get("num_bytes") or 0 for row in wanted)
         unknown = sum(row.get("num_bytes") is None for row in wanted)
         reasons = Counter(row["fault_reason"] for row in members if row.get("fault_reason") is not None)
-        told = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
-        table.add_row(platform, str(len(wanted)), f"{hours:.2f}", f"{num_bytes / 1e9:.3f}", str(unknown), told)
+        not_to_be_had = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
+        table.add_row(platform, str(len(wanted)), f"{hours:.2f}", f"{num_bytes / 1e9:.3f}", str(unknown), not_to_be_had)
     console.print(table)
 
 
 def as_line(row: Row) -> str:
-    told = {column: row[column] for column in _COLUMNS if row.get(column) is not None}
+    facts = {column: row[column] for column in _COLUMNS if row.get(column) is not None}
     fault = {"reason": row["fault_reason"], "detail": row["fault_detail"]} if row.get("fault_reason") else {}
-    return json.dumps(told | fault, ensure_ascii=False)
+    return json.dumps(facts | fault, ensure_ascii=False)
 
 
 def show(found: Iterator[Row], console: Console, listing: Path | None = None) -> None:
@@ -95,10 +95,10 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
         rows.append(row)
         length = f"{row['duration_s']:.0f} s" if row.get("duration_s") else "? s"
         size = f"{row['num_bytes'] / 1e6:.1f} MB" if row.get("num_bytes") else "? MB"
-        told = f"{length}  {size}  {row.get('format_id') or '-'}  {row.get('title') or ''}"
+        text = f"{length}  {size}  {row.get('format_id') or '-'}  {row.get('title') or ''}"
         if row.get("fault_reason"):
-            told = f"{row['fault_reason']}: {row['fault_detail'].splitlines()[-1]}"
-        console.print(f"{row['source_id']}  {told}", highlight=False, markup=False, soft_wrap=True)
+            text = f"{row['fault_reason']}: {row['fault_detail'].splitlines()[-1]}"
+        console.print(f"{row['source_id']}  {text}", highlight=False, markup=False, soft_wrap=True)
     print_totals(rows, console)
     if any(row.get("fault_reason") == DropReason.RATE_LIMITED for row in rows):
         console.print("Some sites asked us to slow down: raise crawl.host_interval_s, or try again later.")
@@ -109,7 +109,7 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.preview", description="What a run would fetch.")
+    parser = make_parser("python -m pipeline.preview", __doc__)
     parser.add_argument("--manifest", type=as_path, required=True, help="a list of sources, or a folder of media")
     parser.add_argument("--out", type=as_path, help="JSON lines, one per source")
     parser.add_argument("--config", type=Path, help="YAML with any of the keys of a run's configuration")

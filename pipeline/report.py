@@ -1,4 +1,4 @@
-"""The statistics report: one self-contained page of what a run kept, what it dropped and why.
+"""Write the report: one page of what a run kept, what it dropped and why.
 
     python -m pipeline.report --out DIR
 
@@ -8,17 +8,16 @@ its security policy admits only the scripts that stand in it, by hash. Titles co
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline.show.page import write_report
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.storage import as_path
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="Write DIR/report.html.")
+    parser = make_parser("python -m pipeline.report", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     args = parser.parse_args(arguments)
     print(write_report(as_path(args.out)))

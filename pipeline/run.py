@@ -1,4 +1,4 @@
-"""The main job: a manifest in, a data set out.
+"""Run the main job: a list of sources in, a data set out.
 
     python pipeline/run.py --manifest M --out DIR [--config C.yaml] [key=value ...]
 
@@ -8,14 +8,13 @@ M is a YAML, CSV, JSONL or Parquet list of sources, or a folder of media files. 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.command import Stopped, command
+from stages.core.command import Stopped, command, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
@@ -30,12 +29,12 @@ from pipeline.job.manifest import missing_files, read_manifest
 from pipeline.job.parts import alone, next_generation, read_parts
 from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.tally import Progress
-from pipeline.job.todo import wanted_sources, with_listed
-from pipeline.rules.config import Config, config_hash, differing_keys, load_config, to_yaml
+from pipeline.job.todo import find_todo
+from pipeline.rules.config import Config, config_files, config_hash, differing_keys, load_config, store_config
 from stages.core.command import make_console
 from stages.core.records import Row
 from stages.core.settings import ConfigError
-from stages.core.storage import as_path, is_file, protocol_of, write_text
+from stages.core.storage import as_path, is_file, protocol_of
 from stages.core.weights import WeightStore
 from stages.crawl import check_crawl_config
 
@@ -57,22 +56,19 @@ def run(sources: list[Row], out: Path, config: Config, weights: WeightStore, con
     """
     from pipeline.job.stream import Stream
 
-    parts = read_parts(out)
-    known = with_listed(sources, parts)
-    done, reopened = wanted_sources(list(known.values()), parts, config)
-    todo = [source for name, source in known.items() if name not in done]
-    if done:
-        again = f", {len(reopened)} of them again: newly wanted, or their fault may be gone" if reopened else ""
-        console.print(f"{len(done)} sources are done already; {len(todo)} to do{again}.")
-    if not todo:
+    todo = find_todo(sources, read_parts(out), config)
+    if todo.num_done:
+        again = f", {todo.num_again} of them again: newly wanted, or their fault may be gone" if todo.num_again else ""
+        console.print(f"{todo.num_done} sources are done already; {len(todo.sources)} to do{again}.")
+    if not todo.sources:
         return
     with (
         Stream(out, config, weights, next_generation(out)) as stream,
-        Progress(console, len(todo), len(done)) as progress,
+        Progress(console, len(todo.sources), todo.num_done) as progress,
     ):
-        for state in stream.measure(todo, known):
+        for state in stream.measure(todo.sources, todo.known):
             progress.show(state.tally.counts, state.num_done, state.num_sources)
-            _stop_on_errors(len(state.tally.failed_sources), len(done) + state.num_sources, config)
+            _stop_on_errors(len(state.tally.failed_sources), todo.num_done + state.num_sources, config)
 
 
 def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:
@@ -90,8 +86,7 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
     Raises:
         ConfigError: an unusable key, or a measuring key that differs from what DIR was made with.
     """
-    stored = out / "config.yaml"
-    earlier = [stored] if is_file(stored) else []
+    earlier = config_files(out)
     config = load_config([*earlier, *([args_config] if args_config else [])], overrides)
     _check_pools(config)
     check_crawl_config(config.crawl)
@@ -103,7 +98,7 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
     if is_file(out):
         raise ConfigError(f"--out {out} is a file; name a folder")
     if config.run.mode == "full":  # a look ahead leaves no trace in what is there
-        write_text(stored, to_yaml(config))
+        store_config(out, config)
     return config
 
 
@@ -124,7 +119,7 @@ def _check_place(out: str) -> None:
 
 @command(again="Nothing that was done is lost: run the same command again to go on.")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python pipeline/run.py", description="A manifest in, a data set out.")
+    parser = make_parser("python pipeline/run.py", __doc__)
     parser.add_argument("--manifest", required=True, help="YAML, CSV, JSONL, Parquet, or a folder of media")
     parser.add_argument(
         "--out", required=True, help="folder of the data set, or s3://bucket/folder; resumed if it exists"

@@ -1,4 +1,4 @@
-"""What each threshold costs, and what other values of it would change.
+"""Say what each threshold costs, and what other values of it would change.
 
     python -m pipeline.suggest --out DIR [--key policy.min_face_px] [policy.key=value ...]
 
@@ -9,7 +9,6 @@ stage. What a stricter value takes away is exact, but for copies that stand in f
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,7 +24,7 @@ from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import stored_config
 from pipeline.rules.judge import Findings, fails, judge, numbers
 from pipeline.rules.policy import CHECKS, PolicyConfig
-from stages.core.command import command, make_console
+from stages.core.command import command, make_console, make_parser
 from stages.core.rows import TIMES, lengths_s
 from stages.core.settings import ConfigError
 from stages.core.storage import as_path
@@ -242,7 +241,7 @@ def print_curve(key: str, points: tuple[Point, ...], now: float, console: Consol
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.suggest", description="What each threshold costs.")
+    parser = make_parser("python -m pipeline.suggest", __doc__)
     parser.add_argument("--out", required=True, help="folder of a run, or s3://bucket/folder")
     parser.add_argument("--key", help="a threshold, for a finer curve: policy.min_face_px")
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value", help="judge by another policy")

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from stages.core.command import make_parser
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.weights", description="Fetch and verify model files.")
+    parser = make_parser("python -m pipeline.weights", __doc__)
     parser.add_argument("--all", action="store_true", help="also the optional ones: what joygen.yaml wants")
     args = parser.parse_args(arguments)
     store = WeightStore.from_environment()

@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu.lease import Lease, add
+from stages.core.command import make_parser
 
 PARTS = {
     "branches": 100,
@@ -81,7 +82,7 @@ def run_part(name: str, seconds: float, limit_s: float, given: argparse.Namespac
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.gpu", __doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     parser.add_argument("--out", type=Path, help="folder of the results")

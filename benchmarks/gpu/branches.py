@@ -16,11 +16,10 @@ from accelerate.state import AcceleratorState
 from benchmarks.gpu.lease import Lease
 from benchmarks.gpu.material import Files, drawn_clip, drawn_shards, noise_pcm16
 from model.train import train
-from model.training.config import TrainConfig
+from model.training.config import load_train
 from stages.audio.campplus import CampPlusNetwork, VoiceEmbedder
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
 from stages.audio.whisper_weights import OPENAI_LAYER_NAMES
-from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.depth import DepthConfig, DepthRenderer
 from stages.face3d.camera import crop_focal_px, project, synthesize
@@ -159,7 +158,7 @@ def _training(lease: Lease, preset: str, settings: tuple[str, ...]) -> None:
         given = [*COMMON, f"data={shards}", f"out={out}", f"device={'cpu' if device == 'cpu' else 'null'}"]
         given += ["precision=fp32", "checkpoint_every_steps=2", *settings, *more]
         AcceleratorState._reset_state(True)  # it allows one device and one precision a process
-        train(load_as(TrainConfig, [Path(f"model/configs/{preset}.yaml")], given), WeightStore(lease.work, fetch=False))
+        train(load_train([preset], given), WeightStore(lease.work, fetch=False))
         return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
     ours, theirs = (losses(name, name) for name in ("cuda" if lease.device == "cuda" else "again", "cpu"))

@@ -26,11 +26,10 @@ from model.dubbing.head_motion import FaceMotion
 from model.dubbing.sound import Sound
 from model.nets.a2m import A2m, A2mConfig
 from model.nets.vae import TinyVae
-from model.training.config import TrainConfig
+from model.training.config import TrainConfig, load_train
 from model.training.devices import allow_tf32
 from model.training.task import DataFacts
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
-from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.face.crop import decode_jpeg
 from stages.face3d.load import load_face_model
@@ -44,7 +43,7 @@ def run(lease: Lease) -> None:
     for preset in ("joygen",) if lease.small else ("joygen", "small"):
         settings = [*SMALL, *([SMALL_VAE] if preset == "joygen" else [])] if lease.small else []
         given = [*settings, "unet.cross_attention_dim=384"]
-        config = load_as(TrainConfig, [Path(f"model/configs/{preset}.yaml")], given)
+        config = load_train([preset], given)
         for depth in ("a2m", "none"):
             lease.attempt(f"{preset}, depth {depth}", partial(_dub, lease, preset, config, depth))
     lease.attempt("whole way", partial(_whole, lease))
@@ -112,7 +111,7 @@ def _whole(lease: Lease) -> None:
     video, out = lease.work / "drawn.mp4", lease.work / "dubbed.mp4"
     write_video(video, iter(pictures), Fraction(CLIP_FPS), sound, comment="drawn")
     settings = [*SMALL, SMALL_VAE, "unet.cross_attention_dim=384"]
-    config = load_as(TrainConfig, [Path("model/configs/joygen.yaml")], settings)
+    config = load_train(["joygen"], settings)
     config = replace(config, loader=replace(config.loader, audio_layers=5))
     editor, motion = _nets(lease, config)
     facts = DataFacts("whisper-tiny/0,1,2,3,4", WHISPER_DIM, "cc0", len(load_face_model().expression))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 from benchmarks.gpu.lease import Lease, results
 from benchmarks.gpu.material import drawn_shards
 from model.shards.samples import EditorDataset, endless_loader
-from model.training.config import TrainConfig
-from stages.core.settings import load_as
+from model.training.config import load_train
 
 WIDTH = 384
 """Of Whisper tiny's tokens, which `joygen.yaml` hears."""
@@ -22,7 +20,7 @@ def run(lease: Lease) -> None:
 
 def _feed(lease: Lease) -> None:
     shards = lease.shards or drawn_shards(lease.work / f"shards-{WIDTH}", 4 if lease.small else 32, 60, WIDTH)
-    config = load_as(TrainConfig, [Path("model/configs/joygen.yaml")], [])
+    config = load_train(["joygen"])
     workers = max(1, (os.cpu_count() or 2) - 1) if lease.device == "cuda" else 1
     batch = 8 if lease.small else 32
     dataset = EditorDataset(str(shards), "train", config.loader, config.augment, config.seed)

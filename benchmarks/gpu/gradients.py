@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -14,8 +13,7 @@ from benchmarks.gpu.lease import Lease
 from benchmarks.steps.counting import audio_width, bare_editor, editor_batch_of
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
-from model.training.config import TrainConfig
-from stages.core.settings import load_as
+from model.training.config import TrainConfig, load_train
 
 SAMPLES = 4
 """Two on a CPU."""
@@ -29,7 +27,7 @@ CPU_PRESETS = {"tiny": ("unet.block_channels=[8,16]", "unet.num_groups=4")}
 
 def run(lease: Lease) -> None:
     for preset, settings in (CPU_PRESETS if lease.small else PRESETS).items():
-        config = load_as(TrainConfig, [Path(f"model/configs/{preset}.yaml")], list(settings))
+        config = load_train([preset], list(settings))
         lease.attempt(preset, partial(_compare, lease, preset, config))
 
 

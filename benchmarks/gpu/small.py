@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 from benchmarks.gpu.lease import SMALL, Lease
 from benchmarks.gpu.material import drawn_shards
 from model.train import train
-from model.training.config import TrainConfig
-from stages.core.settings import load_as
+from model.training.config import load_train
 from stages.core.weights import WeightStore
 
 WIDTH = 384
@@ -33,7 +31,7 @@ def _train(lease: Lease) -> None:
     if lease.small:
         given += [*SMALL, "optim.batch_size=2", "optim.max_steps=4", "loader.num_workers=0", "log_every_steps=1"]
     minutes = max(lease.left_s - (5 if lease.small else LEFT_FOR_START_S), 3.0) / 60
-    config = load_as(TrainConfig, [Path("model/configs/small.yaml")], [*given, f"optim.max_minutes={minutes:.3f}"])
+    config = load_train(["small"], [*given, f"optim.max_minutes={minutes:.3f}"])
     train(config, store)
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     edits = [record for record in records if record["phase"] == "edit"]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 
 import torch
 
@@ -21,10 +20,9 @@ from benchmarks.steps.counting import audio_width, bare_editor, count_step, edit
 from benchmarks.steps.steps import Clock, Steps
 from model.nets.editor import Editor, EditorLoss
 from model.nets.vae import TinyVae
-from model.training.config import TrainConfig
+from model.training.config import TrainConfig, load_train
 from model.training.devices import allow_tf32
 from model.training.task import Phase
-from stages.core.settings import load_as
 
 REFERENCE_BATCH = 16
 FASTER, UTILISATION, MEMORY_ERROR = 2.0, 0.4, 0.1
@@ -41,7 +39,7 @@ class Rates:
 def run(lease: Lease) -> None:
     allow_tf32()
     settings = (*SMALL, SMALL_VAE) if lease.small else ()
-    config = load_as(TrainConfig, [Path("model/configs/joygen.yaml")], list(settings))
+    config = load_train(["joygen"], list(settings))
     rates = Rates(*(_product_rate(lease, half) for half in (True, False)))
     lease.tell("matrix products", bf16_tflops=rates.bf16 / 1e12, tf32_tflops=rates.tf32 / 1e12)
     batch = 2 if lease.small else REFERENCE_BATCH

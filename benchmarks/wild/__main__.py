@@ -20,11 +20,12 @@ from benchmarks.wild.measure import make_runner, measure_films, plan_films, read
 from benchmarks.wild.sheet import write_sheet
 from benchmarks.wild.tables import report
 from pipeline.rules.config import Config, load_config
+from stages.core.command import make_parser
 from stages.core.weights import WeightStore
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild", description=(__doc__ or "").split("\n")[0])
+    parser = make_parser("python -m benchmarks.wild", __doc__)
     parser.add_argument("--clips", type=Path, help="folder of videos of people who speak; none: synthetic speakers")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kinds", nargs="+", metavar="NAME", help=f"kinds or recipes; kinds: {', '.join(KINDS)}")

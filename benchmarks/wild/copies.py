@@ -10,7 +10,6 @@ person, one place, one microphone. DIR keeps what was tracked: a second run only
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,6 +24,7 @@ from benchmarks.wild.films.clips import VIDEO_SUFFIXES
 from pipeline.dataset.dedup import Overlap, choose_copies, find_overlaps
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
+from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
 from stages.face.motion_print import motion_fingerprint
@@ -227,7 +227,7 @@ def _stretches(take: Take) -> list[tuple[float, float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild.copies", description="How well are copies found?")
+    parser = make_parser("python -m benchmarks.wild.copies", __doc__)
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos of people who speak")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0, help="of a video that are used (default: 20)")

@@ -9,7 +9,6 @@ look at it, some of it is true.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.wild.films.clips import VIDEO_SUFFIXES
+from stages.core.command import make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.landmarks import RIGID, LandmarkDetector
@@ -98,7 +98,7 @@ def _frames(path: Path):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wild.jumps", description=(__doc__ or "").split("\n")[0])
+    parser = make_parser("python -m benchmarks.wild.jumps", __doc__)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--names", nargs="+", default=[""], help="parts of the names of the videos that are used")

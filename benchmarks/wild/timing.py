@@ -5,7 +5,6 @@ python -m benchmarks.wild.timing [VARIANT ...]
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from benchmarks.known.media_files import NUM_BITS, clicks, coded_frame
 from benchmarks.wild.films.variants import VARIANTS, Clip, Truth, Variant, write_variant
+from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.media import VideoFrame, decode_audio, decode_video
 
@@ -138,7 +138,7 @@ def make(folder: Path, variant: Variant, events_s: Sequence[float] = EVENTS_S) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m benchmarks.wild.timing", __doc__)
     parser.add_argument("variants", nargs="*", help="names, or parts of names; all without any")
     wanted = parser.parse_args().variants
     chosen = [v for v in VARIANTS if not wanted or any(part in v.name for part in wanted)]

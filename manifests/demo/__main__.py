@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.demo.corpus import RECIPES, make_corpus
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m manifests.demo", description=__doc__)
+    parser = make_parser("python -m manifests.demo", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--seconds", type=float, default=6.0, help="usual length of a video (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="of the heads' movements")

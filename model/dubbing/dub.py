@@ -131,7 +131,7 @@ def _checked_depth(config: InferConfig, facts: DataFacts, motion: tuple[A2m, Tra
     if config.loop not in LOOPS or config.depth not in (None, *DEPTHS):
         raise ConfigError(f"loop is one of {', '.join(LOOPS)}, depth one of {', '.join(DEPTHS)}")
     if config.depth == "a2m" and motion is None:
-        raise ConfigError("depth a2m needs a run of configs/a2m.yaml: give --a2m, or --depth original or none")
+        raise ConfigError("depth a2m needs a run of the preset a2m: give --a2m, or --depth original or none")
     if motion is not None and motion[2].whisper_model != facts.whisper_model:
         raise ConfigError(f"the editor hears {facts.whisper_model}, the motion model {motion[2].whisper_model}")
     return config.depth or ("a2m" if motion else "none")

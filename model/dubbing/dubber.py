@@ -64,7 +64,7 @@ class Dubber:
         if self._motion is not None:
             depths = np.stack([self._depth(self._motion, i, t)[None] for i, t in places])
             batch |= {"depth": torch.from_numpy(depths), "depth_of": torch.arange(len(places))}
-        with inference(self._device):
+        with inference(self._device.type):
             output = self._editor({k: v.to(self._device) for k, v in batch.items()}).image
         painted = to_bytes(output).permute(0, 2, 3, 1).cpu().numpy()
         return [

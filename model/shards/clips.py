@@ -51,6 +51,20 @@ class DataError(UserError):
     """Shards that cannot be trained on; the message says which and why."""
 
 
+def token_width(config: LoaderConfig, whisper_model: str, whisper_dim: int) -> int:
+    """Numbers of an audio token: of a step, one layer's.
+
+    Raises:
+        DataError: the features are not of as many layers.
+    """
+    if whisper_dim % config.audio_layers:
+        raise DataError(
+            f"{whisper_model} gives {whisper_dim} numbers a step, not a multiple of "
+            f"loader.audio_layers={config.audio_layers}"
+        )
+    return whisper_dim // config.audio_layers
+
+
 @dataclass(frozen=True)
 class ClipRef:
     """Where a clip lies."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model.shards.clips import EDITOR_COLUMNS, MOTION_COLUMNS, Clip, ClipTable, DataError, LoaderConfig
+from model.shards.clips import EDITOR_COLUMNS, MOTION_COLUMNS, Clip, ClipTable, LoaderConfig, token_width
 from model.shards.views import (
     STEPS_PER_FRAME,
     AugmentConfig,
@@ -95,12 +95,7 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
         self.config, self.augmentation, self.seed = config, augmentation, seed
         nearest = 2 * config.min_reference_frames  # the middle frame of a shorter clip has no reference
         self.table = ClipTable(root, split, EDITOR_COLUMNS, nearest, config.cache_clips, config.face_model)
-        if self.table.whisper_dim % config.audio_layers:
-            raise DataError(
-                f"{self.table.whisper_model} gives {self.table.whisper_dim} numbers a step, not a multiple of "
-                f"loader.audio_layers={config.audio_layers}"
-            )
-        self.audio_dim = self.table.whisper_dim // config.audio_layers
+        token_width(config, self.table.whisper_model, self.table.whisper_dim)  # before the first sample
         self.plan = Plan([c.num_frames for c in self.table.clips], config.draws_per_visit, config.pool_clips, seed)
 
     def __getitem__(self, sample: int) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class Checkpoint:
     folder: Path
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
@@ -72,10 +72,12 @@ def save_checkpoint(
     part = staging_name(target)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_file(_plain(model), part / "model.safetensors")
-    save_file(_plain(average), part / "average.safetensors")
+    save_file(_on_cpu(model), part / "model.safetensors")
+    save_file(_on_cpu(average), part / "average.safetensors")
     moments = optimizer.state_dict()["state"] if optimizer else {}
-    save_file(_plain({f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()}), part / "optimizer.safetensors")
+    save_file(
+        _on_cpu({f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()}), part / "optimizer.safetensors"
+    )
     record = {"state": vars(state), "config": config, "data": data, "rng": torch.get_rng_state().tolist()}
     (part / "state.json").write_text(json.dumps(record, indent=1))
     shutil.rmtree(target, ignore_errors=True)

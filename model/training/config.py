@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,9 +19,10 @@ from model.nets.wav2lip import Wav2lipConfig
 from model.shards.clips import LoaderConfig
 from model.shards.views import AugmentConfig
 from stages.core.ranges import one_of, ranged
-from stages.core.settings import ConfigError
+from stages.core.settings import ConfigError, load_as
 
 T = TypeVar("T")
+PRESETS = Path(__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,28 @@ class TrainConfig:
     vae_optim: OptimConfig = field(default_factory=OptimConfig)
     expert_optim: OptimConfig = field(default_factory=OptimConfig)  # of Wav2Lip's sync expert
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+def preset(text: str) -> Path:
+    """A YAML file by its path, or by the name of a preset.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    for file in (Path(text), PRESETS / f"{text}.yaml"):
+        if file.is_file():
+            return file
+    names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
+    raise ConfigError(f"no such config file: {text}; presets are {names}")
+
+
+def load_train(files: Sequence[str], overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of a training run, as `load_as` reads it.
+
+    Args:
+        files: YAML files or names of presets; of several, the last wins.
+    """
+    return load_as(TrainConfig, [preset(text) for text in files], overrides)
 
 
 def load_dict(kind: type[T], values: dict[str, Any]) -> T:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 
 def default_device() -> str:
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -24,11 +24,19 @@ def is_half(precision: str, device: str | None) -> bool:
 
 def allow_tf32() -> None:
     """float32 matrix products may round their inputs to 10 bits, as convolutions do by torch's own default."""
+    import torch
+
     torch.set_float32_matmul_precision("high")
 
 
 @contextmanager
-def inference(device: torch.device) -> Iterator[None]:
-    """No gradients, and bf16 on CUDA: what a trained network is used in."""
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+def inference(device_type: str) -> Iterator[None]:
+    """No gradients, and bf16 on CUDA: what a trained network is used in.
+
+    Args:
+        device_type: `type` of the `torch.device`.
+    """
+    import torch
+
+    with torch.no_grad(), torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):
         yield

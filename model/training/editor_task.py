@@ -26,7 +26,7 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
     Args:
         published: start from the published weights that the configuration names; False where a checkpoint follows.
     Raises:
-        ConfigError: the configuration does not fit the shards' features.
+        DataError, ConfigError: the configuration does not fit the shards' features.
         MissingWeights: the published auto-encoder is nowhere to be had.
     """
     tokens, width = audio_shape(config.loader, facts)
@@ -91,7 +91,7 @@ class EditorTask:
         device = next(self.module.unet.parameters()).device
         samples = editor_batch([self.dataset[i * step] for i in range(self._config.grid_samples)])
         batch = {name: value.to(device) for name, value in samples.items()}
-        with inference(device):
+        with inference(device.type):
             if phase.name == "vae":
                 output = self.module.vae.decode(self.module.vae.encode(to_signed(batch["target"])))
             else:

@@ -9,9 +9,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from model.shards.clips import ClipTable, LoaderConfig
+from model.shards.clips import ClipTable, LoaderConfig, token_width
 from model.training.config import OptimConfig
-from stages.core.settings import ConfigError
 
 Batch = dict[str, Tensor]
 
@@ -50,15 +49,9 @@ def audio_shape(config: LoaderConfig, facts: DataFacts) -> tuple[int, int]:
     """Audio tokens of a frame, and their width.
 
     Raises:
-        ConfigError: the shards' features are not of as many layers.
+        DataError: the shards' features are not of as many layers.
     """
-    layers = config.audio_layers
-    if facts.whisper_dim % layers:
-        raise ConfigError(
-            f"{facts.whisper_model} gives {facts.whisper_dim} numbers a step, which loader.audio_layers={layers} "
-            "does not divide"
-        )
-    return config.audio_steps * layers, facts.whisper_dim // layers
+    return config.audio_steps * config.audio_layers, token_width(config, facts.whisper_model, facts.whisper_dim)
 
 
 @runtime_checkable

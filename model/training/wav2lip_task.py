@@ -62,7 +62,7 @@ def build_wav2lip(config: TrainConfig, facts: DataFacts) -> Wav2Lip:
     """The networks of a configuration.
 
     Raises:
-        ConfigError: the configuration does not fit the shards' features.
+        DataError: the configuration does not fit the shards' features.
     """
     return Wav2Lip(config.wav2lip, *audio_shape(config.loader, facts))
 

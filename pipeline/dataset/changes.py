@@ -144,15 +144,17 @@ def print_changes(changes: Changes, console: Console) -> None:
         for name in ("reason", "now kept", "now dropped", "to be measured", "other reason"):
             table.add_column(name, justify="left" if name == "reason" else "right", no_wrap=True)
         for line in changes.lines:
-            cells = [_told(amount) if amount.num else "" for amount in (line.gained, line.lost, line.reopened)]
+            cells = [_amount_text(amount) if amount.num else "" for amount in (line.gained, line.lost, line.reopened)]
             moved = " ".join(f"{sign}{num}" for sign, num in (("-", line.left), ("+", line.joined)) if num)
             table.add_row(line.reason, *cells, moved)
         console.print(table)
     else:
         console.print("No verdict changes.")
-    lines = [f"Kept clips: {_told(changes.kept_before)} before; {_told(changes.kept_after)} after."]
+    lines = [f"Kept clips: {_amount_text(changes.kept_before)} before; {_amount_text(changes.kept_after)} after."]
     if changes.num_gone:
-        lines.append(f"Rows that are no longer there: {changes.num_gone}; kept of them: {_told(changes.kept_gone)}.")
+        lines.append(
+            f"Rows that are no longer there: {changes.num_gone}; kept of them: {_amount_text(changes.kept_gone)}."
+        )
     if changes.num_moved or changes.num_renamed:
         lines.append(f"Kept clips that change their split: {changes.num_moved}; their identity: {changes.num_renamed}.")
     if changes.pending.num:
@@ -162,5 +164,5 @@ def print_changes(changes: Changes, console: Console) -> None:
     console.print("\n".join(lines), highlight=False)
 
 
-def _told(amount: Amount) -> str:
+def _amount_text(amount: Amount) -> str:
     return f"{amount.num}, {duration_text(amount.hours)}"

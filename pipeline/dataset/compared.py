@@ -16,21 +16,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dataset import identities
-from pipeline.dataset.dedup import UNTOLD
+from pipeline.dataset.dedup import UNCOMPARED
 from pipeline.rules.config import FinalizeConfig
 from stages.core.rows import rows_from_table
 
 COMPARED_BY = b"compared_by"
 """Ledger metadata: code and settings that its clips were compared with."""
 VERSION = 1
-"""Of the comparison: raise it with every change of `dedup`, `identities` or this file that tells other clips alike."""
+"""Of the comparison: raise it with every change of `dedup`, `identities` or this file that finds other clips alike."""
 COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
 """What is compared."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Int64 (N,) of all rows that were measured; `UNTOLD` where a clip was never compared as it now is."""
+    """Int64 (N,) of all rows that were measured; `UNCOMPARED` where a clip was never compared as it now is."""
 
     faces: np.ndarray
     repeats: np.ndarray
@@ -40,11 +40,11 @@ def known_groups(measured: pa.Table, before: pa.Table | None, config: FinalizeCo
     """What the ledger that stands says, unless its clips were compared by other code or settings.
 
     Args:
-        is_same: that ledger was made of these very measurements; else those that were measured anew are told apart.
+        is_same: that ledger was made of these very measurements; else each clip's are compared with its last ones.
     """
     import pandas as pd
 
-    faces, repeats = (np.full(measured.num_rows, UNTOLD) for _ in range(2))
+    faces, repeats = (np.full(measured.num_rows, UNCOMPARED) for _ in range(2))
     if before is None or (before.schema.metadata or {}).get(COMPARED_BY) != compared_by(config):
         return Groups(faces, repeats)
     judged = [] if is_same else list(COMPARED)
@@ -72,17 +72,17 @@ def grown(groups: np.ndarray, clips: np.ndarray, alike: Sequence[str] | np.ndarr
         clips: indices of those that were compared.
         alike: of each of these, the same for those that are alike.
     Returns:
-        int64 (N,), `UNTOLD` where there never was a comparison.
+        int64 (N,), `UNCOMPARED` where there never was a comparison.
     """
-    known = np.flatnonzero(groups != UNTOLD)
+    known = np.flatnonzero(groups != UNCOMPARED)
     labels = np.arange(len(groups))
     for members, keys in ((known, groups[known]), (clips, np.asarray(alike))):
         _, first, group = np.unique(keys, return_index=True, return_inverse=True)
         labels = identities.merge(labels, members[first[group]], members)
-    told = np.full(len(groups), UNTOLD)
+    joined = np.full(len(groups), UNCOMPARED)
     for members in (known, clips):
-        told[members] = labels[members]
-    return told
+        joined[members] = labels[members]
+    return joined
 
 
 def compared_by(config: FinalizeConfig) -> bytes:

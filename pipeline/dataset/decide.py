@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dataset import dedup, identities, voices
-from pipeline.dataset.compared import COMPARED, COMPARED_BY, compared_by, grown, known_groups
+from pipeline.dataset.compared import COMPARED, COMPARED_BY, Groups, compared_by, grown, known_groups
 from pipeline.job.parts import Address, NoDataSet, part_files, read_parts
 from pipeline.job.plan import STAGE_NAMES
+from pipeline.job.scrub import scrubbed
 from pipeline.job.tombstones import FILE as TOMBSTONES
-from pipeline.job.tombstones import Tombstones, scrubbed
+from pipeline.job.tombstones import Tombstones
 from pipeline.rules.config import Config
 from pipeline.rules.judge import VERDICT_COLUMNS, judge, verdicts
 from stages.core.reasons import DropReason, Verdict
@@ -40,7 +41,16 @@ SPLIT_RATIOS = b"split_ratios"
 MADE_OF = b"made_of"
 """Ledger metadata: the parts that its rows come from, and the sources that these do not hold all of."""
 FINAL_LEDGER = pa.unify_schemas([LEDGER, DECIDED]).remove_metadata()
-_ALIKE = ["row_id", "source_id", "num_frames", "face_px", "crop_bytes", "speaker_id", "voice_embedding", *COMPARED]
+_CLIP_COLUMNS = [
+    "row_id",
+    "source_id",
+    "num_frames",
+    "face_px",
+    "crop_bytes",
+    "speaker_id",
+    "voice_embedding",
+    *COMPARED,
+]
 
 
 def read_last(out: Path) -> pa.Table | None:
@@ -92,10 +102,12 @@ def read_measured(out: Path, tombstones: Tombstones) -> Measured:
 
 def remember_measured(out: Path, before: pa.Table | None) -> Measured | None:
     """The same from the ledger that stands; None unless it was made of just these parts."""
-    told = json.loads(((before.schema.metadata or {}) if before is not None else {}).get(MADE_OF, b"null"))
-    if before is None or told is None or told["made_of"] != _digest(out) or not before.schema.equals(FINAL_LEDGER):
+    if before is None or not before.schema.equals(FINAL_LEDGER):
         return None
-    return Measured(before.select(LEDGER.names).replace_schema_metadata(), told["num_incomplete"], told["made_of"])
+    origin = json.loads((before.schema.metadata or {}).get(MADE_OF, b"null"))
+    if origin is None or origin["made_of"] != _digest(out):
+        return None
+    return Measured(before.select(LEDGER.names).replace_schema_metadata(), origin["num_incomplete"], origin["made_of"])
 
 
 def _digest(out: Path) -> str:
@@ -112,53 +124,90 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     Returns:
         `FINAL_LEDGER` in the order of the rows that were measured.
     """
-    measured = source.rows
+    found = _judge(source.rows, config)
+    _drop_same_files(found, source.rows)
+    kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
+    clips = rows_from_table(source.rows.select(_CLIP_COLUMNS).take(pa.array(kept)))
+    groups = known_groups(source.rows, before, config.finalize, is_same=source.addresses is None)
+    people = identities.cluster_identities(clips, config.finalize, _known_names(before), groups.faces[kept])
+    overlaps = dedup.find_overlaps(clips, config.finalize, groups.repeats[kept])
+    found.loc[kept, "identity_id"] = people
+    strange = _drop_strange_voices(found, kept, clips, people, config)
+    _drop_duplicates(found, kept, clips, [overlap for overlap in overlaps if not strange & {*overlap[:2]}], config)
+    _split(found, _known_splits(before, config), config)
+    _group(found, kept, clips, overlaps, groups)
+    return _ledger(source, found, config)
+
+
+def _judge(measured: pa.Table, config: Config) -> pd.DataFrame:
+    """What the policy says of each row; all that it does not decide is still empty."""
     findings = judge(measured, config.policy, STAGE_NAMES)
     found = verdicts(measured, findings, config.policy, STAGE_NAMES).to_pandas()
-    _drop_copies(found, measured)
-    kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
-    rows = rows_from_table(measured.select(_ALIKE).take(pa.array(kept)))
-    told = known_groups(measured, before, config.finalize, is_same=source.addresses is None)
-    names, known_splits = _known(before, config)
-    people = identities.cluster_identities(rows, config.finalize, names, told.faces[kept])
-    sims = voices.measure_voices(rows, people, config.finalize)
-    strange = _strange_voices(rows, people, sims, config)
-    _drop(found, kept[list(strange)], DropReason.OTHER_VOICE, list(strange.values()))
-    overlaps = dedup.find_overlaps(rows, config.finalize, told.repeats[kept])
-    heard = [overlap for overlap in overlaps if not strange.keys() & overlap[:2]]
-    copies = dedup.choose_copies(rows, heard, config.finalize)
-    details = [f"{copy.share:.0%} the same {copy.what} as {rows[copy.of]['row_id']}" for copy in copies.values()]
-    _drop(found, kept[list(copies)], DropReason.DUPLICATE_CLIP, details)
-    stay = np.setdiff1d(np.arange(len(rows)), [*copies, *strange])
-    splits = identities.assign_splits([people[idx] for idx in stay], config.finalize, known_splits)
-    repeats = np.array([row["row_id"] for row in rows], object)
-    joined = [list(group) for group in dedup.group_overlaps(overlaps)]
-    for group in joined:
-        repeats[group] = min(repeats[group])
     found[DECIDED.names] = None
-    found.loc[kept, "identity_id"] = people
+    return found
+
+
+def _drop_same_files(found: pd.DataFrame, measured: pa.Table) -> None:
+    """Of wanted sources with the very same bytes only the first, by id, stays."""
+    files = measured.select(["sha256", "source_id"]).to_pandas()
+    wanted = files[(found["verdict"] != Verdict.DROP) & files["sha256"].notna()]
+    first = wanted.groupby("sha256")["source_id"].transform("min")
+    first = first[wanted["source_id"] != first]
+    _drop(found, first.index.to_numpy(), DropReason.DUPLICATE_SOURCE, [f"same file as {name}" for name in first])
+
+
+def _drop_strange_voices(
+    found: pd.DataFrame, kept: np.ndarray, clips: list[Row], people: list[str], config: Config
+) -> set[int]:
+    """Drop clips with a voice that is not their face's; returns their indices among `clips`."""
+    sims, least = voices.measure_voices(clips, people, config.finalize), config.finalize.min_voice_sim
+    strange = {int(idx): f"voice_sim {sims[idx]:.2g} < {least:g}" for idx in np.flatnonzero(sims < least)}
+    for idx, owner in voices.voices_elsewhere(clips, people, config.finalize).items():
+        whose = f"is that of {owner}" if owner else "is heard with several faces"
+        strange.setdefault(idx, f"the voice {whose} in {clips[idx]['source_id']}")
     found.loc[kept, "voice_sim"] = sims
-    found.loc[kept[stay], "split"] = [splits[people[idx]] for idx in stay]
-    repeating = [idx for group in joined for idx in group]
-    found.loc[kept[repeating], "repeat_id"] = repeats[repeating]
-    for name, groups in (("face", grown(told.faces, kept, people)), ("repeat", grown(told.repeats, kept, repeats))):
-        found[f"{name}_group"] = np.array([None if n == dedup.UNTOLD else n for n in groups.tolist()], object)
-    ledger = measured.drop(list(VERDICT_COLUMNS))
+    _drop(found, kept[list(strange)], DropReason.OTHER_VOICE, list(strange.values()))
+    return set(strange)
+
+
+def _drop_duplicates(
+    found: pd.DataFrame, kept: np.ndarray, clips: list[Row], overlaps: list[dedup.Overlap], config: Config
+) -> None:
+    copies = dedup.choose_copies(clips, overlaps, config.finalize)
+    details = [f"{copy.share:.0%} the same {copy.what} as {clips[copy.of]['row_id']}" for copy in copies.values()]
+    _drop(found, kept[list(copies)], DropReason.DUPLICATE_CLIP, details)
+
+
+def _split(found: pd.DataFrame, known: dict[str, str], config: Config) -> None:
+    """A split for each clip that is still kept: that of its identity."""
+    people = found.loc[found["verdict"] == Verdict.KEEP, "identity_id"]
+    splits = identities.assign_splits(people.tolist(), config.finalize, known)
+    found.loc[people.index, "split"] = people.map(splits)
+
+
+def _group(
+    found: pd.DataFrame, kept: np.ndarray, clips: list[Row], overlaps: list[dedup.Overlap], groups: Groups
+) -> None:
+    """Which clips repeat each other, and what the next decision need not compare again."""
+    repeats = np.array([clip["row_id"] for clip in clips], object)
+    for members in map(list, dedup.group_overlaps(overlaps)):
+        repeats[members] = min(repeats[members])
+        found.loc[kept[members], "repeat_id"] = repeats[members]
+    people = found.loc[kept, "identity_id"].tolist()
+    for name, numbers in (
+        ("face", grown(groups.faces, kept, people)),
+        ("repeat", grown(groups.repeats, kept, repeats)),
+    ):
+        found[f"{name}_group"] = np.array([None if n == dedup.UNCOMPARED else n for n in numbers.tolist()], object)
+
+
+def _ledger(source: Measured, found: pd.DataFrame, config: Config) -> pa.Table:
+    ledger = source.rows.drop(list(VERDICT_COLUMNS))
     for name in (*VERDICT_COLUMNS, *DECIDED.names):
         kind = FINAL_LEDGER.field(name).type
         ledger = ledger.append_column(name, pa.array(found[name].to_numpy(object), kind, from_pandas=True))
     about = {SPLIT_RATIOS: _ratios(config), COMPARED_BY: compared_by(config.finalize), MADE_OF: _made_of(source)}
     return ledger.select(FINAL_LEDGER.names).cast(FINAL_LEDGER).replace_schema_metadata(about)
-
-
-def _strange_voices(rows: list[Row], people: list[str], sims: np.ndarray, config: Config) -> dict[int, str]:
-    """What is wrong with the voice, by index of the clip."""
-    least = config.finalize.min_voice_sim
-    strange = {int(idx): f"voice_sim {sims[idx]:.2g} < {least:g}" for idx in np.flatnonzero(sims < least)}
-    for idx, owner in voices.voices_elsewhere(rows, people, config.finalize).items():
-        whose = f"is that of {owner}" if owner else "is heard with several faces"
-        strange.setdefault(idx, f"the voice {whose} in {rows[idx]['source_id']}")
-    return strange
 
 
 def copy_of(detail: str) -> str:
@@ -171,25 +220,20 @@ def _drop(found: pd.DataFrame, indices: Sequence[int] | np.ndarray, reason: Drop
         found.loc[indices, name] = value
 
 
-def _drop_copies(found: pd.DataFrame, measured: pa.Table) -> None:
-    """Of wanted sources with the very same bytes only the first, by id, stays."""
-    files = measured.select(["sha256", "source_id"]).to_pandas()
-    wanted = files[(found["verdict"] != Verdict.DROP) & files["sha256"].notna()]
-    first = wanted.groupby("sha256")["source_id"].transform("min")
-    first = first[wanted["source_id"] != first]
-    _drop(found, first.index.to_numpy(), DropReason.DUPLICATE_SOURCE, [f"same file as {name}" for name in first])
-
-
-def _known(before: pa.Table | None, config: Config) -> tuple[dict[str, str], dict[str, str]]:
-    """Names by `row_id` and splits by name, as the last ledger has them; no splits where the ratios have changed."""
+def _known_names(before: pa.Table | None) -> dict[str, str]:
+    """Identities by `row_id`, as the last ledger has them."""
     if before is None:
-        return {}, {}
-    people: list[Row] = (
-        before.select(["row_id", "identity_id", "split"]).filter(pc.field("identity_id").is_valid()).to_pylist()
-    )
-    same_ratios = (before.schema.metadata or {}).get(SPLIT_RATIOS) == _ratios(config)
-    splits = {row["identity_id"]: row["split"] for row in people if row["split"]} if same_ratios else {}
-    return {row["row_id"]: row["identity_id"] for row in people}, splits
+        return {}
+    named = before.select(["row_id", "identity_id"]).filter(pc.field("identity_id").is_valid())
+    return {row["row_id"]: row["identity_id"] for row in named.to_pylist()}
+
+
+def _known_splits(before: pa.Table | None, config: Config) -> dict[str, str]:
+    """Splits by identity, as the last ledger has them; none where the ratios have changed."""
+    if before is None or (before.schema.metadata or {}).get(SPLIT_RATIOS) != _ratios(config):
+        return {}
+    named = before.select(["identity_id", "split"]).filter(pc.field("identity_id").is_valid())
+    return {row["identity_id"]: row["split"] for row in named.to_pylist() if row["split"]}
 
 
 def _ratios(config: Config) -> bytes:

@@ -30,8 +30,8 @@ MIN_TOP_BITS = 5
 """Leading bits that name a slice: a map of its words has 16 MB or less."""
 PAIR_BLOCK = 65_536
 """Pairs of faces compared at a time: 270 MB."""
-UNTOLD = -1
-"""Of clips that no earlier comparison tells anything of."""
+UNCOMPARED = -1
+"""Group of clips that were never compared."""
 
 
 class Overlap(NamedTuple):
@@ -63,20 +63,20 @@ class Copy(NamedTuple):
     what: str
 
 
-def find_overlaps(rows: list[Row], config: FinalizeConfig, told: np.ndarray | None = None) -> list[Overlap]:
+def find_overlaps(rows: list[Row], config: FinalizeConfig, groups: np.ndarray | None = None) -> list[Overlap]:
     """Every pair of clips with one face that share sound or pictures.
 
     Args:
         rows: kept clips with `audio_fingerprint`, `motion_fingerprint` and `face_embedding`.
-        told: int (N,) what an earlier comparison found: clips of different numbers are not alike. `UNTOLD` where there
-            was none.
+        groups: int (N,) by earlier comparisons: clips of different groups are not alike. `UNCOMPARED` where there was
+            none.
     """
-    told = np.full(len(rows), UNTOLD) if told is None else told
+    groups = np.full(len(rows), UNCOMPARED) if groups is None else groups
     sounds, motions = (_words(rows, name) for name in ("audio_fingerprint", "motion_fingerprint"))
     found = []
-    for a, b in _alike(rows, sounds, config.identity_sim, told):
+    for a, b in _alike(rows, sounds, config.identity_sim, groups):
         found += _overlap(a, b, "sound", sound.SPAN_S, sounds[a], [sounds[b]], config)
-    for a, b in _alike(rows, [motion_print.unsided(words) for words in motions], config.identity_sim, told):
+    for a, b in _alike(rows, [motion_print.unsided(words) for words in motions], config.identity_sim, groups):
         both_sides = [motions[b], motions[b] ^ motion_print.SIDE_BITS]
         found += _overlap(a, b, "pictures", motion_print.SPAN_S, motions[a], both_sides, config)
     return found
@@ -138,18 +138,18 @@ def _covered_s(spans: list[tuple[float, float]]) -> float:
 
 
 def _alike(
-    rows: list[Row], fingerprints: list[np.ndarray], min_sim: float, told: np.ndarray
+    rows: list[Row], fingerprints: list[np.ndarray], min_sim: float, groups: np.ndarray
 ) -> Iterator[tuple[int, int]]:
     """Pairs with a word and a face in common. One sound on two faces is a dub, and the sync stage judges it."""
     if not rows:
         return
     faces = np.stack([row["face_embedding"] for row in rows])
-    _, group, counts = np.unique(told, return_inverse=True, return_counts=True)
-    wanted = (told == UNTOLD) | (counts[group] > 1)
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    wanted = (groups == UNCOMPARED) | (counts[group] > 1)
     seen: set[tuple[int, int]] = set()
     for pairs in share_a_word(fingerprints, wanted):
-        a, b = told[pairs].T
-        pairs = pairs[(a == b) | (a == UNTOLD) | (b == UNTOLD)]  # noqa: PLW2901
+        a, b = groups[pairs].T
+        pairs = pairs[(a == b) | (a == UNCOMPARED) | (b == UNCOMPARED)]  # noqa: PLW2901
         for start in range(0, len(pairs), PAIR_BLOCK):
             block = pairs[start : start + PAIR_BLOCK]
             a, b = (faces[block[:, side]].astype(np.float32) for side in (0, 1))
@@ -170,9 +170,9 @@ def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = Non
     clips = np.repeat(np.arange(len(fingerprints)), [len(words) for words in fingerprints])
     keys = _distinct(_keys(np.concatenate([np.zeros(0, np.uint32), *fingerprints]), clips))
     words, clips = _split(keys)
-    # More clips than a bucket may hold tell no more than one too many does.
-    told = _places(words)[0] <= MAX_BUCKET
-    words, clips = words[told], clips[told]
+    # One clip more than a bucket may hold is enough to leave a word out: the rest of its clips are not needed.
+    is_needed = _places(words)[0] <= MAX_BUCKET
+    words, clips = words[is_needed], clips[is_needed]
     num_top = max(MIN_TOP_BITS, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))
     whole = wanted is None or bool(wanted.all())
     sought = words[:0] if wanted is None or whole else words[wanted[clips]]

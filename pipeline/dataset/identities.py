@@ -21,7 +21,7 @@ BLOCK = 512
 
 
 def cluster_identities(
-    rows: list[Row], config: FinalizeConfig, known: Mapping[str, str] | None = None, told: np.ndarray | None = None
+    rows: list[Row], config: FinalizeConfig, known: Mapping[str, str] | None = None, groups: np.ndarray | None = None
 ) -> list[str]:
     """One name per clip: clips whose faces are alike, or that the manifest gives to one speaker, share it.
 
@@ -29,31 +29,30 @@ def cluster_identities(
         rows: kept clips with `face_embedding` (512,) of unit length.
         known: names that clips had in the set before, by `row_id`. A cluster takes the name that most of its clips had;
             of two that claim one name, the one with more such clips gets it.
-        told: int (N,) what an earlier comparison found: faces of different numbers are not alike. Negative where there
-            was none.
+        groups: int (N,) by earlier comparisons: faces of different groups are not alike. Negative where there was none.
     Returns:
         Names that depend only on the members and on what was known, not on their order.
     """
     clusters: dict[int, list[str]] = {}
-    labels = _join(rows, config.identity_sim, np.full(len(rows), -1) if told is None else told)
+    labels = _join(rows, config.identity_sim, np.full(len(rows), -1) if groups is None else groups)
     for row, label in zip(rows, labels, strict=True):
         clusters.setdefault(label, []).append(row["row_id"])
     names = _name(clusters.values(), known or {})
     return [names[row["row_id"]] for row in rows]
 
 
-def _join(rows: list[Row], min_sim: float, told: np.ndarray) -> list[int]:
+def _join(rows: list[Row], min_sim: float, groups: np.ndarray) -> list[int]:
     """A number per clip, the same for clips of one person."""
     labels = np.arange(len(rows))
     if not rows:
         return []
     faces = np.stack([np.asarray(row["face_embedding"], np.float32) for row in rows])
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
-    order = np.argsort(told, kind="stable")  # the untold first, then each group side by side
-    faces, told = faces[order], told[order]
+    order = np.argsort(groups, kind="stable")  # those never compared first, then each group side by side
+    faces, groups = faces[order], groups[order]
     for start in range(0, len(faces), BLOCK):
         stop = min(start + BLOCK, len(faces))
-        end = len(faces) if told[start] < 0 else np.searchsorted(told, told[stop - 1], side="right")
+        end = len(faces) if groups[start] < 0 else np.searchsorted(groups, groups[stop - 1], side="right")
         a, b = np.nonzero(faces[start:stop] @ faces[start:end].T > min_sim)
         labels = merge(labels, order[start + a], order[start + b])
     speakers: dict[str, int] = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.job.plan import STAGES
 from pipeline.rules.quantities import QUANTITIES, Quantity
 from stages.core.reasons import Verdict
 from stages.core.records import LEDGER
@@ -26,8 +27,6 @@ Frame = Any
 """A pandas DataFrame; pandas' own annotations are too wide to check against."""
 
 STATS_VERSION = 1
-FAN_OUT = {"scan": "shot", "track": "clip"}
-"""Stages after which a row stands for something smaller."""
 UNKNOWN = "unknown"
 TOP_SOURCES = 30
 TOP_IDENTITIES = 30
@@ -142,8 +141,9 @@ def _units(frame: Frame, unit: str) -> Frame:
 def _funnel(frame: Frame, order: tuple[str, ...]) -> list[dict[str, Any]]:
     levels = {unit: _units(frame, unit) for unit in ("source", "shot", "clip")}
     funnel, unit = [], "source"
+    units = {stage.name: stage.splits_into for stage in STAGES if stage.splits_into}
     for position, stage in enumerate(order):
-        unit_in, unit = unit, FAN_OUT.get(stage, unit)
+        unit_in, unit = unit, units.get(stage, unit)
         came = levels[unit_in][levels[unit_in]["exit"] >= position]
         judged = levels[unit][levels[unit]["exit"] >= position]
         left_here = judged[judged["exit"] == position]

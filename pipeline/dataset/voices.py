@@ -1,7 +1,7 @@
 """Whose voice is heard: clips with a voice that is not the face's, but a narrator's, an interviewer's or a dub's.
 
 A face whose clips mostly have one voice has that voice. Within one source a voice has one face, too: what is said over
-the pictures of several people is said by at most one of them. Both are told by counting seconds over many clips, so
+the pictures of several people is said by at most one of them. Both are found by counting seconds over many clips, so
 this belongs to `finalize`; a face or a source of few clips says nothing.
 """
 
@@ -52,7 +52,7 @@ def measure_voices(rows: Sequence[Row], people: Sequence[str], config: FinalizeC
 def voices_elsewhere(rows: Sequence[Row], people: Sequence[str], config: FinalizeConfig) -> dict[int, str]:
     """Clips whose voice is that of another face of the source, and whose; nobody's where none has more than half of it.
 
-    Faces that might be one person's, told apart by a look or a light, are not held against each other.
+    Faces that might be one person's, split up by a look or a light, are not held against each other.
     """
     found: dict[int, str] = {}
     for voice in _shared_voices(rows, people, config.same_voice_sim):

@@ -1,4 +1,4 @@
-"""The one actor that all workers of a run tell and ask: counts, metrics, attempts, and the door to each host."""
+"""The one actor that all workers of a run report to and ask: counts, metrics, attempts, and the door to each host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Coordinator(Attempts, HostGate):
         self._tally = Tally(stages)
         self._metrics = Metrics()
 
-    def tell(self, events: list[Event]) -> None:
+    def count(self, events: list[Event]) -> None:
         self._tally.add(events)
         self._metrics.add(events)
 
@@ -39,39 +39,39 @@ def start_coordinator(stages: Iterable[str], crawl: CrawlConfig) -> Any:
 class RemoteAttempts(Attempts):
     """The coordinator's count, from within a worker."""
 
-    def __init__(self, office: Any) -> None:
-        self._office = office
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
 
     def begin(self, key: str) -> int:
-        return ray.get(self._office.begin.remote(key))
+        return ray.get(self._coordinator.begin.remote(key))
 
     def end(self, key: str) -> None:
-        ray.get(self._office.end.remote(key))  # waits: the next stage may kill this worker before the word is out
+        ray.get(self._coordinator.end.remote(key))  # waits: the next stage may kill this worker before the word is out
 
 
 class RemoteGate(Gate):
     """The coordinator's door to each host, from within a worker."""
 
-    def __init__(self, office: Any) -> None:
-        self._office = office
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
 
     def enter(self, host: str, lease: str) -> float:
-        return ray.get(self._office.enter.remote(host, lease))
+        return ray.get(self._coordinator.enter.remote(host, lease))
 
     def leave(self, host: str, lease: str) -> None:
-        self._office.leave.remote(host, lease)
+        self._coordinator.leave.remote(host, lease)
 
     def request(self, host: str, lease: str) -> float:
-        return ray.get(self._office.request.remote(host, lease))
+        return ray.get(self._coordinator.request.remote(host, lease))
 
     def renew(self, lease: str) -> None:
-        self._office.renew.remote(lease)
+        self._coordinator.renew.remote(lease)
 
     def penalise(self, host: str, retry_after_s: float | None) -> None:
-        ray.get(self._office.penalise.remote(host, retry_after_s))
+        ray.get(self._coordinator.penalise.remote(host, retry_after_s))
 
     def succeed(self, host: str) -> None:
-        self._office.succeed.remote(host)
+        self._coordinator.succeed.remote(host)
 
 
 class Metrics:

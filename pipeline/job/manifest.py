@@ -229,9 +229,9 @@ def _source(entry: Any, base: Path, where: str) -> Row:
         entry = {"uri": entry}
     if not isinstance(entry, dict):
         raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {_short(entry)}")
-    told = [(_ALIASES.get(str(key), str(key)), value) for key, value in entry.items() if value not in (None, "")]
-    _check_columns([name for name, _ in told], where)
-    row = dict(told)
+    given = [(_ALIASES.get(str(key), str(key)), value) for key, value in entry.items() if value not in (None, "")]
+    _check_columns([name for name, _ in given], where)
+    row = dict(given)
     if "uri" not in row:
         raise ManifestError(f"{where}: no uri")
     spans, span_names = row.pop("spans", None), row.pop("span_names", None)

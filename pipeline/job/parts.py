@@ -196,7 +196,7 @@ def _finest(indices: list[int], keys: list[dict]) -> list[int] | None:
     counted = []
     for rows in shots.values():
         clips = [idx for idx in rows if keys[idx]["clip_idx"] is not None]
-        if clips and len(clips) != max(keys[idx]["num_clips"] or 0 for idx in clips):  # the last one tells it
+        if clips and len(clips) != max(keys[idx]["num_clips"] or 0 for idx in clips):  # only the last one has it
             return None
         counted += clips or rows
     return counted

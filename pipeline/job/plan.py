@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config
@@ -25,7 +27,9 @@ class Stage:
         reads: columns that an earlier stage or the manifest has written.
         payload: columns it writes beside its own of `STAGE_COLUMNS`.
         weights_of: model files it opens; a function where the settings choose them.
-        splits: for a 1:N stage, the index and count columns of the rows it makes.
+        splits_into: for a 1:N stage, the unit of the rows it makes: shot or clip.
+        judged_before: the policy is asked before it as well: what the manifest says may be enough to drop a row.
+        needs_gate: `build` takes a `Gate`, the one that all workers of a run share.
     """
 
     name: str
@@ -33,7 +37,14 @@ class Stage:
     reads: tuple[str, ...]
     payload: tuple[str, ...] = ()
     weights_of: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
-    splits: tuple[str, str] | None = None
+    splits_into: str | None = None
+    judged_before: bool = False
+    needs_gate: bool = False
+
+    @property
+    def splits(self) -> tuple[str, str] | None:
+        """For a 1:N stage, the index and count columns of the rows it makes."""
+        return (f"{self.splits_into}_idx", f"num_{self.splits_into}s") if self.splits_into else None
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -41,6 +52,10 @@ class Stage:
 
     def weights(self, config: Config) -> tuple[str, ...]:
         return self.weights_of(config) if callable(self.weights_of) else self.weights_of
+
+    def behind(self, gate: Gate) -> Stage:
+        """The same stage; one that needs a gate is built with this one."""
+        return replace(self, build=partial(cast(Any, self.build), gate=gate)) if self.needs_gate else self
 
 
 def node_cache(config: Config, weights: WeightStore) -> NodeCache:
@@ -142,7 +157,13 @@ def _sync_weights(config: Config) -> tuple[str, ...]:
 
 STAGES: tuple[Stage, ...] = (
     # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
-    Stage("crawl", _crawl, reads=("source_id", "uri", "expect_sha256", "expect_format_id")),
+    Stage(
+        "crawl",
+        _crawl,
+        reads=("source_id", "uri", "expect_sha256", "expect_format_id"),
+        judged_before=True,  # nothing is fetched without a licence and consent that will do
+        needs_gate=True,
+    ),
     Stage("probe", _probe, reads=("media_path", *_SPANS)),
     Stage("hear", _hear, reads=("media_path", "duration_s", "audio_codec", *_SPANS), weights_of=("dnsmos", *_WHISPER)),
     Stage(
@@ -151,7 +172,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("media_path", "duration_s", *_SPANS),
         payload=("thumb_jpeg",),
         weights_of=("yunet",),
-        splits=("shot_idx", "num_shots"),
+        splits_into="shot",
     ),
     Stage(
         "track",
@@ -168,7 +189,7 @@ STAGES: tuple[Stage, ...] = (
             "audio_pcm16",
         ),
         weights_of=("face_landmarker", "yunet"),
-        splits=("clip_idx", "num_clips"),
+        splits_into="clip",
     ),
     Stage(
         "identity",

@@ -78,7 +78,7 @@ class Runner:
         if stage.name not in self._built:  # what is wrong with a stage is wrong for every record: it stops the run
             self._built[stage.name] = stage.build(self.config, self.weights, self.out)
         last: Row = {}
-        if stage.name == STAGE_NAMES[0] and self._judge(stage, row).get("verdict") == Verdict.DROP:
+        if stage.judged_before and self._judge(stage, row).get("verdict") == Verdict.DROP:
             yield row  # refused for what the manifest says: nothing is fetched
             return
         try:
@@ -97,7 +97,7 @@ class Runner:
             yield row | fault
             return
         index, total = stage.splits
-        end = last.get(total) or last[index] + 2  # a row that tells no number has at least one more behind it
+        end = last.get(total) or last[index] + 2  # a row without it has at least one more behind it
         for missing in range(last[index] + 1, end):
             yield row | {index: missing, total: end} | fault
 

@@ -1,4 +1,4 @@
-"""The plan as a Ray Data stream: pools of actors, one terminal write, progress told by the workers themselves."""
+"""The plan as a Ray Data stream: pools of actors, one terminal write, progress reported by the workers themselves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import pyarrow as pa
@@ -34,7 +33,7 @@ from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Event, Runner
 from pipeline.job.tally import Tally
 from pipeline.rules.config import Config, PoolConfig, config_hash
-from stages.core.records import SOURCE, Row
+from stages.core.records import ROW, SOURCE, Row
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
@@ -57,22 +56,24 @@ class State:
 class Pool:
     """An actor that runs some consecutive stages on every row of a block; their models load once."""
 
-    def __init__(self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, office: Any) -> None:
+    def __init__(
+        self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, coordinator: Any
+    ) -> None:
         cv2.setNumThreads(1)  # parallelism is across actors
         self._events: list[Event] = []
-        self._office = office
-        guard = Guard(config.run, RemoteAttempts(office))
+        self._coordinator = coordinator
+        guard = Guard(config.run, RemoteAttempts(coordinator))
         self._runner = Runner(stages, config, weights, out, self._events.append, guard)
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         for row in rows_from_table(block):
             for result in self._runner.run(row):
                 yield table_from_rows([result])
-            self._tell()
+            self._report_events()
 
-    def _tell(self) -> None:
+    def _report_events(self) -> None:
         if self._events:
-            self._office.tell.remote(list(self._events))
+            self._coordinator.count.remote(list(self._events))
             self._events.clear()
 
 
@@ -84,8 +85,7 @@ class PartWriter:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         versions = pa.array([self._versions[stage] for stage in block["last_stage"].to_pylist()], pa.string())
-        block = block.set_column(block.schema.get_field_index("versions"), "versions", versions)
-        block = table_from_rows(rows_from_table(block))
+        block = block.set_column(block.schema.get_field_index("versions"), "versions", versions).cast(ROW)
         write_part(block, self._out, self._generation)
         return block.select([*_COUNTED, *SOURCE.names, "fault_reason", "entries"])
 
@@ -113,7 +113,7 @@ class Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             start_ray(self._config)
-        self._office = start_coordinator(STAGE_NAMES, self._config.crawl)
+        self._coordinator = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -150,17 +150,17 @@ class Stream:
         yield State(done.num_sources, num_sources, self._counts())
 
     def _counts(self) -> Tally:
-        return ray.get(self._office.tally.remote())
+        return ray.get(self._coordinator.tally.remote())
 
     def _written(self, sources: list[Row]) -> Iterator[pa.Table | None]:
         """What `PartWriter` leaves of each block, and None about once a second."""
         written = queue.Queue[pa.Table | Exception | None]()
         driver = threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True)
-        told_s = time.monotonic()
+        refreshed_s = time.monotonic()
         with _noted_interrupts() as heard, _driven_by(driver):
             while not heard:
-                if time.monotonic() - told_s >= REFRESH_S:
-                    told_s = time.monotonic()
+                if time.monotonic() - refreshed_s >= REFRESH_S:
+                    refreshed_s = time.monotonic()
                     yield None
                 try:
                     block = written.get(timeout=REFRESH_S)
@@ -183,7 +183,7 @@ class Stream:
         context.print_on_execution_start = False
         context.raise_original_map_exception = True
         context.execution_options.preserve_order = False
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and told by the caller
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and printed by the caller
         blocks = [table_from_rows([source], SOURCE) for source in sources]  # of the whole schema it would be 130 kB
         dataset = ray.data.from_arrow(blocks)
         pools = [pool for pool in self._config.run.pools.values() if pool.stages]
@@ -191,7 +191,7 @@ class Stream:
         for pool in pools:
             dataset = dataset.map_batches(
                 Pool,
-                fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._office),
+                fn_constructor_args=(self._stages_of(pool), self._config, self._weights, self._out, self._coordinator),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(min_size=1, max_size=pool.max_actors or most),
@@ -208,13 +208,8 @@ class Stream:
         )
 
     def _stages_of(self, pool: PoolConfig) -> tuple[Stage, ...]:
-        return tuple(self._with_gate(stage) for stage in self._stages if stage.name in pool.stages)
-
-    def _with_gate(self, stage: Stage) -> Stage:
-        """The crawl has all workers behind one door."""
-        if stage.name != "crawl":
-            return stage
-        return replace(stage, build=partial(cast(Any, stage.build), gate=RemoteGate(self._office)))
+        gate = RemoteGate(self._coordinator)
+        return tuple(stage.behind(gate) for stage in self._stages if stage.name in pool.stages)
 
     def _versions(self) -> dict[str, str]:
         """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""
@@ -272,8 +267,8 @@ class _Completion:
             return
         shot = (source, row["shot_idx"])
         num_seen, num_clips = self._clips.get(shot, (0, 0))
-        told = row["num_clips"] if row["clip_idx"] is not None else 1  # the last clip tells it
-        self._clips[shot] = num_seen, num_clips = num_seen + 1, max(num_clips, told or 0)
+        announced = row["num_clips"] if row["clip_idx"] is not None else 1  # only the last clip has it
+        self._clips[shot] = num_seen, num_clips = num_seen + 1, max(num_clips, announced or 0)
         if num_seen == num_clips:
             self._shots.setdefault(source, row["num_shots"])
             self._shots[source] -= 1

@@ -1,6 +1,8 @@
-"""What is left to do: which sources a run measures, and which it measures again."""
+"""What a run has to do: which sources it measures, and which of them again."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
@@ -13,6 +15,30 @@ from pipeline.rules.judge import judge, verdicts
 from pipeline.rules.policy import decide
 from stages.core.reasons import TRANSIENT_REASONS, UNKNOWN_FAULTS, DropReason, Verdict
 from stages.core.records import SOURCE, Row
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The work of a run.
+
+    Args:
+        sources: to be measured, those that an earlier run found in listings among them.
+        known: all sources by id, also those that are done.
+        num_done: sources that need no more work.
+        num_again: of `sources`, how many an earlier run has measured.
+    """
+
+    sources: list[Row]
+    known: dict[str, Row]
+    num_done: int
+    num_again: int
+
+
+def find_todo(sources: list[Row], parts: Parts, config: Config) -> Todo:
+    """What the parts lack of a manifest's sources and of what these lead to."""
+    known = with_listed(sources, parts)
+    done, again = wanted_sources(list(known.values()), parts, config)
+    return Todo([source for name, source in known.items() if name not in done], known, len(done), len(again))
 
 
 def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:

@@ -17,23 +17,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-
-from pipeline.job.parts import BrokenPart, part_files
 from stages.core.reasons import Dropped, DropReason
-from stages.core.records import CRAWL, PROBE, SOURCE, Row
-from stages.core.rows import rows_from_table, table_from_rows
-from stages.core.storage import is_file, is_remote, list_files, read_table, read_text, remove, write_parquet, write_text
-from stages.crawl import fetch_keys, split_item
+from stages.core.records import SOURCE, Row
+from stages.core.storage import is_file, is_remote, read_text, remove, write_text
+from stages.crawl import files_of, split_item
 
 FILE = "tombstones.jsonl"
-PARTS_ROW_GROUP = 8
-KEYS = ("row_id", "source_id", "sha256", "fault_reason")
-_KEPT_OF_SOURCE = {"row_id", "source_id", "platform", "versions"}
-_KEPT_OF_CLIP = {
-    *("row_id", "versions", "span", "shot_idx", "num_shots", "shot_start_s", "shot_end_s"),
-    *("clip_idx", "num_clips", "start_s", "end_s", "num_frames", *SOURCE.names, *CRAWL.names, *PROBE.names),
-}
+KEPT_OF_SOURCE = {"row_id", "source_id", "platform", "versions"}
+"""Columns that a forgotten source keeps."""
 _TRACKING = re.compile(r"(utm_|spm|share_|vd_source)")
 
 
@@ -77,7 +68,7 @@ class Tombstones:
         return bool(self.stones)
 
     def hashes_of(self, row: Row) -> set[str]:
-        """Salted hashes of all addresses that a row tells of its source."""
+        """Salted hashes of all addresses of a row's source."""
         return {self._hash(address) for address in _addresses(row)}
 
     def _hash(self, address: str) -> str:
@@ -91,7 +82,7 @@ class Tombstones:
         """The same by where it comes from; with a page go all items of it."""
         if not self.addresses:
             return None
-        page = _plain(split_item(row.get("uri") or "")[0])
+        page = _canonical(split_item(row.get("uri") or "")[0])
         hashes = [*self.hashes_of(row), self._hash(page)]
         return next((self.addresses[key] for key in hashes if key in self.addresses), None)
 
@@ -119,15 +110,15 @@ class Tombstones:
 def _addresses(row: Row) -> set[str]:
     """Where a source came from, written in one way: its address, its page unless it has others, and its name there."""
     is_item = split_item(row.get("uri") or "")[1] is not None
-    found = {_plain(row[name]) for name in ("uri", "webpage_url")[: 1 if is_item else 2] if row.get(name)}
+    found = {_canonical(row[name]) for name in ("uri", "webpage_url")[: 1 if is_item else 2] if row.get(name)}
     extractor, site_id = row.get("extractor"), row.get("site_id")
     if site_id and extractor not in (None, "generic", "local"):
         found.add(f"{extractor}:{site_id}")
     return found
 
 
-def _plain(uri: str) -> str:
-    """An address without what differs between links to one video: tracking, `www.`, last slash, fragments."""
+def _canonical(uri: str) -> str:
+    """One form of all links to a video: without tracking, `www.`, last slash, fragments."""
     match = re.match(r"https?://(?:www\.|m\.)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", uri, re.IGNORECASE)
     if match is None:
         return uri
@@ -147,77 +138,8 @@ def write_tombstones(out: Path, tombstones: Tombstones) -> None:
     write_text(out / FILE, "".join(json.dumps(asdict(stone), ensure_ascii=False) + "\n" for stone in tombstones.stones))
 
 
-def gone(table: pa.Table, tombstones: Tombstones) -> list[bool]:
-    """Which rows of a table are forgotten and still stand there with what was measured."""
-    names = [name for name in KEYS if name in table.column_names]
-    return [_is_gone(row, tombstones) for row in table.select(names).to_pylist()]
-
-
-def _is_gone(row: Row, tombstones: Tombstones) -> bool:
-    left = row.get("fault_reason") == DropReason.FORGOTTEN
-    if tombstones.by_name(row) is not None:
-        return not left or row["row_id"] != row["source_id"]
-    return row["row_id"] in tombstones.row_ids and not left
-
-
-def remains(row: Row, tombstones: Tombstones) -> Row:
-    """What is left of a forgotten row: the ids that keep it from being measured again, and the reason."""
-    when = tombstones.by_name(row)
-    if when is not None:
-        left = {name: value for name, value in row.items() if name in _KEPT_OF_SOURCE}
-        return left | {"row_id": row["source_id"], "last_stage": "crawl", **_fault(when)}
-    left = {name: value for name, value in row.items() if name in _KEPT_OF_CLIP}
-    return left | {"last_stage": "track", **_fault(tombstones.row_ids[row["row_id"]])}
-
-
-def _fault(when: str) -> Row:
-    return {"fault_reason": str(DropReason.FORGOTTEN), "fault_detail": f"forgotten on request on {when}"}
-
-
-def scrub_parts(out: Path, tombstones: Tombstones) -> list[Path]:
-    """Take everything forgotten out of the parts; returns the files that were rewritten, each as a whole.
-
-    Raises:
-        BrokenPart: one of them cannot be read.
-    """
-    touched = []
-    for file in part_files(out) if tombstones else ():
-        try:
-            marked = gone(read_table(file, columns=list(KEYS)), tombstones)
-            table = read_table(file) if any(marked) else None
-        except (pa.ArrowException, KeyError) as error:
-            raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
-        if table is not None:
-            write_parquet(scrubbed(table, tombstones), file, row_group_size=PARTS_ROW_GROUP)
-            touched.append(file)
-    return touched
-
-
-def scrubbed(table: pa.Table, tombstones: Tombstones) -> pa.Table:
-    """Rows without what is forgotten of them."""
-    marked = gone(table, tombstones) if tombstones else []
-    if not any(marked):
-        return table
-    forgotten = rows_from_table(table.filter(pa.array(marked)).select(_small(table)))
-    left = {row["row_id"]: row for row in (remains(row, tombstones) for row in forgotten)}
-    stay = table.filter(pa.array([not mark for mark in marked]))
-    return pa.concat_tables([stay, table_from_rows(left.values(), stay.schema)])
-
-
-def _small(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name in _KEPT_OF_SOURCE | _KEPT_OF_CLIP]
-
-
-def media_of(media: Path, rows: list[Row]) -> list[Path]:
-    """Files of the media store that were made for sources: media and what lies beside them, receipts, partials."""
-    hashes = {row["sha256"] for row in rows if row.get("sha256")}
-    found = [file for file in list_files(media, "*") if file.name.split(".")[0] in hashes] if hashes else []
-    for key in {key for row in rows for key in fetch_keys(row)}:
-        receipt, partial = media / "fetched" / f"{key}.json", media / "partial" / key
-        found += [receipt] if is_file(receipt) else []
-        if not is_remote(media):  # unfinished downloads are on the disk of a node
-            found += [path for path in (*partial.rglob("*"), partial, partial.with_suffix(".lock")) if path.exists()]
-    return sorted(found)
+def when_text(forgotten_at: str) -> str:
+    return f"forgotten on request on {forgotten_at}"
 
 
 def remove_files(paths: Iterable[Path]) -> None:
@@ -253,12 +175,12 @@ class Gatekeeper:
         try:
             self._refuse(found)
         except Dropped:
-            remove_files(media_of(self._media, [found]))
+            remove_files(files_of(self._media, [found]))
             raise
         return found
 
     def _refuse(self, row: Row) -> None:
         when = self._tombstones.by_name(row) or self._tombstones.by_address(row)
         if when is not None:
-            blank = dict.fromkeys(name for name in SOURCE.names if name not in _KEPT_OF_SOURCE)
-            raise Dropped(DropReason.FORGOTTEN, f"forgotten on request on {when}", blank)
+            blank = dict.fromkeys(name for name in SOURCE.names if name not in KEPT_OF_SOURCE)
+            raise Dropped(DropReason.FORGOTTEN, when_text(when), blank)

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from pipeline.rules.policy import PolicyConfig
 from stages.core.ranges import one_of, ranged
 from stages.core.settings import ConfigError, flattened, load_as
-from stages.core.storage import is_file
+from stages.core.storage import is_file, write_text
 from stages.crawl import CHANGES_RESULTS, CrawlConfig
 from stages.depth import DepthConfig
 from stages.face.mouth_look import MouthConfig
@@ -34,6 +34,7 @@ from stages.speech import SpeechConfig
 from stages.sync import SyncConfig
 from stages.track import TrackConfig
 
+CONFIG_FILE = "config.yaml"
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
 """Of stages: on what they run, and in pieces of which size."""
@@ -168,8 +169,17 @@ def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         if not override.startswith(("policy.", "finalize.")):
             raise ConfigError(f"{override!r}: only policy.* and finalize.* can be decided again without measuring")
-    stored = out / "config.yaml"
-    return load_config([stored] if is_file(stored) else [], overrides)
+    return load_config(config_files(out), overrides)
+
+
+def config_files(out: Path) -> list[Path]:
+    """The configuration that DIR was made with, for `load_config`; none before its first run."""
+    file = out / CONFIG_FILE
+    return [file] if is_file(file) else []
+
+
+def store_config(out: Path, config: Config) -> None:
+    write_text(out / CONFIG_FILE, to_yaml(config))
 
 
 def to_yaml(config: Config) -> str:

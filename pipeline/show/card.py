@@ -155,7 +155,7 @@ def _making(stats: dict[str, Any], policy: PolicyConfig) -> str:
         lines.append(
             [line["stage"], f"{line['num_in']} {line['unit_in']}s", out, duration_text(line["hours_out"]), reasons]
         )
-    limits = [[f"`{f.name}`", _plain(getattr(policy, f.name))] for f in fields(policy)]
+    limits = [[f"`{f.name}`", _listed(getattr(policy, f.name))] for f in fields(policy)]
     return "\n\n".join(
         [
             "By kouxing, after the data recipe of JoyGen (arXiv:2501.01798): every record passes the stages below, "
@@ -169,7 +169,7 @@ def _making(stats: dict[str, Any], policy: PolicyConfig) -> str:
     )
 
 
-def _plain(value: object) -> str:
+def _listed(value: object) -> str:
     return " ".join(str(item) for item in value) if isinstance(value, tuple | list) else str(value)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset.stats import UNKNOWN, duration_text
 from pipeline.rules.policy import PolicyConfig
+from pipeline.show.text import printable
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -239,7 +240,7 @@ def _bars(labels: list[str], kept: list[float], lost: list[float], hover: list[s
 
 def _label(text: str) -> str:
     """A label that Plotly shows as it is: no tags, no control characters, not too long."""
-    plain = "".join(c for c in text if c.isprintable())
+    plain = printable(text)
     short = plain if len(plain) <= MAX_LABEL_CHARS else plain[: MAX_LABEL_CHARS - 1] + "…"
     return html.escape(short, quote=False)
 

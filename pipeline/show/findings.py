@@ -12,7 +12,8 @@ from pipeline.dataset.decide import copy_of, read_columns
 from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.policy import CHECKS, Fact, PolicyConfig, decide
 from pipeline.rules.quantities import Limit
-from pipeline.show.gallery import printable, read_rows
+from pipeline.show.gallery import read_rows
+from pipeline.show.text import printable
 from stages.core.command import UserError
 from stages.core.reasons import DropReason, Verdict
 from stages.core.records import STAGE_COLUMNS, Row

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pipeline.rules.policy import PolicyConfig
 from pipeline.rules.quantities import QUANTITIES
 from pipeline.show.clip_geometry import UnknownClip, open_clip
+from pipeline.show.text import printable
 from stages.core.reasons import DropReason, Verdict
 from stages.core.records import Row
 from stages.core.rows import rows_from_table
@@ -152,11 +153,6 @@ def make_card(row: Row, policy: PolicyConfig) -> Card:
         detail=printable(row.get("drop_detail", "")),
         readings=_readings(row, policy),
     )
-
-
-def printable(text: str) -> str:
-    """Text without control characters, among them those that turn the reading direction."""
-    return "".join(c for c in text if c.isprintable())
 
 
 def _readings(row: Row, policy: PolicyConfig) -> tuple[Reading, ...]:

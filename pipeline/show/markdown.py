@@ -6,6 +6,8 @@ import re
 
 import pyarrow as pa
 
+from pipeline.show.text import printable
+
 
 def column_table(schema: pa.Schema) -> str:
     """Markdown: name, type, unit and meaning of each column."""
@@ -29,4 +31,4 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def cell(text: str) -> str:
     """Text that stays in its cell."""
-    return "".join(c if c.isprintable() else " " for c in text).replace("|", "\\|")
+    return printable(text, " ").replace("|", "\\|")

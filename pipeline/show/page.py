@@ -12,17 +12,17 @@ import json
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from omegaconf import OmegaConf
 
 from pipeline.dataset.stats import duration_text
 from pipeline.job.parts import NoDataSet
+from pipeline.rules.config import CONFIG_FILE, stored_config
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show import charts
-from pipeline.show.gallery import printable, read_gallery
+from pipeline.show.gallery import read_gallery
+from pipeline.show.text import printable
 from stages.core.reasons import DropReason
 from stages.core.storage import is_file, read_text, title_of, write_text
 
@@ -37,21 +37,15 @@ def write_report(out: Path) -> Path:
         out: a finalized run: ledger.parquet, stats.json and config.yaml.
     Raises:
         NoDataSet: one of the three is missing; the message says which.
+        ConfigError: the third cannot be used.
     """
-    for name in ("ledger.parquet", "stats.json", "config.yaml"):
+    for name in ("ledger.parquet", "stats.json", CONFIG_FILE):
         if not is_file(out / name):
             raise NoDataSet(f"{out / name} is missing: run python -m pipeline.finalize --out {out} first")
     stats = json.loads(read_text(out / "stats.json"))
-    policy = _read_policy(out / "config.yaml")
     target = out / "report.html"
-    write_text(target, _render(out, stats, policy))
+    write_text(target, _render(out, stats, stored_config(out).policy))
     return target
-
-
-def _read_policy(config: Path) -> PolicyConfig:
-    stored = yaml.safe_load(read_text(config)) or {}
-    merged = OmegaConf.merge(OmegaConf.structured(PolicyConfig), stored.get("policy", {}))
-    return cast(PolicyConfig, OmegaConf.to_object(merged))
 
 
 def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
@@ -75,7 +69,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
         totals=stats["totals"],
         reason_text={str(reason): reason.text for reason in DropReason},
         panels=panels,
-        figures=[_plain(chart.figure) for _, group in panels for chart in group if chart.figure is not None],
+        figures=[_as_json(chart.figure) for _, group in panels for chart in group if chart.figure is not None],
         dark=charts.DARK,
         kept=kept,
         dropped=dropped,
@@ -86,7 +80,7 @@ def _render(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
     )
 
 
-def _plain(figure: Any) -> dict[str, Any]:
+def _as_json(figure: Any) -> dict[str, Any]:
     return json.loads(figure.to_json())
 
 

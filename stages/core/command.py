@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import runpy
 import sys
-from collections.abc import Callable
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from stages.core.reasons import Dropped
@@ -65,6 +70,45 @@ def _trouble(error: OSError | MemoryError | Stopped) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"no such file: {error.filename}"
     return str(error) or "out of memory"
+
+
+def commands_of(package: str) -> dict[str, str]:
+    """The commands of a package, each with the first line of its docstring; no module is imported."""
+    found = {}
+    for file in sorted((Path(__file__).parents[2] / package).glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        if file.stem != "__main__" and "__main__" in source:
+            found[file.stem] = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return found
+
+
+def run_named(package: str, arguments: Sequence[str]) -> None:
+    """`python -m PACKAGE`: lists the commands of a package; with a name, runs that one.
+
+    Raises:
+        UserError: there is no command of that name.
+    """
+    commands = commands_of(package)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(map(len, commands))
+        print(f"python -m {package} COMMAND ...; --help after a command shows its options\n")
+        print("\n".join(f"  {name:{width}}  {line}" for name, line in commands.items()))
+        return
+    name = arguments[0]
+    if name not in commands:
+        near = get_close_matches(name, commands) or list(commands)
+        raise UserError(f"no command {name!r} in {package}; there is {', '.join(near)}")
+    sys.argv = [name, *arguments[1:]]
+    runpy.run_module(f"{package}.{name}", run_name="__main__", alter_sys=True)
+
+
+def make_parser(prog: str, doc: str | None) -> ArgumentParser:
+    """The parser of a command, which its module's docstring describes.
+
+    Args:
+        prog: as it is typed: `python -m pipeline.suggest`.
+    """
+    return ArgumentParser(prog=prog, description=doc, formatter_class=RawDescriptionHelpFormatter)
 
 
 def make_console() -> Console:

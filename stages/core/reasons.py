@@ -39,7 +39,7 @@ class DropReason(StrEnum):
     LISTING = "listing", "a playlist, page or search; the videos it lists are sources of their own"
     CHANGED = "changed", "not the bytes that the manifest expects"
     TOO_LONG = "too_long", "the source is longer than the crawl allows"
-    TOO_LARGE = "too_large", "the file or its frames are larger than is safe to open"
+    TOO_LARGE = "too_large", "more bytes than the crawl allows, or frames or tables too large to open safely"
     NOT_VIDEO = "not_video", "the file is not a media container"
     DUPLICATE_SOURCE = "duplicate_source", "the same file came from another source already"
     LICENCE = "licence", "its licence is not named, or not one that the policy takes"

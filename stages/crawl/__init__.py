@@ -4,7 +4,7 @@ from stages.crawl.addresses import host_of, is_remote, is_search, split_item
 from stages.crawl.config import CHANGES_RESULTS, CrawlConfig, check_crawl_config
 from stages.crawl.crawler import Crawler
 from stages.crawl.gate import Gate, HostGate
-from stages.crawl.store import fetch_keys
+from stages.crawl.store import files_of
 
 __all__ = [
     "CHANGES_RESULTS",
@@ -13,7 +13,7 @@ __all__ = [
     "Gate",
     "HostGate",
     "check_crawl_config",
-    "fetch_keys",
+    "files_of",
     "host_of",
     "is_remote",
     "is_search",

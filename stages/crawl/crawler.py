@@ -99,8 +99,8 @@ class Crawler:
         """
         uri = row["uri"]
         if is_remote(uri):
-            told = self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
-            return row | {column: value for column, value in told.items() if value is not None}
+            described = self._with_retries(uri, row.get("expect_format_id"), None, lambda d: self._described(d, uri))
+            return row | {column: value for column, value in described.items() if value is not None}
         path = as_path(uri)
         if not is_file(path):
             raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
@@ -113,7 +113,7 @@ class Crawler:
     def _check_length(self, path: Path) -> None:
         try:
             duration_s = probe_media(path).duration_s
-        except Dropped:  # probe's to tell
+        except Dropped:  # probe will say why
             return
         if duration_s > self._config.max_duration_s:
             raise Dropped(DropReason.TOO_LONG, f"{duration_s:.0f} s > {self._config.max_duration_s:g}")
@@ -201,7 +201,7 @@ class Crawler:
         if duration_s is not None and duration_s > self._config.max_duration_s:
             raise Dropped(DropReason.TOO_LONG, f"{duration_s:.0f} s > {self._config.max_duration_s:g}")
         if num_bytes is not None and num_bytes > self._config.max_bytes:
-            raise Dropped(DropReason.TOO_LONG, f"{num_bytes} bytes > {self._config.max_bytes}")
+            raise Dropped(DropReason.TOO_LARGE, f"{num_bytes} bytes > {self._config.max_bytes}")
         return info
 
     def _described(self, downloader: Downloader, uri: str) -> Row:
@@ -234,18 +234,18 @@ class Crawler:
         info: Any = downloader.process_ie_result(found, download=True)
         downloads = info.get("requested_downloads") or [{}]
         if not Path(downloads[0].get("filepath", "")).is_file():  # yt-dlp leaves out what is over its limit
-            raise Dropped(DropReason.TOO_LONG, f"more than {self._config.max_bytes} bytes")
+            raise Dropped(DropReason.TOO_LARGE, f"more than {self._config.max_bytes} bytes")
         requested: Any = info.get("requested_subtitles") or {}
         subtitles = {language: Path(entry["filepath"]) for language, entry in requested.items() if "filepath" in entry}
-        told: Any = downloader.sanitize_info(info)
-        return told, {name: path for name, path in subtitles.items() if path.is_file()}
+        described: Any = downloader.sanitize_info(info)
+        return described, {name: path for name, path in subtitles.items() if path.is_file()}
 
     def _watch(self, visit: Visit, state: Info) -> None:
         """Called by yt-dlp as bytes come in."""
         visit.during()
         if (state.get("downloaded_bytes") or 0) > visit.limit_bytes:
             Path(state.get("tmpfilename") or state["filename"]).unlink(missing_ok=True)
-            raise Dropped(DropReason.TOO_LONG, f"more than {visit.limit_bytes} bytes")
+            raise Dropped(DropReason.TOO_LARGE, f"more than {visit.limit_bytes} bytes")
 
     def _options(self, uri: str, format_id: str | None, partial: Path | None, visit: Visit) -> Any:
         import imageio_ffmpeg

@@ -132,6 +132,6 @@ def _reason(detail: str, causes: list[BaseException]) -> DropReason:
     status = next((cause.status for cause in causes if isinstance(cause, HTTPError)), None)
     if status is not None:
         return STATUS_REASON.get(status, DropReason.UNAVAILABLE)
-    told = [cause.orig_msg for cause in causes if isinstance(cause, ExtractorError)]  # without the video's name
-    words = " ".join(told or [detail]).lower()
+    messages = [cause.orig_msg for cause in causes if isinstance(cause, ExtractorError)]  # without the video's name
+    words = " ".join(messages or [detail]).lower()
     return next((reason for reason, table in WORDS if any(word in words for word in table)), DropReason.UNAVAILABLE)

@@ -216,7 +216,7 @@ class _Response(RequestsResponseAdapter):
             body.write(chunk)
             if body.tell() > self._visit.config.max_page_bytes:
                 limit = self._visit.config.max_page_bytes
-                raise Refusal(DropReason.TOO_LONG, f"a page of more than {limit} bytes: {self.url}")
+                raise Refusal(DropReason.TOO_LARGE, f"a page of more than {limit} bytes: {self.url}")
         return body.getvalue()
 
     def _some(self, amt: int) -> bytes:

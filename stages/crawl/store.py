@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from filelock import FileLock
 from stages.core.node_cache import NodeCache
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import Row
-from stages.core.storage import as_path, is_file, is_remote, protocol_of, read_text, upload, write_text
+from stages.core.storage import as_path, is_file, is_remote, list_files, protocol_of, read_text, upload, write_text
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MediaStore:
         """A folder to fetch into, ours alone, with what an earlier try has left there."""
         partial = self._partial(key)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_suffix(".lock")):  # another row may name the same address
+        with FileLock(_lock_of(partial)):  # another row may name the same address
             partial.mkdir(exist_ok=True)
             yield partial
 
@@ -95,11 +95,37 @@ class MediaStore:
             return local_facts(copy, max_bytes) | {"media_path": uri, "extractor": protocol}, copy
 
     def _receipt(self, key: str) -> Path:
-        return self.folder / "fetched" / f"{key}.json"
+        return _receipt_in(self.folder, key)
 
     def _partial(self, key: str) -> Path:
-        here = self.copies.folder.with_name("downloads") if is_remote(self.folder) else self.folder
-        return here / "partial" / key
+        return _partial_in(self.copies.folder.with_name("downloads") if is_remote(self.folder) else self.folder, key)
+
+
+def files_of(folder: Path, rows: Sequence[Row]) -> list[Path]:
+    """What a media store holds of sources: media and what lies beside them, receipts, unfinished downloads; sorted.
+
+    Unfinished downloads for a store in a bucket lie on the disks of the nodes that made them, and are not among them.
+    """
+    hashes = {row["sha256"] for row in rows if row.get("sha256")}
+    found = [file for file in list_files(folder, "*") if file.name.split(".")[0] in hashes] if hashes else []
+    for key in {key for row in rows for key in _fetch_keys(row)}:
+        receipt, partial = _receipt_in(folder, key), _partial_in(folder, key)
+        found += [receipt] if is_file(receipt) else []
+        if not is_remote(folder):
+            found += [path for path in (*partial.rglob("*"), partial, _lock_of(partial)) if path.exists()]
+    return sorted(found)
+
+
+def _receipt_in(folder: Path, key: str) -> Path:
+    return folder / "fetched" / f"{key}.json"
+
+
+def _partial_in(folder: Path, key: str) -> Path:
+    return folder / "partial" / key
+
+
+def _lock_of(partial: Path) -> Path:
+    return partial.with_suffix(".lock")
 
 
 def fetch_key(uri: str, format_id: str | None) -> str:
@@ -107,7 +133,7 @@ def fetch_key(uri: str, format_id: str | None) -> str:
     return hashlib.sha256(f"{uri}\n{format_id}".encode() if format_id else uri.encode()).hexdigest()[:32]
 
 
-def fetch_keys(row: Row) -> set[str]:
+def _fetch_keys(row: Row) -> set[str]:
     """All names under which a source may have been filed."""
     return {fetch_key(row.get("uri") or "", id_) for id_ in (None, row.get("format_id"), row.get("expect_format_id"))}
 
@@ -139,7 +165,7 @@ def file_facts(path: Path, sha256: str) -> Row:
 
 
 def hash_file(path: Path) -> str:
-    if path.stat().st_size == 0:  # files of the kernel tell no size, and some never end
+    if path.stat().st_size == 0:  # files of the kernel report no size, and some never end
         return hashlib.sha256().hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

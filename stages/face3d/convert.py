@@ -8,7 +8,6 @@ The second keeps the landmarks beside the model, where `load_face_model` finds t
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.command import command
+from stages.core.command import command, make_parser
 from stages.face3d.load import keep_landmarks, load_face_model, read_face_model
 from stages.face3d.model import FaceModel, FaceModelError, Part
 from stages.face3d.place_landmarks import LandmarkSearch, place_landmarks
@@ -144,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from stages.core.weights import WeightStore
     from stages.face3d.build import save_face_model
 
-    parser = argparse.ArgumentParser(prog="python -m stages.face3d.convert", description="Make a face model ready.")
+    parser = make_parser("python -m stages.face3d.convert", __doc__)
     parser.add_argument("model", type=Path, help="FaceXModel folder, BFM folder, .mat or .npz")
     parser.add_argument("--out", type=Path, help="the .npz to write; needed for ICT-FaceKit")
     options = parser.parse_args(arguments)

@@ -364,6 +364,12 @@ def test_nobody_is_forgotten_under_the_feet_of_a_run(out, capsys):
     }
 
 
+def test_a_folder_without_a_data_set_is_refused_and_left_alone(tmp_path, capsys):
+    assert _forget(tmp_path / "typo", "--source", "ada-1") == 2
+    assert "typo is no data set: it has no config.yaml" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
 @pytest.mark.parametrize("arguments", [("--source", "nobody"), ("--identity", "id-nobody")])
 def test_an_unknown_name_is_an_error_and_changes_nothing(out, capsys, arguments):
     before = _hashes(out)

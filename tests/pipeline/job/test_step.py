@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,8 @@ SOURCE = SHOT | {"duration_s": 16.0, "width_px": 640, "height_px": 480, "fps_num
 
 
 def _stage(name: str, function: Callable) -> Stage:
-    splits = next(stage.splits for stage in STAGES if stage.name == name)
-    return Stage(name, lambda config, weights, out: function, reads=(), splits=splits)
+    stage = next(stage for stage in STAGES if stage.name == name)
+    return replace(stage, build=lambda config, weights, out: function, reads=())
 
 
 def _run(tmp_path, *stages: Stage, strict: bool = False, events: list[Event] | None = None) -> list[Row]:

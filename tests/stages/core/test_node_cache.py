@@ -95,9 +95,7 @@ def test_a_stage_sees_a_real_file_and_the_row_keeps_its_address(remote, tmp_path
             yield row | shot | {"shot_idx": idx, "shot_multi_face_ratio": 0.0, "shot_face_px": 200.0}
 
     def run(address: str) -> list[Row]:
-        stage = Stage(
-            "scan", lambda config, weights, out: scan, reads=("media_path",), splits=("shot_idx", "num_shots")
-        )
+        stage = Stage("scan", lambda config, weights, out: scan, reads=("media_path",), splits_into="shot")
         runner = Runner((stage,), Config(), WeightStore(tmp_path / "weights"), tmp_path, lambda event: None)
         return list(runner.run(facts | {"source_id": "a", "media_path": address}))
 

@@ -16,7 +16,7 @@ from pipeline.rules.config import Config, config_hash
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CRAWL
 from stages.core.settings import ConfigError
-from stages.crawl import CrawlConfig, Crawler, check_crawl_config
+from stages.crawl import CrawlConfig, Crawler, check_crawl_config, files_of
 from stages.media import probe_media
 from tests.stages.crawl.video_site import Site, open_site
 
@@ -110,6 +110,20 @@ def test_a_lost_file_is_fetched_again(tmp_path: Path, video: Path, site: Site) -
     assert path.is_file()
 
 
+def test_the_store_knows_what_it_holds_of_a_source(tmp_path: Path, video: Path, site: Site) -> None:
+    media = tmp_path / "media"
+    shutil.copy(video, site.folder / "talk.mp4")
+    write_media(site.folder / "other.mp4", steady(25), sound=tone(1.0), faststart=True)
+    rows = [Crawler(quick(), media)({"uri": f"{site.address}/{name}.mp4"}) for name in ("talk", "other")]
+    talk, other = ({path.relative_to(media).as_posix() for path in files_of(media, [row])} for row in rows)
+    key = hashlib.sha256(rows[0]["uri"].encode()).hexdigest()[:32]
+    sha256 = rows[0]["sha256"]
+    assert talk == {f"{sha256}.mp4", f"{sha256}.info.json", f"fetched/{key}.json", f"partial/{key}.lock"}
+    everything = {path.relative_to(media).as_posix() for path in media.rglob("*") if path.is_file()}
+    assert (talk & other, talk | other) == (set(), everything)
+    assert files_of(media, [{"uri": "https://video.test/never"}]) == []
+
+
 def test_pages_without_video_are_not_video(tmp_path: Path, site: Site) -> None:
     address, folder = site.address, site.folder
     (folder / "page.html").write_text("<!doctype html><html><title>Words</title><body>Only words.</body></html>")
@@ -165,7 +179,7 @@ def test_fetched_files_can_be_too_long_or_too_big(tmp_path: Path, video: Path, s
     uri = f"{address}/talk.mp4"
     assert drop_of(Crawler(quick(max_duration_s=1.5), tmp_path / "a"), uri).reason == DropReason.TOO_LONG
     dropped = drop_of(Crawler(quick(max_bytes=1000), tmp_path / "b"), uri)
-    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 1000 bytes")
+    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LARGE, "more than 1000 bytes")
     assert not list(tmp_path.glob("[ab]/**/*.mp4"))
 
 

@@ -33,7 +33,7 @@ def test_a_body_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> N
     start = (site.folder / "talk.mp4").read_bytes()
     site.routes["/talk.mp4"] = lambda handler, _: handler.pour("video/mp4", start, 400_000_000)
     dropped = drop_of(Crawler(quick(max_bytes=2_000_000), tmp_path / "media"), f"{site.address}/talk.mp4")
-    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 2000000 bytes")
+    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LARGE, "more than 2000000 bytes")
     assert not [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.stat().st_size > 10_000]
 
 
@@ -41,7 +41,7 @@ def test_a_fragment_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) 
     (site.folder / "talk.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n")
     site.routes["/a.ts"] = lambda handler, _: handler.pour("video/mp2t", b"G", 400_000_000)
     dropped = drop_of(Crawler(quick(max_bytes=2_000_000), tmp_path / "media"), f"{site.address}/talk.m3u8")
-    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LONG, "more than 2000000 bytes")
+    assert (dropped.reason, dropped.detail) == (DropReason.TOO_LARGE, "more than 2000000 bytes")
     assert not [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.stat().st_size > 10_000]
 
 
@@ -60,7 +60,7 @@ def test_a_page_that_unpacks_without_end_is_cut_at_the_limit(tmp_path: Path, sit
     headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
     site.routes["/page.html"] = lambda handler, _: handler.answer(200, packed, headers)
     dropped = drop_of(Crawler(quick(max_page_bytes=1_000_000), tmp_path / "media"), f"{site.address}/page.html")
-    assert (dropped.reason, "a page of more than" in dropped.detail) == (DropReason.TOO_LONG, True)
+    assert (dropped.reason, "a page of more than" in dropped.detail) == (DropReason.TOO_LARGE, True)
 
 
 def test_packed_pages_are_read(tmp_path: Path, site: Site) -> None:
@@ -76,7 +76,7 @@ def test_packed_pages_are_read(tmp_path: Path, site: Site) -> None:
 def test_a_page_without_end_is_cut_at_the_limit(tmp_path: Path, site: Site) -> None:
     site.routes["/page.html"] = lambda handler, _: handler.pour("text/html", b"<!doctype html><html>", 400_000_000)
     dropped = drop_of(Crawler(quick(max_page_bytes=1_000_000), tmp_path / "media"), f"{site.address}/page.html")
-    assert dropped.reason == DropReason.TOO_LONG
+    assert dropped.reason == DropReason.TOO_LARGE
     assert "more than 1000000 bytes" in dropped.detail
 
 
@@ -103,7 +103,7 @@ def test_a_trickle_does_not_hold_a_worker_for_ever(tmp_path: Path, site: Site) -
 
 def test_sizes_are_known_before_the_first_byte_where_the_site_tells(tmp_path: Path, site: Site) -> None:
     dropped = drop_of(Crawler(quick(max_bytes=1000), tmp_path / "media"), f"{site.address}/talk.mp4")
-    assert dropped.reason == DropReason.TOO_LONG
+    assert dropped.reason == DropReason.TOO_LARGE
     assert not list((tmp_path / "media").glob("*.mp4"))
 
 
