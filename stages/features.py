@@ -18,7 +18,7 @@ from stages.face.motion_print import motion_fingerprint
 SAMPLES_PER_STEP = 320
 """One feature step is 20 ms."""
 
-_READERS = {
+READERS = {
     "base": ("whisper_base", encoder_from_ctranslate2),
     "tiny": ("whisper_tiny", encoder_from_openai),
 }
@@ -66,9 +66,9 @@ class WhisperEncoder:
 
         from stages.audio.whisper_encoder import WhisperEncoderNetwork
 
-        if config.model not in _READERS:
-            raise ValueError(f"features.model is {config.model!r}, want one of {sorted(_READERS)}")
-        weight_name, read = _READERS[config.model]
+        if config.model not in READERS:
+            raise ValueError(f"features.model is {config.model!r}, want one of {sorted(READERS)}")
+        weight_name, read = READERS[config.model]
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if config.device != "auto":
             self._device = torch.device(config.device)

@@ -112,7 +112,7 @@ class Stream:
     def __enter__(self) -> Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
-            _start_ray(self._config)
+            start_ray(self._config)
         self._coordinator = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
@@ -169,7 +169,7 @@ class Stream:
                 if not isinstance(block, pa.Table):
                     driver.join()
                 if isinstance(block, Exception):
-                    raise block if self._config.run.strict else _unwrapped(block)
+                    raise block if self._config.run.strict else unwrapped(block)
                 if block is None:
                     return
                 yield block
@@ -293,7 +293,7 @@ def _wave_size() -> int:
     return max(500, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
 
 
-def _start_ray(config: Config) -> None:
+def start_ray(config: Config) -> None:
     """Join the Ray that is meant: the job's or the configured cluster, else a local one that ends with this run."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -337,7 +337,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _unwrapped(error: Exception) -> Exception:
+def unwrapped(error: Exception) -> Exception:
     """What really went wrong in a worker, if it is trouble of the machine; a bug keeps the worker's traceback."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, OSError) and cause.errno is not None:

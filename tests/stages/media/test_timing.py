@@ -25,6 +25,8 @@ from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row
 
+pytestmark = pytest.mark.slow  # nearly a hundred files are encoded
+
 HALF_TICK_S = 0.5 / CLIP_FPS
 ROUNDING_S = 0.0015
 """Of containers that count milliseconds, twice, and of finding a beep's onset."""
