@@ -73,7 +73,7 @@ def _run(console: Console, title: str, arguments: list[str | Path]) -> None:
 
 
 def _trained_on(out: Path) -> Path:
-    """A video whose speaker the model has seen: minutes of training reach no further."""
+    """A video whose speaker is in the training split: minutes of training do not generalise further."""
     kept = pq.read_table(out / "ledger.parquet", columns=["uri", "split"], filters=[("verdict", "=", "keep")])
     return Path(min(row["uri"] for row in kept.to_pylist() if row["split"] == "train"))
 

@@ -2,7 +2,7 @@
 
     python -m pipeline.explain --out DIR CLIP [--picture FILE.png] [policy.key=value ...]
 
-CLIP is a `row_id` of the ledger; of a `source_id` every row is told in a line.
+CLIP is a `row_id` of the ledger. For a `source_id` every row is printed in a line.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_explanation(told: Explanation, console: Console) -> None:
-    """What is known of a row, every rule in the plan's order, and what else was measured."""
+def print_explanation(explanation: Explanation, console: Console) -> None:
+    """Print the facts about a row, every rule in the plan's order, and the other measurements."""
     from rich.table import Table
     from rich.text import Text
 
     head = Table.grid(padding=(0, 2))
-    for name, text in facts(told):
+    for name, text in facts(explanation):
         head.add_row(Text(name, style="dim"), Text(text))
     console.print(head)
     table = Table(title="Every check, in order", title_justify="left", show_edge=False, pad_edge=False)
     for name, width in (("stage", 8), ("measured", 27), ("", 16), ("threshold", 9), ("margin", 16), ("", None)):
         justify = "right" if name == "margin" else "left"
         table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", max_width=width)
-    shown = [finding for finding in told.findings if finding.state != "not measured"]
+    shown = [finding for finding in explanation.findings if finding.state != "not measured"]
     for finding in shown:
         style = {"passes": None, "fails": "red", "decides": "bold red"}[finding.state]
         margin = "" if finding.margin is None else f"{finding.margin:+.3g}"
@@ -48,12 +48,12 @@ def print_explanation(told: Explanation, console: Console) -> None:
             cells = ("", f"where {finding.name}", finding.value, finding.limit, "", "")
         table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     console.print(table)
-    unmeasured = dict.fromkeys(f.name for f in told.findings if f not in shown and not f.is_condition)
+    unmeasured = dict.fromkeys(f.name for f in explanation.findings if f not in shown and not f.is_condition)
     if unmeasured:
         console.print(f"Not measured: {', '.join(unmeasured)}.", highlight=False)
-    for stage, text in other_measurements(told.row).items():
+    for stage, text in other_measurements(explanation.row).items():
         console.print(Text(f"{stage}: {text}"))
-    versions = json.loads(told.row.get("versions", "{}"))
+    versions = json.loads(explanation.row.get("versions", "{}"))
     console.print(Text("made by " + ", ".join(f"{name} {_version(value)}" for name, value in versions.items())))
 
 
@@ -62,7 +62,7 @@ def _version(value: object) -> str:
 
 
 def print_rows(rows: list[Row], console: Console) -> None:
-    """One line a row of a source."""
+    """Print one line for each row of a source."""
     for row in rows:
         console.print(f"{row['row_id']}  {printable(verdict_text(row))}", highlight=False, markup=False, soft_wrap=True)
 
@@ -76,17 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="policy.key=value", help="judge by another policy")
     args = parser.parse_intermixed_args(arguments)
     out = as_path(args.out)
-    told = explain(out, args.clip, stored_config(out, args.overrides).policy)
-    if isinstance(told, list):
-        print_rows(told, make_console())
+    explanation = explain(out, args.clip, stored_config(out, args.overrides).policy)
+    if isinstance(explanation, list):
+        print_rows(explanation, make_console())
         if args.picture:
-            raise UnknownClip(f"{args.clip} has {len(told)} rows; name one of them for a picture")
+            raise UnknownClip(f"{args.clip} has {len(explanation)} rows; name one of them for a picture")
         return
-    print_explanation(told, make_console())
+    print_explanation(explanation, make_console())
     if args.picture:
         from pipeline.show.picture import draw_picture
 
-        draw_picture(out, told, args.picture)
+        draw_picture(out, explanation, args.picture)
         print(f"Drawn in {args.picture}")
 
 

@@ -1,4 +1,4 @@
-"""What a new decision changes against the ledger that stands, as numbers and as a table."""
+"""Difference between a new decision and the present ledger, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 UNSEEN, PENDING, KEPT = "(new)", "(pending)", "kept"
-"""What is no reason: rows that the ledger before does not have, wait to be measured, or are in the set."""
+"""Pseudo-reasons: a row is new, pending, or kept."""
 _COLUMNS = ("row_id", "source_id", "shot_idx", "clip_idx", "verdict", "drop_reason", "split", "identity_id")
 
 
 @dataclass(frozen=True)
 class Amount:
-    """Rows, each a clip, or a shot or video that gave none, and how long they are together."""
+    """Number of rows and their total length. A row is a clip, or a shot or video without clips."""
 
     num: int = 0
     hours: float = 0.0
@@ -29,13 +29,13 @@ class Amount:
 
 @dataclass(frozen=True)
 class Line:
-    """What becomes of the rows of one reason, or of those that were pending or not there before.
+    """Changes of the rows of one reason or pseudo-reason.
 
     Args:
-        gained: were dropped for it, and are now kept.
-        lost: were kept, and are now dropped for it.
-        reopened: were dropped for it, and are now pending.
-        left, joined: rows that now have another reason, or had another one.
+        gained: rows that were dropped for it and are now kept.
+        lost: rows that were kept and are now dropped for it.
+        reopened: rows that were dropped for it and are now pending.
+        left, joined: number of rows that changed to another reason, and from another one.
     """
 
     reason: str
@@ -51,11 +51,11 @@ class Changes:
     """The difference between two ledgers.
 
     Args:
-        lines: one a reason that changes, in the order of hours moved.
-        pending: rows to be measured further; their number by unit, and of how many sources.
-        num_moved: clips kept in both that come into another split.
-        num_renamed: clips kept in both that are of another identity.
-        num_gone: rows that the new ledger does not have; `kept_gone` of them were kept.
+        lines: one line for each reason that changes, in the order of hours moved.
+        pending: number of rows to be measured further, by unit, and number of their sources.
+        num_moved: clips kept in both that change their split.
+        num_renamed: clips kept in both that change their identity.
+        num_gone: rows that the new ledger lacks; `kept_gone` of them were kept.
     """
 
     lines: tuple[Line, ...]
@@ -74,7 +74,7 @@ class Changes:
 
 
 def compare(before: pa.Table | None, after: pa.Table) -> Changes:
-    """What is different in the ledger `after`; without one before, everything is new."""
+    """Compare two ledgers. Without a ledger before, every row is new."""
     new = _frame(after)
     old = _frame(before if before is not None else after.slice(0, 0))
     both = old.merge(new, how="outer", left_index=True, right_index=True, suffixes=("_before", "_after"))
@@ -115,7 +115,7 @@ def _line(moves: Frame, state: str) -> Line:
 
 
 def _frame(ledger: pa.Table) -> Frame:
-    """By `row_id`: what became of each row, how long it is, and of what unit."""
+    """Reason or pseudo-reason, length and unit of each row, by `row_id`."""
     frame = ledger.select([*_COLUMNS, *TIMES]).to_pandas().set_index("row_id")
     frame["hours"] = lengths_s(frame) / 3600
     frame["unit"] = "video"
@@ -131,7 +131,7 @@ def _amount(hours: Frame) -> Amount:
 
 
 def print_changes(changes: Changes, console: Console) -> None:
-    """A line a reason, then what is kept before and after, and what waits to be measured."""
+    """Print a line for each reason, then what is kept before and after, and what is pending."""
     from rich.table import Table
 
     if changes.lines:

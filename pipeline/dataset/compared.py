@@ -1,8 +1,8 @@
-"""What is known of clips that were compared with each other, from one decision to the next, so that none is twice.
+"""Groups of clips that were compared before.
 
-Every clip that was ever compared has a group for its face and one for its sound and pictures, written in the ledger:
-clips of different groups are not alike. A clip keeps them when a stricter policy drops it, so that a looser one, which
-takes it back, costs no comparison.
+Clips of different groups are known to differ and are not compared again. Every clip that was ever compared has one
+group for its face and one for its sound and pictures, both in the ledger. A clip keeps its groups when a stricter
+policy drops it, so a looser policy that keeps it again costs no comparison.
 """
 
 from __future__ import annotations
@@ -21,26 +21,30 @@ from pipeline.rules.config import FinalizeConfig
 from stages.core.rows import rows_from_table
 
 COMPARED_BY = b"compared_by"
-"""Ledger metadata: code and settings that its clips were compared with."""
+"""Ledger metadata key: the version and the settings of the comparison."""
 VERSION = 1
-"""Of the comparison: raise it with every change of `dedup`, `identities` or this file that finds other clips alike."""
+"""Version of the comparison.
+
+Raise it when a change of `dedup`, `identities` or this file makes other clips count as alike.
+"""
 COMPARED = ("face_embedding", "audio_fingerprint", "motion_fingerprint")
-"""What is compared."""
+"""Columns that are compared."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Int64 (N,) of all rows that were measured; `UNCOMPARED` where a clip was never compared as it now is."""
+    """Group numbers of all measured rows, int64 (N,); `UNCOMPARED` for a clip not yet compared with these values."""
 
     faces: np.ndarray
     repeats: np.ndarray
 
 
 def known_groups(measured: pa.Table, before: pa.Table | None, config: FinalizeConfig, *, is_same: bool) -> Groups:
-    """What the ledger that stands says, unless its clips were compared by other code or settings.
+    """Groups from the present ledger, unless its clips were compared by another version or with other settings.
 
     Args:
-        is_same: that ledger was made of these very measurements; else each clip's are compared with its last ones.
+        is_same: the ledger was made of the same parts. Otherwise clips whose embedding or fingerprints changed lose
+            their groups.
     """
     import pandas as pd
 
@@ -65,14 +69,14 @@ def known_groups(measured: pa.Table, before: pa.Table | None, config: FinalizeCo
 
 
 def grown(groups: np.ndarray, clips: np.ndarray, alike: Sequence[str] | np.ndarray) -> np.ndarray:
-    """The groups after some clips were compared: those that are alike share one from now on, with all that they had.
+    """Merge groups: clips that are alike share one group, together with all members of their earlier groups.
 
     Args:
-        groups: int (N,) as they were.
-        clips: indices of those that were compared.
-        alike: of each of these, the same for those that are alike.
+        groups: int (N,), the earlier groups.
+        clips: indices of the clips that were compared.
+        alike: a label for each of these clips, equal for clips that are alike.
     Returns:
-        int64 (N,), `UNCOMPARED` where there never was a comparison.
+        int64 (N,), `UNCOMPARED` for clips that were never compared.
     """
     known = np.flatnonzero(groups != UNCOMPARED)
     labels = np.arange(len(groups))
@@ -86,6 +90,6 @@ def grown(groups: np.ndarray, clips: np.ndarray, alike: Sequence[str] | np.ndarr
 
 
 def compared_by(config: FinalizeConfig) -> bytes:
-    """Names code and settings of the comparison."""
+    """Version and settings of the comparison, as JSON."""
     settings = {key: value for key, value in asdict(config).items() if key.startswith(("identity", "duplicate"))}
     return json.dumps([VERSION, settings]).encode()

@@ -1,9 +1,8 @@
-"""What `finalize` decides over the whole set, from measurements alone: verdicts, people, duplicates, splits.
+"""Decisions of `finalize` over the whole set, from measurements alone: verdicts, people, duplicates, splits.
 
-The ledger that stands is asked what is known already. Clips that were ever compared are not compared again unless they
-were alike (`pipeline/dataset/compared.py`), so that a change of thresholds costs what clips cost that are kept for the
-first time; and while the parts are those that it was made of, its own measurements are decided again, and no part is
-read.
+The present ledger holds what is already known. Clips that were known to differ are not compared again
+(`pipeline/dataset/compared.py`), so a change of thresholds costs only the comparison of clips that are kept for the
+first time. While the parts are the same that the ledger was made of, its measurements are used and no part is read.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT_RATIOS = b"split_ratios"
-"""Ledger metadata: the shares of validation and test that its splits were drawn with."""
+"""Ledger metadata key: the shares of validation and test that its splits were drawn with."""
 MADE_OF = b"made_of"
-"""Ledger metadata: the parts that its rows come from, and the sources that these do not hold all of."""
+"""Ledger metadata key: the parts that its rows come from, and the sources that are incomplete in them."""
 FINAL_LEDGER = pa.unify_schemas([LEDGER, DECIDED]).remove_metadata()
 _CLIP_COLUMNS = [
     "row_id",
@@ -54,13 +53,13 @@ _CLIP_COLUMNS = [
 
 
 def read_last(out: Path) -> pa.Table | None:
-    """The ledger that stands; None if there is none."""
+    """The present ledger; None if there is none."""
     path = out / "ledger.parquet"
     return read_table(path) if is_file(path) else None
 
 
 def read_columns(out: Path, columns: Sequence[str]) -> pa.Table:
-    """Columns of the ledger that stands; null where an older one lacks them.
+    """Columns of the present ledger; null where an older one lacks them.
 
     Raises:
         NoDataSet: there is none.
@@ -75,12 +74,12 @@ def read_columns(out: Path, columns: Sequence[str]) -> pa.Table:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that is to be decided.
+    """The measurements that are decided.
 
     Args:
         rows: the rows that count, with the columns of `LEDGER`.
-        made_of: names the parts, and what was forgotten of them.
-        addresses: where each row lies; None where no part was read.
+        made_of: hash of the names of the parts and of the tombstones.
+        addresses: place of each row in the parts; None if no part was read.
     """
 
     rows: pa.Table
@@ -90,18 +89,18 @@ class Measured:
 
 
 def read_measured(out: Path, tombstones: Tombstones) -> Measured:
-    """Read what the parts hold.
+    """Read the measurements of the parts.
 
     Raises:
         BrokenPart: one of them cannot be read.
     """
-    made_of = _digest(out)  # before they are read: what a run adds meanwhile is another day's
+    made_of = _digest(out)  # taken before the parts are read: what a run adds meanwhile belongs to the next decision
     parts = read_parts(out)
     return Measured(scrubbed(parts.ledger, tombstones), len(parts.incomplete), made_of, parts.addresses)
 
 
 def remember_measured(out: Path, before: pa.Table | None) -> Measured | None:
-    """The same from the ledger that stands; None unless it was made of just these parts."""
+    """The measurements of the present ledger; None unless it was made of exactly these parts."""
     if before is None or not before.schema.equals(FINAL_LEDGER):
         return None
     origin = json.loads((before.schema.metadata or {}).get(MADE_OF, b"null"))
@@ -120,7 +119,7 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
     """The new ledger.
 
     Args:
-        before: the ledger that stands: people keep the names and splits that it gives them.
+        before: the present ledger; people keep its names and splits.
     Returns:
         `FINAL_LEDGER` in the order of the rows that were measured.
     """
@@ -140,7 +139,7 @@ def decide_set(source: Measured, before: pa.Table | None, config: Config) -> pa.
 
 
 def _judge(measured: pa.Table, config: Config) -> pd.DataFrame:
-    """What the policy says of each row; all that it does not decide is still empty."""
+    """The policy's verdict on each row; the other decided columns are null."""
     findings = judge(measured, config.policy, STAGE_NAMES)
     found = verdicts(measured, findings, config.policy, STAGE_NAMES).to_pandas()
     found[DECIDED.names] = None
@@ -148,7 +147,7 @@ def _judge(measured: pa.Table, config: Config) -> pd.DataFrame:
 
 
 def _drop_same_files(found: pd.DataFrame, measured: pa.Table) -> None:
-    """Of wanted sources with the very same bytes only the first, by id, stays."""
+    """Drop every wanted source whose file equals that of a source with a smaller id."""
     files = measured.select(["sha256", "source_id"]).to_pandas()
     wanted = files[(found["verdict"] != Verdict.DROP) & files["sha256"].notna()]
     first = wanted.groupby("sha256")["source_id"].transform("min")
@@ -159,7 +158,7 @@ def _drop_same_files(found: pd.DataFrame, measured: pa.Table) -> None:
 def _drop_strange_voices(
     found: pd.DataFrame, kept: np.ndarray, clips: list[Row], people: list[str], config: Config
 ) -> set[int]:
-    """Drop clips with a voice that is not their face's; returns their indices among `clips`."""
+    """Drop clips whose voice belongs to another face; return their indices in `clips`."""
     sims, least = voices.measure_voices(clips, people, config.finalize), config.finalize.min_voice_sim
     strange = {int(idx): f"voice_sim {sims[idx]:.2g} < {least:g}" for idx in np.flatnonzero(sims < least)}
     for idx, owner in voices.voices_elsewhere(clips, people, config.finalize).items():
@@ -179,7 +178,7 @@ def _drop_duplicates(
 
 
 def _split(found: pd.DataFrame, known: dict[str, str], config: Config) -> None:
-    """A split for each clip that is still kept: that of its identity."""
+    """Give each kept clip the split of its identity."""
     people = found.loc[found["verdict"] == Verdict.KEEP, "identity_id"]
     splits = identities.assign_splits(people.tolist(), config.finalize, known)
     found.loc[people.index, "split"] = people.map(splits)
@@ -188,7 +187,7 @@ def _split(found: pd.DataFrame, known: dict[str, str], config: Config) -> None:
 def _group(
     found: pd.DataFrame, kept: np.ndarray, clips: list[Row], overlaps: list[dedup.Overlap], groups: Groups
 ) -> None:
-    """Which clips repeat each other, and what the next decision need not compare again."""
+    """Write which clips repeat each other, and the groups that save comparisons next time."""
     repeats = np.array([clip["row_id"] for clip in clips], object)
     for members in map(list, dedup.group_overlaps(overlaps)):
         repeats[members] = min(repeats[members])
@@ -211,7 +210,7 @@ def _ledger(source: Measured, found: pd.DataFrame, config: Config) -> pa.Table:
 
 
 def copy_of(detail: str) -> str:
-    """The `row_id` that the detail of a duplicate clip names."""
+    """The `row_id` named in the detail of a duplicate clip."""
     return detail.partition(" as ")[2]
 
 
@@ -221,7 +220,7 @@ def _drop(found: pd.DataFrame, indices: Sequence[int] | np.ndarray, reason: Drop
 
 
 def _known_names(before: pa.Table | None) -> dict[str, str]:
-    """Identities by `row_id`, as the last ledger has them."""
+    """Identities in the last ledger, by `row_id`."""
     if before is None:
         return {}
     named = before.select(["row_id", "identity_id"]).filter(pc.field("identity_id").is_valid())
@@ -229,7 +228,7 @@ def _known_names(before: pa.Table | None) -> dict[str, str]:
 
 
 def _known_splits(before: pa.Table | None, config: Config) -> dict[str, str]:
-    """Splits by identity, as the last ledger has them; none where the ratios have changed."""
+    """Splits in the last ledger, by identity; none if the ratios have changed."""
     if before is None or (before.schema.metadata or {}).get(SPLIT_RATIOS) != _ratios(config):
         return {}
     named = before.select(["identity_id", "split"]).filter(pc.field("identity_id").is_valid())

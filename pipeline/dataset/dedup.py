@@ -1,8 +1,9 @@
-"""Clips that show or let hear the same under different names: re-uploads, re-encodes, mirror images, overlapping cuts.
+"""Duplicate clips with the same sound or pictures: re-uploads, re-encodes, mirror images, overlapping cuts.
 
-Two clips are compared only if they share a word of their fingerprints of sound or of motion, so the cost stays near
-linear. A re-encode flips single bits, so a word and its one-bit neighbours count as shared. They are 33 to a word: only
-the words are kept, and the neighbours of one slice of their range are sorted at a time.
+Two clips are compared only if they share a word of their sound or motion fingerprints, so the cost is nearly linear. A
+re-encode flips single bits, so two words also count as shared if they have a one-bit neighbour in common. A word and
+its neighbours are 33 words: only the word itself is stored, and the neighbours of one slice of the range are sorted at
+a time.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from stages.core.records import CLIP_FPS, Row
 from stages.face import motion_print
 
 MAX_BUCKET = 50
-"""Words that more clips share say nothing: silence, hum, a jingle."""
+"""Largest number of clips that share a word. A more frequent word is silence, hum or a jingle, and is ignored."""
 SLICE_WORDS = 200_000
-"""Words, on average, whose neighbours are sorted at a time: about 150 MB."""
+"""Mean number of words whose neighbours are sorted at a time: about 150 MB."""
 MIN_TOP_BITS = 5
-"""Leading bits that name a slice: a map of its words has 16 MB or less."""
+"""Least number of leading bits that select a slice: the bit map of a slice takes 16 MB or less."""
 PAIR_BLOCK = 65_536
-"""Pairs of faces compared at a time: 270 MB."""
+"""Number of pairs of faces compared at a time: 270 MB."""
 UNCOMPARED = -1
-"""Group of clips that were never compared."""
+"""Group number of a clip that was never compared."""
 
 
 class Overlap(NamedTuple):
-    """What two clips have in common, in seconds from the beginning of each.
+    """A stretch that two clips have in common, in seconds from the beginning of each.
 
     Args:
         what: sound or pictures.
@@ -53,9 +54,9 @@ class Copy(NamedTuple):
     """A clip that repeats others.
 
     Args:
-        of: index of the one that it repeats most of.
-        share: of the clip, by time, that is in any of those that stay.
-        what: the same in both: sound, pictures, or both.
+        of: index of the clip that it repeats most of.
+        share: share of the clip, by time, that lies in kept clips.
+        what: what both have in common: sound, pictures, or both.
     """
 
     of: int
@@ -68,8 +69,8 @@ def find_overlaps(rows: list[Row], config: FinalizeConfig, groups: np.ndarray | 
 
     Args:
         rows: kept clips with `audio_fingerprint`, `motion_fingerprint` and `face_embedding`.
-        groups: int (N,) by earlier comparisons: clips of different groups are not alike. `UNCOMPARED` where there was
-            none.
+        groups: int (N,) from earlier comparisons; clips of different groups differ. `UNCOMPARED` for clips that were
+            never compared.
     """
     groups = np.full(len(rows), UNCOMPARED) if groups is None else groups
     sounds, motions = (_words(rows, name) for name in ("audio_fingerprint", "motion_fingerprint"))
@@ -83,7 +84,11 @@ def find_overlaps(rows: list[Row], config: FinalizeConfig, groups: np.ndarray | 
 
 
 def choose_copies(rows: list[Row], overlaps: Iterable[Overlap], config: FinalizeConfig) -> dict[int, Copy]:
-    """The clips to drop. From the best on, a clip stays unless those that stay already hold too much of it."""
+    """The clips to drop.
+
+    Go through the clips from the best to the worst, and drop a clip when the clips kept so far hold at least
+    `duplicate_min_overlap` of it.
+    """
     of_clip: dict[int, list[tuple[int, float, float, str]]] = defaultdict(list)
     for a, b, start_a_s, start_b_s, length_s, what in overlaps:
         of_clip[a].append((b, start_a_s, start_a_s + length_s, what))
@@ -102,7 +107,7 @@ def choose_copies(rows: list[Row], overlaps: Iterable[Overlap], config: Finalize
 
 
 def group_overlaps(overlaps: Iterable[Overlap]) -> list[set[int]]:
-    """Clips that are joined by overlaps, directly or through others."""
+    """Connected components of clips under overlaps."""
     groups = DisjointSet()
     for overlap in overlaps:
         for idx in (overlap.a, overlap.b):
@@ -118,7 +123,7 @@ def _words(rows: list[Row], name: str) -> list[np.ndarray]:
 def _overlap(
     a: int, b: int, what: str, span_s: float, words: np.ndarray, others: list[np.ndarray], config: FinalizeConfig
 ) -> list[Overlap]:
-    """The overlap at the alignment that differs least, if it differs little enough over long enough."""
+    """The overlap at the alignment with the least bit error, if its bit error and its length pass the thresholds."""
     match = min(match_fingerprints(words, other) for other in others)
     length_s = (match.overlap_words - 1) * WORD_S + span_s
     long_enough = match.overlap_words >= MIN_OVERLAP_WORDS and length_s >= config.duplicate_min_s
@@ -129,7 +134,7 @@ def _overlap(
 
 
 def _covered_s(spans: list[tuple[float, float]]) -> float:
-    """Length of what spans cover together."""
+    """Length of the union of spans."""
     covered_s = reached_s = 0.0
     for start_s, end_s in sorted(spans):
         covered_s += max(0.0, end_s - max(start_s, reached_s))
@@ -140,7 +145,7 @@ def _covered_s(spans: list[tuple[float, float]]) -> float:
 def _alike(
     rows: list[Row], fingerprints: list[np.ndarray], min_sim: float, groups: np.ndarray
 ) -> Iterator[tuple[int, int]]:
-    """Pairs with a word and a face in common. One sound on two faces is a dub, and the sync stage judges it."""
+    """Pairs that share a word and a face. One sound on two faces is a dub, which the sync stage judges."""
     if not rows:
         return
     faces = np.stack([row["face_embedding"] for row in rows])
@@ -159,18 +164,18 @@ def _alike(
 
 
 def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Pairs of clips with words that have a neighbour in common, unless more than `MAX_BUCKET` clips have it.
+    """Pairs of clips with words that have a neighbour in common, unless more than `MAX_BUCKET` clips share it.
 
     Args:
         fingerprints: uint32 (T,) of each clip.
-        wanted: bool (N,): all pairs with one of these clips are found, others perhaps. None: all.
+        wanted: bool (N,): every pair with one of these clips is found, other pairs may be. None: all clips.
     Yields:
-        int64 (P, 2) pairs a < b, sorted. A pair that shares several words may come again in a later array.
+        int64 (P, 2) pairs a < b, sorted. A pair that shares several words may be repeated in a later array.
     """
     clips = np.repeat(np.arange(len(fingerprints)), [len(words) for words in fingerprints])
     keys = _distinct(_keys(np.concatenate([np.zeros(0, np.uint32), *fingerprints]), clips))
     words, clips = _split(keys)
-    # One clip more than a bucket may hold is enough to leave a word out: the rest of its clips are not needed.
+    # A word with one clip more than a bucket may hold is ignored, so its further clips are not needed.
     is_needed = _places(words)[0] <= MAX_BUCKET
     words, clips = words[is_needed], clips[is_needed]
     num_top = max(MIN_TOP_BITS, int(np.ceil(np.log2(max(1, len(words)) / SLICE_WORDS))))
@@ -194,20 +199,20 @@ def share_a_word(fingerprints: list[np.ndarray], wanted: np.ndarray | None = Non
 
 
 def _slices(words: np.ndarray, num_top: int) -> list[slice]:
-    """Where sorted words with the same leading bits are, by these."""
+    """The range of sorted words for each value of the leading bits."""
     starts = np.searchsorted(words, np.arange(2**num_top + 1) << (NUM_BITS - num_top)).tolist()
     return [slice(*ends) for ends in pairwise(starts)]
 
 
 def _neighbours(number: int, num_top: int) -> list[tuple[int, np.ndarray]]:
-    """The slices whose words have neighbours in a slice, and by the turn of which bits; 0 is the word itself."""
+    """The slices that hold one-bit neighbours of a slice's words, with the bits to flip; 0 flips nothing."""
     num_low = NUM_BITS - num_top
     within = np.concatenate([[0], 1 << np.arange(num_low)])
     return [(number, within), *((number ^ (1 << bit), np.array([1 << (num_low + bit)])) for bit in range(num_top))]
 
 
 def _keys(words: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Both in one int64, sorted by word first; clips are fewer than 2^31."""
+    """Pack word and clip into one int64 that sorts by word first; clips are fewer than 2^31."""
     return words.astype(np.int64) << 31 | clips
 
 
@@ -216,13 +221,13 @@ def _split(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
-    """Sorted, each once; `np.unique` hashes, which takes six times as long here."""
+    """Sorted distinct keys; `np.unique` hashes, which takes six times as long here."""
     keys = np.sort(keys)
     return keys[np.diff(keys, prepend=-1) != 0]
 
 
 def _places(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of sorted words: which of its equals each is, from 0, and how many they are."""
+    """For each sorted word, its index among equal words, and how many equal words there are."""
     edges = np.flatnonzero(np.diff(words, prepend=-1, append=-1))
     counts = np.diff(edges)
     return np.arange(len(words)) - np.repeat(edges[:-1], counts), np.repeat(counts, counts)
@@ -241,5 +246,5 @@ def _pairs(keys: np.ndarray) -> np.ndarray:
 
 
 def _quality(row: Row) -> tuple[float, float, str]:
-    """The most detail in all its pictures together, then the larger face; the id decides a tie."""
+    """Sort key: total detail of all pictures, then size of the face; the id breaks ties."""
     return row["num_frames"] * (row.get("crop_bytes") or 1.0), row["face_px"], row["row_id"]

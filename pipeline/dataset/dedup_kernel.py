@@ -1,7 +1,7 @@
 """The inner loops of the search for shared words, compiled by numba once per machine.
 
-Words are marked in a map of one bit each. Both loops go through sorted words and turn the bits of each in turn, so that
-most of the map that they touch was touched just before.
+Words are marked in a bit map. Both loops go through sorted words and flip the bits of each, so that most accesses to
+the map hit the cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True)
 def mark(words, flips, first, marks):
-    """Set marks (uint8, 8 words each, from the word `first` on) of words (int64) with the bits of each flip turned."""
+    """Mark each word (int64) XOR each flip in `marks` (uint8, one bit a word, from the word `first` on)."""
     for word in words:
         for flip in flips:
             place = np.uint64((word ^ flip) - first)
@@ -21,7 +21,7 @@ def mark(words, flips, first, marks):
 
 @numba.njit(cache=True, nogil=True)
 def marked(words, flips, first, marks):
-    """Words with the bits of a flip turned, as far as these are marked, and the indices of the words themselves."""
+    """Each word XOR each flip that is marked, and the index of its word."""
     neighbours = np.empty(len(words) * len(flips), np.int64)
     which = np.empty(len(words) * len(flips), np.int64)
     num = 0

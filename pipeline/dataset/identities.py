@@ -1,6 +1,6 @@
-"""Who is who over the whole set, and splits that share nobody.
+"""Identities over the whole set, and splits without a common person.
 
-A person keeps the name and the split that they had in the set before: added data renames and moves nobody.
+A person keeps the name and the split of the last set: added data renames and moves nobody.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pipeline.rules.config import FinalizeConfig
 from stages.core.records import Row
 
 BLOCK = 512
-"""Clips compared with all others at a time: 100 MB of cosines for 50,000 clips."""
+"""Number of clips compared with all others at a time: 100 MB of cosines for 50,000 clips."""
 
 
 def cluster_identities(
     rows: list[Row], config: FinalizeConfig, known: Mapping[str, str] | None = None, groups: np.ndarray | None = None
 ) -> list[str]:
-    """One name per clip: clips whose faces are alike, or that the manifest gives to one speaker, share it.
+    """One name per clip; clips with alike faces, or with the same `speaker_id` in the manifest, share it.
 
     Args:
         rows: kept clips with `face_embedding` (512,) of unit length.
-        known: names that clips had in the set before, by `row_id`. A cluster takes the name that most of its clips had;
-            of two that claim one name, the one with more such clips gets it.
-        groups: int (N,) by earlier comparisons: faces of different groups are not alike. Negative where there was none.
+        known: names of clips in the last set, by `row_id`. A cluster takes the name that most of its clips had; when
+            two clusters claim one name, the one with more such clips gets it.
+        groups: int (N,) from earlier comparisons; faces of different groups differ. Negative for clips never compared.
     Returns:
-        Names that depend only on the members and on what was known, not on their order.
+        Names, which depend only on the members and on `known`, not on the order.
     """
     clusters: dict[int, list[str]] = {}
     labels = _join(rows, config.identity_sim, np.full(len(rows), -1) if groups is None else groups)
@@ -42,13 +42,13 @@ def cluster_identities(
 
 
 def _join(rows: list[Row], min_sim: float, groups: np.ndarray) -> list[int]:
-    """A number per clip, the same for clips of one person."""
+    """A number per clip, equal for clips of one person."""
     labels = np.arange(len(rows))
     if not rows:
         return []
     faces = np.stack([np.asarray(row["face_embedding"], np.float32) for row in rows])
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
-    order = np.argsort(groups, kind="stable")  # those never compared first, then each group side by side
+    order = np.argsort(groups, kind="stable")  # clips that were never compared first, then the groups one after another
     faces, groups = faces[order], groups[order]
     for start in range(0, len(faces), BLOCK):
         stop = min(start + BLOCK, len(faces))
@@ -63,7 +63,7 @@ def _join(rows: list[Row], min_sim: float, groups: np.ndarray) -> list[int]:
 
 
 def merge(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Labels (N,) where what is linked, a[k] with b[k], has one number."""
+    """Labels (N,) after joining those of a[k] and b[k] for every k."""
     a, b = labels[a], labels[b]
     a, b = a[a != b], b[a != b]
     links = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(labels), len(labels)))
@@ -100,13 +100,13 @@ def _new_name(first: str, taken: set[str]) -> str:
 def assign_splits(
     identities: list[str], config: FinalizeConfig, known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Split of each identity: the one it had, else by a hash of its name, so that added data moves nobody.
+    """Split of each identity: its split in the last set, else drawn by a hash of its name, so added data moves nobody.
 
-    A set with three identities or more has a test and a validation speaker even where the hash would give none, if one
-    of them is new.
+    A set with three identities or more has a test and a validation speaker even if the hash gives none, provided that
+    one of them is new.
 
     Args:
-        known: splits of the set before, by identity.
+        known: splits of the last set, by identity.
     """
     known = known or {}
     draw = {name: int(hashlib.sha256(f"split {name}".encode()).hexdigest()[:8], 16) / 2**32 for name in set(identities)}

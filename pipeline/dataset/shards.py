@@ -1,4 +1,4 @@
-"""The shards: kept clips copied from the parts, smaller where that costs nothing."""
+"""The shards: kept clips copied from the parts, in smaller types where that costs no accuracy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import parquet_writer
 
 FRAME_BYTES, DEPTH_BYTES = 18_000, 17_000
-"""About what a frame takes, and what its depth map does."""
+"""Approximate size of a frame, and of its depth map."""
 STEPS_A_DEVIATION = 6
-"""Rounding errs by .048 of one. Another start of Whisper's window changes the states of real speech by .4 of one."""
+"""Quantization steps per standard deviation.
+
+Rounding errs by .048 of a deviation. Another start of Whisper's window changes states of real speech by .4 of one.
+"""
 MOST = 127
 
 Kept = list[tuple[Row, Address]]
-"""Kept clips: `split`, `identity_id` and `num_frames` by the ledger, and where they stand in the parts."""
+"""Kept clips: `split`, `identity_id` and `num_frames` from the ledger, and the place in the parts."""
 
 
 def write_shards(out: Path, config: Config, kept: Kept) -> None:
@@ -84,11 +87,11 @@ def _shard_row(measured: Row, config: Config) -> Row:
 
 
 def to_levels(states: Float16[np.ndarray, "t n"]) -> tuple[Int8[np.ndarray, "t n"], Float32[np.ndarray, " n"]]:
-    """Whisper states in 8 bits: levels, and the step of each number; `states` are about `levels * step`.
+    """Quantize Whisper states to 8 bits: levels, and the step of each channel; `states` are about `levels * step`.
 
-    A step is a sixth of the number's standard deviation over the clip, or as much more as its largest value needs.
-    Levels stand in shards as one byte string a state. Parquet has no 8-bit numbers: as such they would take half as
-    much again.
+    A step is a sixth of the channel's standard deviation over the clip, or larger if its largest value needs it. Shards
+    store levels as one byte string a state. Parquet has no 8-bit numbers; as numbers they would take half as much
+    again.
     """
     values = states.astype(np.float32)
     step = np.maximum(values.std(axis=0) / STEPS_A_DEVIATION, np.abs(values).max(axis=0) / MOST)

@@ -1,9 +1,8 @@
-"""What a run kept and lost, counted from its ledger.
+"""Statistics of what a run kept and dropped, counted from its ledger.
 
-The unit of the funnel changes on the way: `scan` turns a source into shots and `track` a shot into clips. Each stage
-therefore names what goes in and what it judges, and both counts and hours add up from line to line:
-`in = out + dropped + pending`, in units where the stage is one to one, and in hours everywhere once the time that was
-cut away between shots or clips is counted too.
+The unit of the funnel changes: `scan` turns a source into shots and `track` a shot into clips. Each stage therefore
+names the unit of its input and of its verdicts. `in = out + dropped + pending` holds in units where the stage is one to
+one, and in hours everywhere if the time cut away between shots or clips is counted too.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ TOP_SOURCES = 30
 TOP_IDENTITIES = 30
 
 _WHOLE = {"source": ["source_id"], "shot": ["source_id", "shot_idx"]}
-"""What tells apart the things that a quantity is counted once of."""
+"""Columns that identify a source or a shot, which a quantity counts once."""
 _PLAIN_COLUMNS = (
     "row_id",
     "source_id",
@@ -117,7 +116,7 @@ def _frame(ledger: pa.Table) -> Frame:
 
 
 def _place_exits(frame: Frame, order: tuple[str, ...]) -> None:
-    """`exit`: index of the stage at which a row left the funnel; one past the last for what is kept."""
+    """Add `exit`: index of the stage at which a row left the funnel; one past the last for kept rows."""
     index = {stage: i for i, stage in enumerate(order)}
     exits = []
     for verdict, drop_stage, last_stage in zip(frame["verdict"], frame["drop_stage"], frame["last_stage"], strict=True):
@@ -132,7 +131,7 @@ def _place_exits(frame: Frame, order: tuple[str, ...]) -> None:
 
 
 def _units(frame: Frame, unit: str) -> Frame:
-    """One row per source, shot or clip: its hours, and where and why its last part left the funnel."""
+    """One row per source, shot or clip: its hours, and the stage and reason at which its last part left the funnel."""
     keys = {"source": ["source_id"], "shot": ["source_id", "shot_idx"], "clip": ["row_id"]}[unit]
     last = frame.sort_values(["exit", "pending"], kind="stable").drop_duplicates(keys, keep="last")
     return last.assign(hours=last[f"{unit}_h"].fillna(0.0))
@@ -179,7 +178,7 @@ def _hours(units: Frame) -> float:
 
 
 def _reasons(funnel: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Over all stages: how many sources, shots and clips a reason cost, and how many hours."""
+    """Sources, shots, clips and hours that each reason dropped, over all stages."""
     total: dict[str, dict[str, Any]] = {}
     for line in funnel:
         for reason, cost in line["reasons"].items():
@@ -286,7 +285,7 @@ def _distribution(frame: Frame, quantity: Quantity) -> dict[str, Any]:
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:
-    """Mean and percentiles; None where there is nothing to take them of."""
+    """Mean and percentiles; None without values."""
     if len(values) == 0:
         return None
     names = {"min": 0, "p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95, "max": 100}
@@ -295,13 +294,13 @@ def _spread(values: np.ndarray) -> dict[str, float] | None:
 
 
 def _versions(frame: Frame) -> list[dict[str, Any]]:
-    """What measured the rows: each distinct `versions` value, decoded, with its row count."""
+    """Each distinct `versions` value, decoded, with its row count."""
     counts = frame["versions"].dropna().value_counts()
     return [{"num_rows": int(num), "versions": json.loads(str(text))} for text, num in counts.items()]
 
 
 def print_funnel(stats: dict[str, Any], console: Console) -> None:
-    """The funnel as a table a person reads at the end of a run."""
+    """Print the funnel as a table at the end of a run."""
     from rich.table import Table
 
     totals = stats["totals"]

@@ -1,9 +1,9 @@
 """Replacing the files of a folder as a whole, on this machine and in a bucket.
 
-On this machine the new folder is renamed into place. A store has no rename: there the new files wait under another
-prefix until all of them are whole, are copied in by the store itself, and then the old ones are removed. Their names
-carry a hash of their content, so a file that did not change stays as it is. A reader in those moments may see old and
-new files side by side, never half a file; what a crash leaves in between, the next swap puts right.
+On this machine the new folder is renamed into place. A store has no rename. There the new files are uploaded under
+another prefix, copied in by the store itself when all are complete, and then the old ones are removed. File names carry
+a hash of the content, so an unchanged file stays. Meanwhile a reader may see old and new files side by side, never half
+a file. The next swap repairs what a crash leaves.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 from stages.core.storage import is_remote, list_files, named, remote_parts, remove, upload
 
 OpenFile = Callable[[str], AbstractContextManager[Path]]
-"""Given a name, a block within which the local path that it yields is to be written."""
+"""Context manager for a file name; its body writes the file at the local path that it yields."""
 PARALLEL = 16
 
 
 def swap_files(folder: Path) -> AbstractContextManager[OpenFile]:
-    """Files opened within the block replace all files of `folder` when it ends; if it fails, nothing changes."""
+    """Replace all files of `folder` by those opened in the body when it ends; if the body fails, nothing changes."""
     return _swap_remote(folder) if is_remote(folder) else _swap_local(folder)
 
 

@@ -1,8 +1,8 @@
-"""Whose voice is heard: clips with a voice that is not the face's, but a narrator's, an interviewer's or a dub's.
+"""Clips whose voice does not belong to the face: a narrator's, an interviewer's or a dub's.
 
-A face whose clips mostly have one voice has that voice. Within one source a voice has one face, too: what is said over
-the pictures of several people is said by at most one of them. Both are found by counting seconds over many clips, so
-this belongs to `finalize`; a face or a source of few clips says nothing.
+A face has the voice that most of its clips have. Within one source a voice also has one face: what is heard over the
+pictures of several people is said by at most one of them. Both are decided by counting seconds over many clips, so this
+belongs to `finalize`; a face or a source with few clips is not judged.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pipeline.rules.config import FinalizeConfig
 from stages.core.records import CLIP_FPS, Row
 
 MIN_CLIPS = 3
-"""Of one face: of two clips that differ, none can be called the wrong one."""
+"""Least number of clips of a face that is judged: with two different clips, neither is known to be the wrong one."""
 MAX_COMPARED = 1000
-"""Clips of one face, spread over all, that are compared with one another: 4 MB."""
+"""Largest number of clips of one face that are compared with each other, spread over all: 4 MB."""
 
 
 def measure_voices(rows: Sequence[Row], people: Sequence[str], config: FinalizeConfig) -> np.ndarray:
-    """How like the voice of its face each clip's voice is.
+    """Similarity of each clip's voice to the voice of its face.
 
-    The face's voice is the one that most of its other clips have, by their length.
+    The face's voice is the one that most of its other clips have, by length.
 
     Args:
         rows: clips with `voice_embedding` (192,) of unit length, or without one.
-        people: whose face each shows.
+        people: identity of each clip's face.
     Returns:
-        float (N,): mean cosine to the face's other clips with its voice; NaN where there is no voice, where the face
-        has fewer than `MIN_CLIPS` clips, or where no voice has more than half of them.
+        float (N,): mean cosine to the face's other clips with its voice; NaN without a voice, for a face with fewer
+        than `MIN_CLIPS` clips, and if no voice has more than half of them.
     """
     sims = np.full(len(rows), np.nan)
     for clips in _grouped(people, rows):
@@ -50,9 +50,9 @@ def measure_voices(rows: Sequence[Row], people: Sequence[str], config: FinalizeC
 
 
 def voices_elsewhere(rows: Sequence[Row], people: Sequence[str], config: FinalizeConfig) -> dict[int, str]:
-    """Clips whose voice is that of another face of the source, and whose; nobody's where none has more than half of it.
+    """Clips whose voice belongs to another face of the source, with that face; "" if no face has more than half of it.
 
-    Faces that might be one person's, split up by a look or a light, are not held against each other.
+    Faces that may belong to one person, split by a look or a light, are not compared with each other.
     """
     found: dict[int, str] = {}
     for voice in _shared_voices(rows, people, config.same_voice_sim):
@@ -72,7 +72,7 @@ def voices_elsewhere(rows: Sequence[Row], people: Sequence[str], config: Finaliz
 
 
 def _shared_voices(rows: Sequence[Row], people: Sequence[str], min_sim: float) -> Iterator[list[int]]:
-    """Clips of one source and one voice, where these show several people."""
+    """Clips of one source and one voice that show several people."""
     labels, pairs = np.arange(len(rows)), []
     for clips in _grouped([row["source_id"] for row in rows], rows):
         if len({people[idx] for idx in clips}) > 1:

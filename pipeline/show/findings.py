@@ -19,7 +19,7 @@ from stages.core.reasons import DropReason, Verdict
 from stages.core.records import STAGE_COLUMNS, Row
 
 _KEYS = ("row_id", "source_id", "verdict", "drop_stage", "drop_reason", "drop_detail")
-_TOLD = {"thumb_jpeg", "media_path", "title", "uploader", "webpage_url", "versions"}
+_SHOWN_ELSEWHERE = {"thumb_jpeg", "media_path", "title", "uploader", "webpage_url", "versions"}
 
 
 class UnknownClip(UserError):
@@ -165,9 +165,9 @@ def verdict_text(verdict: Row) -> str:
     return f"drop at {verdict['drop_stage']}: {verdict['drop_reason']}, {verdict['drop_detail']}"
 
 
-def facts(told: Explanation) -> list[tuple[str, str]]:
+def facts(explanation: Explanation) -> list[tuple[str, str]]:
     """What is to be said of a row beside its measurements, as pairs of name and printable text."""
-    row, verdict = told.row, told.verdict
+    row, verdict = explanation.row, explanation.verdict
     lines = [("row", row["row_id"]), ("title", row.get("title", "")), ("from", row.get("uri", ""))]
     for name, start, end in (("clip", "start_s", "end_s"), ("shot", "shot_start_s", "shot_end_s")):
         if end in row:
@@ -175,24 +175,24 @@ def facts(told: Explanation) -> list[tuple[str, str]]:
     lines.append(("verdict", verdict_text(verdict)))
     if verdict["verdict"] == Verdict.DROP:
         lines.append(("which means", DropReason(verdict["drop_reason"]).text))
-    if told.changed is not None:
-        lines.append(("in the ledger", told.changed))
+    if explanation.changed is not None:
+        lines.append(("in the ledger", explanation.changed))
     lines.append(("measured up to", row.get("last_stage", "nothing")))
     if row.get("fault_reason"):
         lines.append(("fault", f"{row['fault_reason']}: {row['fault_detail']}"))
     lines += [(name, row[name]) for name in ("identity_id", "split") if name in row]
-    if told.copies:
-        lines.append(("copies of it", ", ".join(told.copies)))
+    if explanation.copies:
+        lines.append(("copies of it", ", ".join(explanation.copies)))
     return [(name, " | ".join(map(printable, text.splitlines()))) for name, text in lines if text]
 
 
 def other_measurements(row: Row) -> dict[str, str]:
     """Numbers and words that no rule judges, by stage."""
-    judged = {column for check in CHECKS for column in check.columns} | _TOLD
-    told = {}
+    judged = {column for check in CHECKS for column in check.columns} | _SHOWN_ELSEWHERE
+    found = {}
     for stage, schema in STAGE_COLUMNS.items():
         named = [(name, row[name]) for name in schema.names if name in row and name not in judged]
         texts = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in named]
         if texts:
-            told[stage] = printable(", ".join(texts))
-    return told
+            found[stage] = printable(", ".join(texts))
+    return found

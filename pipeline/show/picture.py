@@ -27,12 +27,12 @@ Picture = tuple[Image.Image, str]
 """A frame, and what stands below it."""
 
 
-def draw_picture(out: Path, told: Explanation, target: Path) -> None:
+def draw_picture(out: Path, explanation: Explanation, target: Path) -> None:
     """Write a PNG: of a kept clip its crops with landmarks, of another row its preview and frames of its media file.
 
     Frames of a file that is gone or cannot be decoded are left out, and the picture says so.
     """
-    row = told.row
+    row = explanation.row
     kept = row.get("verdict") == Verdict.KEEP
     columns = ("row_id", "face_jpeg", "landmarks")
     payload = read_kept(out, row["row_id"], columns, f"{row['split']}-*.parquet") if kept else None
@@ -44,7 +44,7 @@ def draw_picture(out: Path, told: Explanation, target: Path) -> None:
         if "thumb_jpeg" in row:
             pictures.append((ImageOps.contain(_decoded(row["thumb_jpeg"]), (CROP_PX, CROP_PX)), "preview"))
     left = _sheet(pictures, note, 4 if payload is not None else 2)
-    panel = _panel(told)
+    panel = _panel(explanation)
     sheet = Image.new("RGB", (left.width + panel.width, max(left.height, panel.height)), _PAPER)
     sheet.paste(left, (0, 0))
     sheet.paste(panel, (left.width, 0))
@@ -120,14 +120,14 @@ def _sheet(pictures: list[Picture], note: str, num_columns: int) -> Image.Image:
     return sheet
 
 
-def _panel(told: Explanation) -> Image.Image:
+def _panel(explanation: Explanation) -> Image.Image:
     """What is known of the row, then a line a check: name, number, threshold, and how far from it as a bar."""
-    head = [(name, line) for name, text in facts(told) for line in wrap(text, 70)[:3] or [""]]
-    lines = [finding for finding in told.findings if finding.value or finding.state == "decides"]
+    head = [(name, line) for name, text in facts(explanation) for line in wrap(text, 70)[:3] or [""]]
+    lines = [finding for finding in explanation.findings if finding.value or finding.state == "decides"]
     height = _GAP_PX * 3 + (len(head) + len(lines)) * _LINE_PX
     panel = Image.new("RGB", (_PANEL_PX, height), _PAPER)
     draw, y, before = ImageDraw.Draw(panel), _GAP_PX, ""
-    kept = told.verdict["verdict"] == Verdict.KEEP
+    kept = explanation.verdict["verdict"] == Verdict.KEEP
     for name, text in head:
         colour = (_FINE if kept else _BAD) if name == "verdict" else _INK
         draw.text((_GAP_PX, y), name if name != before else "", _MUTED, _font(13))
