@@ -3,9 +3,10 @@
     python -m model.evaluate --run RUN --data OUT/shards --split test --out eval.json
     python -m model.evaluate --pairs REAL_FOLDER MADE_FOLDER --out eval.json
 
-Of shards, every clip's first seconds are edited with their own sound and depth and a reference frame half a clip away;
-of pairs, the videos are taken as they are. Both are judged by the same detectors as the real frames, whose row stands
-beside: the protocol moves such numbers more than models do. A table in Markdown is written next to the JSON.
+With shards, every clip's first seconds are edited with their own sound and depth and a reference frame half a clip
+away. With pairs, the videos are taken as they are. Both are judged by the same detectors as the real frames, which have
+their own row, because the protocol changes such numbers more than models do. A table in Markdown is written next to the
+JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from stages.core.weights import WeightStore
 
 COLUMNS = (*EDITOR_COLUMNS, "audio_pcm16")
 MIN_FRAMES = 50
-"""Sync means nothing on less than two seconds."""
+"""Least number of frames: sync is meaningless on less than two seconds."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A clip as it was made, and as it is."""
+    """An edited clip and the real one."""
 
     name: str
     output: Shown
@@ -112,8 +113,8 @@ def evaluate(
     """Scores of a split: overall and per clip, ours and the real video's.
 
     Args:
-        trained: what `load_trained` gives, or any module that takes the editor's batch and gives `.image`, a whole face
-            or its lower half.
+        trained: result of `load_trained`, or any module that takes the editor's batch and returns `.image`, a whole
+            face or its lower half.
     Raises:
         DataError: no clip of the split is long enough, or it has other features than the editor was trained on.
     """
@@ -143,7 +144,7 @@ def evaluate_pairs(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Scores of finished videos against the real ones that they were made of.
+    """Scores of finished videos against their real originals.
 
     Raises:
         Dropped: a video cannot be read, has no sound, or shows no face for two seconds.

@@ -42,7 +42,7 @@ DASHBOARD_PORT = 8265  # Ray's default
 
 
 class State(StrEnum):
-    """How a finding stands: fine, worth knowing, or in the demo's way."""
+    """State of a finding: fine, worth knowing, or an obstacle to the demo."""
 
     OK = "ok"
     NOTE = "note"
@@ -54,8 +54,8 @@ class Finding:
     """One line of the table.
 
     Args:
-        found: what is there.
-        cost: what its absence costs; empty where all is well.
+        found: what was found.
+        cost: what its absence costs; empty if all is well.
         remedy: how to get it.
     """
 
@@ -113,7 +113,7 @@ def _some(names: list[str], limit: int = 4) -> str:
 
 
 def check_weights(store: WeightStore, registry_reachable: bool) -> Iterator[Finding]:
-    """One finding for the files the pipeline needs, and one for each that a user may add."""
+    """One finding for the files that the pipeline needs, and one for each file that a user may add."""
     needed = [weight for weight in WEIGHTS.values() if weight.mirrors]
     absent = [weight for weight in needed if not store.has(weight.name)]
     if not absent:
@@ -193,7 +193,7 @@ def check_espeak() -> Finding:
 
 
 def check_disk(name: str, folder: Path, need_bytes: int) -> Finding:
-    """Free space where a folder is, or will be made, and whether it can be written."""
+    """Free space at a folder that exists or will be made, and whether it can be written."""
     place = folder.expanduser().absolute()
     while not place.exists():
         place = place.parent
@@ -210,7 +210,7 @@ def check_disk(name: str, folder: Path, need_bytes: int) -> Finding:
 
 
 def check_output(out: str) -> Finding:
-    """Whether a run can be written where it is meant to be: on a disk, or in a bucket."""
+    """Whether a run can be written to its place on a disk or in a bucket."""
     if "://" not in out:
         return check_disk("disk: output", Path(out), MIN_OUT_BYTES)
     from stages.core.storage import StorageError, UnknownStorage, as_path, remove, write_text
@@ -226,7 +226,7 @@ def check_output(out: str) -> Finding:
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108 - looked at, not written
-    """Where Ray keeps blocks in flight."""
+    """Shared memory, in which Ray keeps blocks in flight."""
     if not folder.is_dir():
         return Finding("shared memory", State.NOTE, f"no {folder}", "Ray uses the disk instead, slower", "")
     total = shutil.disk_usage(folder).total
@@ -250,7 +250,7 @@ def check_cpus(count: int) -> Finding:
 
 
 def memory_limit_bytes(total_bytes: int, group: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Memory of the machine, or of the container where that is less."""
+    """Memory of the machine, or of the container if that is less."""
     limit = group.read_text().strip() if group.is_file() else "max"
     return total_bytes if limit == "max" else min(total_bytes, int(limit))
 

@@ -34,13 +34,13 @@ from stages.core.records import SCHEMA_VERSION
 from stages.core.storage import as_path, is_file, list_files, remove, write_parquet, write_text
 
 UNFINISHED = ".shards.unfinished"
-"""Stands beside shards that the ledger does not list yet."""
+"""Name of the file that marks shards which the ledger does not list yet."""
 SHARDS = b"shards"
-"""Ledger metadata: names of the files that hold its kept clips, and how they were cut."""
+"""Ledger metadata key: names of the shards that hold its kept clips, and the settings they were written with."""
 
 
 def finalize(out: Path, config: Config, announce: Callable[[Changes], None] = lambda _changes: None) -> dict[str, Any]:
-    """Write everything that readers see; returns the statistics.
+    """Write everything that readers see; return the statistics.
 
     Args:
         announce: called with what will change, before anything is written.
@@ -55,7 +55,7 @@ def finalize(out: Path, config: Config, announce: Callable[[Changes], None] = la
         measured = remember_measured(out, before) or _read_clean(out)
         ledger = decide_set(measured, before, config)
         stand = _shards_stand(out, config, before, ledger)
-        if not stand and measured.addresses is None:  # what is to be copied must be looked up
+        if not stand and measured.addresses is None:  # the clips to copy must be found in the parts
             measured = _read_clean(out)
             ledger = decide_set(measured, before, config)
         announce(compare(before, ledger))
@@ -69,7 +69,7 @@ def finalize(out: Path, config: Config, announce: Callable[[Changes], None] = la
 
 
 def foresee(out: Path, config: Config) -> Changes:
-    """What `finalize` would change; nothing is written.
+    """The changes that `finalize` would make; nothing is written.
 
     Raises:
         NoDataSet: DIR has no parts.
@@ -82,7 +82,7 @@ def foresee(out: Path, config: Config) -> Changes:
 
 
 def _read_clean(out: Path) -> Measured:
-    """The parts, after everything forgotten was taken out of them."""
+    """The measurements of the parts, after everything forgotten was removed from them."""
     tombstones = read_tombstones(out)
     scrub_parts(out, tombstones)
     return read_measured(out, tombstones)
@@ -100,7 +100,7 @@ def _kept(ledger: pa.Table, measured: Measured) -> Kept:
 
 
 def _shards_stand(out: Path, config: Config, before: pa.Table | None, ledger: pa.Table) -> bool:
-    """Whether the shards hold what they should: the same clips with the same measurements, splits and identities."""
+    """Whether the shards already hold the same clips with the same measurements, splits and identities."""
     if before is None or is_file(out / UNFINISHED):
         return False
     if (before.schema.metadata or {}).get(SHARDS) != _shards(out, config):
@@ -116,7 +116,7 @@ def _shards(out: Path, config: Config) -> bytes:
 
 
 def write_accounts(out: Path, ledger: pa.Table, num_incomplete: int, config: Config) -> dict[str, Any]:
-    """Write all that describes the shards: ledger, statistics, card and report; returns the statistics."""
+    """Write ledger, statistics, card and report; return the statistics."""
     write_parquet(ledger, out / "ledger.parquet")
     stats = compute_stats(ledger, STAGE_NAMES)
     stats["num_incomplete_sources"] = num_incomplete

@@ -59,13 +59,13 @@ class UnknownId(UserError):
 
 @dataclass
 class Removal:
-    """What a request takes away.
+    """What a request removes.
 
     Args:
-        sources: of each source that goes as a whole, where it came from and lies.
-        row_ids: single clips of sources that stay.
-        files: of the media store.
-        copies: clips of other sources that sound like one that goes.
+        sources: origin and place of each source that is removed as a whole.
+        row_ids: removed clips of sources that stay.
+        files: removed files of the media store.
+        copies: clips of other sources that sound like a removed one.
     """
 
     sources: dict[str, list[Row]] = field(default_factory=dict)
@@ -75,12 +75,12 @@ class Removal:
 
 
 def plan_removal(out: Path, config: Config, sources: list[str], identity: str | None) -> Removal:
-    """What would go, without touching anything.
+    """The removal that a request asks for; nothing is changed.
 
-    With a playlist, page or search goes all that it led to; with any source those with the same bytes or address.
+    A playlist, page or search takes all of its entries with it. Any source takes those with the same bytes or address.
 
     Raises:
-        UnknownId: nothing of that name is here, nor was forgotten before.
+        UnknownId: no source or identity has this name, and none was forgotten under it.
         BrokenPart: a part cannot be read.
     """
     known, ledger, tombstones = _known_sources(out), _read_ledger(out), read_tombstones(out)
@@ -107,10 +107,10 @@ def plan_removal(out: Path, config: Config, sources: list[str], identity: str | 
 
 
 def forget(out: Path, config: Config, request: str, removal: Removal) -> list[str]:
-    """Carry a removal out, and whatever an earlier one has left undone; returns the names of the files rewritten.
+    """Carry out a removal and whatever an earlier one left undone; return the names of the rewritten files.
 
-    The tombstones are written first: from then on neither a run nor `finalize` shows what is forgotten. The parts come
-    after all that is found through them.
+    The tombstones are written first: from then on neither a run nor `finalize` shows what is forgotten. The parts are
+    rewritten last, because everything else is found through them.
 
     Raises:
         BrokenPart: a part cannot be read.
@@ -128,7 +128,7 @@ def forget(out: Path, config: Config, request: str, removal: Removal) -> list[st
 
 
 def _known_sources(out: Path) -> dict[str, list[Row]]:
-    """Where each source came from and lies, as its rows say; incomplete ones as well, forgotten ones without a row."""
+    """Rows with the origin and place of each source; includes incomplete sources, and forgotten ones without a row."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
     ledger = out / "ledger.parquet"
     for file in [*part_files(out), *([ledger] if is_file(ledger) else [])]:
@@ -146,7 +146,7 @@ def _known_sources(out: Path) -> dict[str, list[Row]]:
 
 
 def _with_listed(names: list[str], known: dict[str, list[Row]]) -> set[str]:
-    """Names of sources and of all that they listed, however deep."""
+    """Names of sources and of everything that they listed, at any depth."""
     listed: dict[str | None, set[str]] = defaultdict(set)
     for name, rows in known.items():
         for row in rows:
@@ -164,7 +164,7 @@ def _read_ledger(out: Path) -> list[Row]:
 
 
 def _of_identity(ledger: list[Row], identity: str, identity_sim: float) -> tuple[list[str], set[str]]:
-    """Sources that show nobody else, and of all others the clips that look like this identity.
+    """Sources that show only this identity, and the clips of other sources that look like it.
 
     Clips that were dropped have no identity; they are recognised by their faces.
     """
@@ -194,7 +194,7 @@ def _unit(rows: list[Row]) -> np.ndarray:
 
 
 def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
-    """Rewrite a shard without what is forgotten, a row group at a time; an empty one goes. False: it held nothing."""
+    """Rewrite a shard without forgotten rows, or remove an empty one; False if it held none."""
     with open_parquet(file) as shard:
         marked = gone(shard.read(columns=["row_id", "source_id", "sha256"]), tombstones)
         if any(marked) and not all(marked):
@@ -212,7 +212,7 @@ def _scrub_shard(file: Path, tombstones: Tombstones) -> bool:
 
 
 def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
-    """Ledger, statistics, card and report without the forgotten; verdicts, identities and splits of others stay."""
+    """Rewrite ledger, statistics, card and report without forgotten rows; verdicts and splits of others stay."""
     ledger = read_table(out / "ledger.parquet")
     marked = gone(ledger, tombstones)
     stay = ledger.filter(pa.array([not mark for mark in marked]))
@@ -226,7 +226,7 @@ def _scrub_accounts(out: Path, config: Config, tombstones: Tombstones) -> None:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Half-written files of processes that died: they may hold anybody."""
+    """Remove half-written files of processes that died: they may hold forgotten rows."""
     for folder in (out / ".shards.new", out / ".shards.old"):
         if is_remote(folder):
             remove_files(list_files(folder, "*"))

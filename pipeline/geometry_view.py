@@ -2,8 +2,8 @@
 
     python -m pipeline.geometry_view --out DIR CLIP --video FILE.mp4
 
-CLIP is the row_id of a kept clip. Landmarks: the detector's in green, the fitted model's in red. Depth is what stands
-in the shard, or drawn where shards are made without; red near and blue far, and the mouth region is outlined.
+CLIP is the row_id of a kept clip. Landmarks: the detector's in green, the fitted model's in red. Depth comes from the
+shard, or is drawn if the shard has none; red is near and blue far, and the mouth region is outlined.
 """
 
 from __future__ import annotations

@@ -32,20 +32,20 @@ from stages.core.weights import WeightStore
 from stages.crawl import Crawler, Gate, HostGate, check_crawl_config
 
 NUM_THREADS = 16
-"""They wait for the sites; how many ask one host is the gate's to say."""
+"""Number of threads, which wait for sites; the gate limits how many ask one host."""
 _COLUMNS = ("source_id", "uri", "parent_id", "platform", "title", "uploader", "duration_s", "format_id", "num_bytes")
 
 
 def preview(
     sources: list[Row], config: Config, weights: WeightStore, out: Path | None = None, gate: Gate | None = None
 ) -> Iterator[Row]:
-    """Every source, and every one that a listing leads to, with what its site says of it.
+    """Every source and every entry of a listing, with what its site reports.
 
     Args:
-        out: data set whose forgotten sources are not asked for.
+        out: data set whose forgotten sources are left out.
     Yields:
-        `title`, `duration_s`, `format_id`, `num_bytes` as far as known, or `fault_reason` and `fault_detail`; listings
-        too, with the reason LISTING.
+        Rows with `title`, `duration_s`, `format_id`, `num_bytes` as far as known, or `fault_reason` and `fault_detail`;
+        listings have the reason LISTING.
     """
     here = Path()  # nothing is written
     crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
@@ -64,7 +64,7 @@ def preview(
 
 
 def print_totals(rows: list[Row], console: Console) -> None:
-    """Per platform what there is to fetch, and per reason what there is not."""
+    """Print totals of what can be fetched, by platform, and of what cannot, by reason."""
     table = Table(title="What would be fetched", title_justify="left", show_edge=False, pad_edge=False)
     for name in ("platform", "sources", "hours", "GB", "of unknown size", "not to be had"):
         table.add_column(name, justify="left" if name in ("platform", "not to be had") else "right")

@@ -2,8 +2,8 @@
 
     python -m pipeline.report --out DIR
 
-reads DIR's ledger, statistics and configuration and writes DIR/report.html. The page needs no network, and lets none:
-its security policy admits only the scripts that stand in it, by hash. Titles come from strangers and are shown as text.
+reads DIR's ledger, statistics and configuration and writes DIR/report.html. The page needs and allows no network: its
+security policy admits only its own scripts, by hash. Titles come from strangers and are shown as text.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 from stages.core.command import Stopped, command, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as a file: the packages beside this folder are meant, not the modules in it
+if not __package__:  # run as a file: import the packages beside this folder, not the modules in it
     sys.path[0] = str(ROOT)
 
 from rich.console import Console
@@ -39,7 +39,7 @@ from stages.core.weights import WeightStore
 from stages.crawl import check_crawl_config
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""In the environment of what `ray job submit` starts."""
+"""Environment variable that `ray job submit` sets for a job."""
 MIN_ERRORS = 3
 """Unknown errors up to this number never stop a run, however few sources it has."""
 
@@ -81,7 +81,7 @@ def _stop_on_errors(num_failed: int, num_sources: int, config: Config) -> None:
 
 
 def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config:
-    """The run's configuration: what DIR was made with, then `--config`, then overrides; stored in DIR.
+    """The run's configuration: that of DIR, then `--config`, then overrides; stored in DIR.
 
     Raises:
         ConfigError: an unusable key, or a measuring key that differs from what DIR was made with.
@@ -97,7 +97,7 @@ def prepare(out: Path, args_config: Path | None, overrides: list[str]) -> Config
             raise ConfigError(f"{out} was measured with other settings; use a new --out, or undo:\n  {changes}")
     if is_file(out):
         raise ConfigError(f"--out {out} is a file; name a folder")
-    if config.run.mode == "full":  # a look ahead leaves no trace in what is there
+    if config.run.mode == "full":  # a preview changes nothing in DIR
         store_config(out, config)
     return config
 
@@ -109,7 +109,7 @@ def _check_pools(config: Config) -> None:
 
 
 def _check_place(out: str) -> None:
-    """A submitted job runs in a copy of its working directory, which Ray deletes: nothing may be left there."""
+    """Refuse a relative place in a submitted job: Ray deletes the copy of the working directory that it runs in."""
     if protocol_of(out) is None and not Path(out).is_absolute():
         raise ConfigError(
             f"--out {out} is relative, and a Ray job's own folder is deleted after it: "
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"{number} are not there and will be listed as unavailable: {shown}", **plain)
     console.print(f"{len(sources)} sources · config {config_hash(config)} · {out}", **plain)
     os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread starts Ray anew after Ctrl-C
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else the stream's thread restarts Ray after Ctrl-C
     if config.run.mode == "metadata":
         preview.show(preview.preview(sources, config, store, out), console, out / "preview.jsonl")
         return

@@ -33,23 +33,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NUM_POINTS = 13
-"""Of the curve of one threshold."""
+"""Number of points of a threshold's curve."""
 _PLACE = ("row_id", "last_stage", "fault_reason", "drop_stage", *TIMES)
 COLUMNS = tuple(dict.fromkeys([*_PLACE, *(column for check in CHECKS for column in check.columns)]))
-"""Of a ledger, what costs are counted from."""
+"""Columns of the ledger that costs are counted from."""
 KEYS = tuple(dict.fromkeys(limit.key for check in CHECKS for limit in check.limits))
-"""Thresholds that are numbers, in the plan's order."""
+"""Keys of the numeric thresholds, in the plan's order."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """The set under another value of one threshold, everything else as it is.
+    """The set under another value of one threshold, all else unchanged.
 
     Args:
-        num: rows kept for certain: measured by every stage.
-        hours: of these.
-        hours_about: with those that would pass but are not measured to the end, as far as others like them were kept.
-        hours_at_most: with all of those.
+        num: rows that are certainly kept, because every stage has measured them.
+        hours: length of these rows.
+        hours_about: `hours` and an estimate for rows that would pass but are not fully measured: the share kept of rows
+            that passed the same stage.
+        hours_at_most: `hours` and the length of all rows that would pass but are not fully measured.
     """
 
     value: float
@@ -61,14 +62,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one threshold takes away.
+    """Cost of one threshold.
 
     Args:
-        num_first: rows that it decides, `hours_first` long.
-        num_alone: rows that pass all else that was measured of them; `hours_alone` long, of which about
-            `hours_alone_about` would be kept without it.
-        now: the set as it is.
-        looser, stricter: other values, going away from the present one.
+        num_first: rows that this threshold is the first to drop; `hours_first` long.
+        num_alone: rows that fail this threshold alone; `hours_alone` long, of which about `hours_alone_about` would be
+            kept without it.
+        now: the present set.
+        looser, stricter: other values, ordered by distance from the present one.
     """
 
     key: str
@@ -83,7 +84,7 @@ class Cost:
 
 
 class Ledger:
-    """All that costs are counted from.
+    """A judged ledger that costs are counted from.
 
     Args:
         table: rows with `COLUMNS`.
@@ -95,12 +96,12 @@ class Ledger:
         self._findings = judge(table, policy, stages)
         self._hours = lengths_s(table.select(TIMES).to_pandas()).to_numpy() / 3600
         copies = np.array([stage == "finalize" for stage in table["drop_stage"].to_pylist()], bool)
-        self._possible = ~self._findings.faulted & ~copies  # no threshold brings a fault or a copy back
+        self._possible = ~self._findings.faulted & ~copies  # no threshold restores a fault or a copy
         self._complete = self._findings.last == len(stages) - 1
         self._survival = _survival(self._findings, self._hours, self._possible, self._complete, stages)
 
     def cost(self, key: str) -> Cost:
-        """What a threshold takes away, and a few values that would change something."""
+        """Cost of a threshold, and a few values that would change the set."""
         edge, others_pass = self._edges(key)
         at = partial(self._point, key, edge, others_pass)
         now = getattr(self.policy, key)
@@ -108,7 +109,7 @@ class Ledger:
         first = own[np.minimum(self._findings.first, len(CHECKS) - 1)] & (self._findings.first < len(CHECKS))
         alone = others_pass & self._findings.failed[own].any(axis=0)
         kept = others_pass & ~alone & self._complete & np.isfinite(edge)
-        # of what it alone drops, half and all; of what is kept, a tenth and a half
+        # values that keep half and all of what it alone drops, and that drop a tenth and half of what is kept
         sign = 1 if self._at_least(key) else -1
         looser = _quantiles(sign * edge[alone], self._hours[alone], (0.5, 0.0)) * sign
         stricter = _quantiles(sign * edge[kept], self._hours[kept], (0.1, 0.5)) * sign
@@ -125,7 +126,7 @@ class Ledger:
         )
 
     def curve(self, key: str) -> tuple[Point, ...]:
-        """The set under values between the extremes of what was measured, the present one among them; ascending."""
+        """The set under ascending values between the measured extremes, including the present value."""
         edge, others_pass = self._edges(key)
         known = others_pass & np.isfinite(edge)
         values = _quantiles(edge[known], self._hours[known], tuple(np.linspace(0, 1, NUM_POINTS)))
@@ -139,7 +140,7 @@ class Ledger:
         return next(limit.at_least for check in CHECKS for limit in check.limits if limit.key == key)
 
     def _edges(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """The strictest value that each row passes, infinite where it passes any; and whether it passes all else."""
+        """The strictest value that each row passes, infinite if it passes any; whether it passes all other rules."""
         worst, none = (np.fmin, np.inf) if self._at_least(key) else (np.fmax, -np.inf)
         edge = np.full(self._table.num_rows, none)
         own = self._checks(key)
@@ -166,19 +167,19 @@ class Ledger:
 def _survival(
     findings: Findings, hours: np.ndarray, possible: np.ndarray, complete: np.ndarray, stages: tuple[str, ...]
 ) -> np.ndarray:
-    """(N,): of the hours that passed the last stage that measured a row, the share that is kept in the end."""
+    """Survival of each row (N,): the share of hours kept, among hours that passed the row's last stage."""
     fine = possible & ~findings.failed.any(axis=0)
     stage_of = np.array([stages.index(check.stage) for check in CHECKS] + [len(stages)])
     leaves = np.where(findings.faulted, np.minimum(stage_of[findings.first], findings.last), stage_of[findings.first])
     kept = hours[fine & complete].sum()
-    settled = complete | ~fine  # what is still to be measured tells nothing
+    settled = complete | ~fine  # rows that are not fully measured are no evidence
     passed = np.array([hours[settled & (leaves > idx)].sum() for idx in range(len(stages))])
     shares = np.divide(kept, passed, out=np.zeros(len(stages)), where=passed > 0)
     return shares[np.maximum(findings.last, 0)]
 
 
 def _quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """The values below which these shares of all weight lie; none of no values."""
+    """Weighted quantiles of values; empty without values."""
     if not len(values):
         return np.zeros(0)
     order = np.argsort(values)
@@ -188,14 +189,14 @@ def _quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, ...
 
 
 def _rounded(values: np.ndarray, direction: int) -> list[float]:
-    """Three digits, rounded down or up; each once."""
+    """Distinct values of three digits, rounded down or up."""
     steps = [10.0 ** (np.floor(np.log10(abs(value))) - 2) if value else 1.0 for value in values]
     near = [direction * np.ceil(direction * v / step - 1e-9) * step for v, step in zip(values, steps, strict=True)]
     return list(dict.fromkeys(float(f"{value:.3g}") for value in near))
 
 
 def print_costs(costs: list[Cost], console: Console) -> None:
-    """One line a threshold, the most costly first."""
+    """Print one line for each threshold, the most costly first."""
     from rich.table import Table
 
     kept = costs[0].now
@@ -225,7 +226,7 @@ def print_costs(costs: list[Cost], console: Console) -> None:
 
 
 def print_curve(key: str, points: tuple[Point, ...], now: float, console: Console) -> None:
-    """One line a value."""
+    """Print one line for each value."""
     from rich.table import Table
 
     table = Table(title=f"The set under other values of policy.{key}", title_justify="left", show_edge=False)

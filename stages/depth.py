@@ -1,7 +1,7 @@
-"""Depth maps of a fitted clip, metric and in the 256 px crop, and the reference's view of them.
+"""Metric depth maps of a fitted clip in the 256 px crop, and the reference's view of them.
 
-Stored as 16-bit PNG in tenths of a millimetre of distance from the camera, 0 where there is no face, so that frames and
-clips can be compared; `joygen_view` makes the 8-bit picture that the reference's models were fed.
+They are stored as 16-bit PNG in tenths of a millimetre of distance from the camera, 0 without a face, so frames and
+clips are comparable. `joygen_view` makes the 8-bit picture that the reference's models read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages.face3d.raster import rasterize
 
 STEPS_PER_MM = 10
 PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
-"""Of all levels and filters these gave the smallest files under 3 ms; level 9 takes 80 ms for a sixth less."""
+"""PNG level and filter with the smallest files under 3 ms; level 9 takes 80 ms for a sixth less."""
 
 
 class DepthDecodeError(Exception):
@@ -31,7 +31,7 @@ class DepthDecodeError(Exception):
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """How depth is drawn."""
+    """Settings of the depth maps."""
 
     model: str = "cc0"  # Face model that the clip was fitted with; the same as geometry.model
     device: str = one_of("cpu", "cuda")  # Device that draws the depth
@@ -62,7 +62,7 @@ class DepthRenderer:
     def render(
         self, id_coeff: np.ndarray, exp_coeff: np.ndarray, pose: np.ndarray, focal_px: np.ndarray | None = None
     ) -> np.ndarray:
-        """Depth maps (T, 256, 256) float32 in mm, 0 = none; arguments as for `synthesize` and `project`."""
+        """Depth maps (T, 256, 256) float32 in mm, 0 without a face; arguments as for `synthesize` and `project`."""
         projected = project(synthesize(self.model, id_coeff, exp_coeff, pose), focal_px)
         device: Literal["cpu", "cuda"] = "cuda" if self.config.device == "cuda" else "cpu"
         return rasterize(projected, self.model.triangles, CROP_PX, device=device, front_only=True)[0]
@@ -72,9 +72,9 @@ def encode_depth(depth_mm: np.ndarray, precision_mm: float = 1 / STEPS_PER_MM) -
     """(H, W) mm to 16-bit PNG bytes; tenths of a millimetre, up to 6553.5 mm.
 
     Args:
-        precision_mm: depths are rounded to multiples of it; the coarser, the smaller the file.
+        precision_mm: step to which depths are rounded; a coarser one gives smaller files.
     Raises:
-        ValueError: a depth that 16 bits do not hold.
+        ValueError: a depth does not fit 16 bits.
     """
     steps = np.rint(np.rint(depth_mm / precision_mm) * (precision_mm * STEPS_PER_MM))
     if not ((steps >= 0) & (steps <= np.iinfo(np.uint16).max)).all():
@@ -89,7 +89,7 @@ def decode_depth(png: bytes | pa.Buffer) -> np.ndarray:
     """16-bit PNG bytes to (H, W) float32 mm, 0 = none.
 
     Raises:
-        DepthDecodeError: not a 16-bit one-channel PNG.
+        DepthDecodeError: the bytes are no 16-bit one-channel PNG.
     """
     steps = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if len(png) else None
     if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
@@ -100,8 +100,8 @@ def decode_depth(png: bytes | pa.Buffer) -> np.ndarray:
 def joygen_view(depth_mm: np.ndarray) -> np.ndarray:
     """The reference's picture of one depth map: uint8 (H, W), nearest 255, farthest 0, background 0.
 
-    Bit-exact: `trunc(255 - (d - min) / (max - min + 1e-8) * 255)` over `d > 0`, in the map's own precision. It hangs on
-    the two extreme pixels of each frame, so its scale jumps from frame to frame.
+    Bit-exact: `trunc(255 - (d - min) / (max - min + 1e-8) * 255)` over `d > 0`, in the map's own precision. It depends
+    on the two extreme pixels of each frame, so its scale jumps from frame to frame.
     """
     view = np.zeros(depth_mm.shape, np.uint8)
     seen = depth_mm > 0
@@ -113,11 +113,11 @@ def joygen_view(depth_mm: np.ndarray) -> np.ndarray:
 
 
 def depth_range(depth_mm: np.ndarray, percent: float = 0.5) -> tuple[float, float]:
-    """Nearest and farthest depth of a clip, without its extreme pixels: silhouettes and teeth do not set the scale.
+    """Nearest and farthest depth of a clip without extreme pixels, so that silhouettes and teeth do not set the scale.
 
     Args:
         depth_mm: (T, H, W), 0 = none.
-        percent: of the pixels with a face that lie beyond each end.
+        percent: percentage of the face's pixels beyond each end.
     """
     seen = depth_mm[depth_mm > 0]
     if not len(seen):
@@ -136,13 +136,13 @@ def range_view(depth_mm: np.ndarray, near_mm: float, far_mm: float) -> np.ndarra
 
 
 def normal_view(depth_mm: np.ndarray, focal_px: np.ndarray, blur_px: float = 2.0) -> np.ndarray:
-    """The surface's direction at each pixel of one depth map: uint8 (H, W, 3), 128 + 127 n; 0 where it is not known.
+    """Surface normal at each pixel of one depth map: uint8 (H, W, 3), 128 + 127 n; 0 where unknown.
 
     Args:
-        focal_px: (2,) along x and y, as `crop_focal_px` gives them for the frame.
-        blur_px: sigma of a Gaussian over the depth, which is stored in steps.
+        focal_px: (2,) along x and y, from `crop_focal_px`.
+        blur_px: sigma of a Gaussian blur of the depth, which is stored in steps.
     Returns:
-        n is of unit length: x to the right of the picture, y up, z to the viewer.
+        The normal n has unit length: x to the right of the picture, y up, z to the viewer.
     """
     seen = (depth_mm > 0).astype(np.float32)
     weight = cv2.GaussianBlur(seen, (0, 0), blur_px)
@@ -161,9 +161,9 @@ def normal_view(depth_mm: np.ndarray, focal_px: np.ndarray, blur_px: float = 2.0
 
 
 def mouth_mask(landmarks: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
-    """The mouth region, bool (size, size): what the four rings of lip landmarks (478, 2 or 3) in crop pixels enclose.
+    """The mouth region, bool (size, size): the union of the four rings of lip landmarks (478, 2 or 3) in crop pixels.
 
-    Nearly always the outer ring alone; where pressed or turned lips make rings cross, no point is left out.
+    It is nearly always that of the outer ring; where rings of pressed or turned lips cross, no point is left out.
     """
     mask = np.zeros((size_px, size_px), np.uint8)
     for ring in LIP_RINGS:

@@ -1,4 +1,4 @@
-"""The sound as the models hear it: Whisper encoder states at 50 Hz; and fingerprints for finding duplicates."""
+"""Sound features for the models, Whisper encoder states at 50 Hz; and fingerprints for finding duplicates."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ READERS = {
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """Which encoder, and which of its hidden states.
+    """Settings of the encoder and its hidden states.
 
-    Whisper base writes single values of up to 575 into some steps from layer 4 on, 200 times the spread of all others,
-    at steps that depend on where the window begins. They say nothing of the sound, so they are cut off.
+    Whisper base writes outliers of up to 575 into some steps from layer 4 on, 200 times the spread of all others, at
+    steps that depend on the start of the window. They carry no information on the sound, so they are clipped.
     """
 
     model: str = one_of("base", "tiny")  # Whisper encoder. The published JoyGen weights were trained with tiny
@@ -57,8 +57,8 @@ class WhisperEncoder:
     """Hidden states of Whisper's encoder.
 
     Raises:
-        MissingWeights: the checkpoint is nowhere to be had.
-        ValueError: the configuration names a model, a layer or a window that there is not.
+        MissingWeights: the checkpoint was found nowhere.
+        ValueError: the configuration names a model, layer or window that does not exist.
     """
 
     def __init__(self, config: FeaturesConfig, weights: WeightStore) -> None:
@@ -88,7 +88,7 @@ class WhisperEncoder:
         self.dim = self._network.conv1.out_channels * len(self._layers)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
-        """Features of audio of any length.
+        """Encode audio of any length.
 
         Args:
             audio: float32 (N,) mono 16 kHz, not empty.

@@ -1,7 +1,7 @@
-"""The whole file's sound, before any frame is decoded: is there speech, in which language, and how clean can it be?
+"""Speech, language and quality of the whole file's sound, before any frame is decoded.
 
 Voice activity is measured over everything, a piece at a time, so that hours fit into memory. Language and quality are
-costly: they are measured on a few windows, spread over the speech. Of a source with spans only these are heard.
+expensive, so they are measured on a few windows, spread over the speech. In a source with spans only these count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stages.media import decode_audio
 
 @dataclass(frozen=True)
 class HearConfig:
-    """How a file's sound is sampled."""
+    """Settings of the measurements of a file's sound."""
 
     piece_s: float = ranged(300.0, above=0)  # Length of sound that is decoded at once. 300 s take 19 MB
     # Length of a window whose language and quality are measured. Whisper reads no more than 30 s
@@ -41,14 +41,14 @@ class HearConfig:
 
 
 def choose_looks(spans: np.ndarray, listened: list[Span], config: HearConfig) -> list[tuple[float, float]]:
-    """Windows worth a closer look, evenly spread over those with speech.
+    """Windows to measure, evenly spread over those with speech.
 
     Args:
         spans: (S, 2) speech in seconds, sorted.
         listened: the parts of the file that count.
     Returns:
-        At most `max_looks` windows [start_s, end_s) with at least `min_look_speech_s` of speech in each; if no window
-        has that much, the one with most of what there is; none without speech.
+        At most `max_looks` windows [start_s, end_s) with at least `min_look_speech_s` of speech in each. If no window
+        has that much, the one with the most speech; none without speech.
     """
     windows = np.array([window for start_s, end_s, _ in listened for window in _pieces(start_s, end_s, config.look_s)])
     overlap_s = np.minimum(windows[:, None, 1], spans[None, :, 1]) - np.maximum(windows[:, None, 0], spans[None, :, 0])
@@ -61,13 +61,13 @@ def choose_looks(spans: np.ndarray, listened: list[Span], config: HearConfig) ->
 
 
 def _pieces(start_s: float, end_s: float, piece_s: float) -> list[tuple[float, float]]:
-    """[start_s, end_s) in pieces, the last one shorter; at least one."""
+    """[start_s, end_s) cut into pieces, the last one shorter; at least one."""
     starts_s = np.arange(start_s, max(end_s, start_s + 1e-9), piece_s)
     return [(float(start), float(min(start + piece_s, end_s))) for start in starts_s]
 
 
 def clip_spans(spans: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
-    """The parts of spans inside [start_s, end_s), told from `start_s`."""
+    """The parts of spans inside [start_s, end_s), relative to `start_s`."""
     clipped = np.clip(spans, start_s, end_s) - start_s
     return clipped[clipped[:, 1] > clipped[:, 0]]
 
@@ -109,7 +109,7 @@ class AudioGate:
                 yield start_s, decode_audio(path, start_s, end_s)
 
     def _look(self, path: Path, speech: np.ndarray, listened: list[Span]) -> Row:
-        """Language over all looks together; of quality the best each, for a file is as good as its best clip."""
+        """Language over all looks together, and the best of each quality: a file is as good as its best clip."""
         languages, scores = [], []
         for start_s, end_s in choose_looks(speech, listened, self.config):
             audio = decode_audio(path, start_s, end_s)

@@ -1,4 +1,4 @@
-"""Whether one person is shown throughout, who, and the apparent gender and age."""
+"""Face embedding, whether one person is shown throughout, and apparent gender and age."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARCFACE_POINTS = (468, 473, 4, 61, 291)
 ARCFACE_TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-"""Irises, tip of the nose, corners of the mouth, and where ArcFace was trained to see them. Source: InsightFace."""
+"""Irises, tip of the nose, corners of the mouth, and their places in ArcFace's training. Source: InsightFace."""
 
 DLIB_POINTS = (263, 362, 33, 133, 2)
 DLIB_TEMPLATE = np.array(
@@ -31,19 +31,19 @@ DLIB_TEMPLATE = np.array(
     ]
 )
 DLIB_PADDING = 0.2
-"""Eye corners and base of the nose, where dlib's face chips put them in a unit square, and the margin around it."""
+"""Eye corners and base of the nose, their places in dlib's face chips in a unit square, and the margin around it."""
 
 GENDER_PX, AGE_PX = 32, 64
 CHIP_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
 CHIP_SCALE = 256.0
 GENDERS = ("female", "male")
 CLASS_AGES = np.array([0.25, *range(1, 81)])
-"""Years that the classes of the age network stand for. Source: dlib-models, with the chips above."""
+"""Years of the classes of the age network. Source: dlib-models, with the chips above."""
 
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    """How a clip's person is measured.
+    """Settings of the measurements of a clip's person.
 
     Args:
         num_frames: number of frames sampled over the clip.
@@ -55,7 +55,7 @@ class IdentityConfig:
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift that brings points closest to others, in the least-squares sense.
+    """The rotation, scale and shift that maps points to others, in the least-squares sense.
 
     Args:
         source: (P, 2).
@@ -71,7 +71,7 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def align_face(crop: np.ndarray, box: np.ndarray, points: np.ndarray, template: np.ndarray, size_px: int) -> np.ndarray:
-    """A square picture in which a face's points lie where a network expects them, with the crop's stretch undone.
+    """A square picture with a face's points where a network expects them, without the crop's stretch.
 
     Args:
         crop: (256, 256, 3) uint8.
@@ -85,9 +85,9 @@ def align_face(crop: np.ndarray, box: np.ndarray, points: np.ndarray, template: 
         [[(box[2] - box[0]) / CROP_PX, 0, box[0]], [0, (box[3] - box[1]) / CROP_PX, box[1]], [0, 0, 1]]
     )
     matrix = fit_similarity(points, template) @ to_source_px
-    # Averaged down from a finer grid: a 32 px chip of a 256 px crop would alias.
+    # Averaged from a finer grid, because a 32 px chip of a 256 px crop would alias.
     times = max(1, round(1 / np.sqrt(np.linalg.det(matrix[:, :2]))))
-    # OpenCV counts from the middle of the first pixel.
+    # OpenCV's origin is the middle of the first pixel.
     matrix = matrix * times
     matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
     size = (size_px * times, size_px * times)
@@ -96,9 +96,9 @@ def align_face(crop: np.ndarray, box: np.ndarray, points: np.ndarray, template: 
 
 
 def identity_similarity(embeddings: np.ndarray) -> float:
-    """Lowest cosine of a frame to the clip's person, who is the mean of the half that is most alike.
+    """Lowest cosine of a frame to the clip's person, the mean of the most similar half of the frames.
 
-    To the mean of all, two people who share a clip would both be .7 alike.
+    Two people who share a clip would both have a cosine of .7 to the mean of all frames.
 
     Args:
         embeddings: (N, D), unit length.
@@ -111,13 +111,13 @@ def identity_similarity(embeddings: np.ndarray) -> float:
 
 
 class IdentityChecker:
-    """Embeds, and classes by gender and age, a few frames of a clip.
+    """Embeds a few frames of a clip, and predicts gender and age.
 
-    Landmarks place the face. Over the real clips with one speaker the cosines agree with those by SCRFD's own points to
-    .06, no frame is missed (SCRFD missed up to 3 of 8), and it takes a quarter less time.
+    Landmarks align the face. On real clips with one speaker the cosines agree with those by SCRFD's own points to .06,
+    no frame is missed (SCRFD missed up to 3 of 8), and it takes a quarter less time.
 
     Args:
-        weights: where `arcface_mbf`, `gender` and `age` are found.
+        weights: store that holds `arcface_mbf`, `gender` and `age`.
     """
 
     def __init__(self, config: IdentityConfig, weights: WeightStore) -> None:
@@ -126,7 +126,7 @@ class IdentityChecker:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # the model's file declares a batch of one; it is warned of more
+        options.log_severity_level = 3  # the model declares a batch of one and warns of more
         providers = [config.provider]
         self.config = config
         self._arcface: Any = get_model(str(weights.path("arcface_mbf")), providers=providers, sess_options=options)

@@ -1,4 +1,4 @@
-"""The mouth: how large, how much it moves, whether it is seen, whether its teeth are."""
+"""Size, motion and visibility of the mouth and its teeth."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stages.face.mouth_look import MouthConfig, looks_of
 def measure_mouth(row: Row, config: MouthConfig) -> Row:
     """Adds the MOUTH columns. Reads `face_jpeg`, `landmarks`, `crop_box_xyxy_px`.
 
-    It does not notice what hides less than a third of the mouth, what shows a dark line where the lips are said to be
-    (lips printed on a mask), nor most mosaics: two thirds of them keep the lips' colour. Lips of the skin's own colour
-    in a blurred picture count as hidden.
+    False negatives: anything that hides less than a third of the mouth, anything with a dark line at the lips' place
+    (lips printed on a mask), and most mosaics, of which two thirds keep the lips' colour. False positives: lips of the
+    skin's own colour in a blurred picture.
     """
     num_frames = len(row["face_jpeg"])
     crop_points = np.asarray(row["landmarks"], np.float32).reshape(num_frames, NUM_LANDMARKS, 3)

@@ -1,4 +1,4 @@
-"""What kind of media a source is, and whether all of it is there."""
+"""Facts about a source's media file, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.media import probe_media
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How exact a declared length has to be."""
+    """Tolerance of the declared length."""
 
     max_missing_s: float = 1.0  # Length that may be missing between a file's last packet and its declared end
     # Share of its length that may be missing. A file is truncated if it exceeds both limits, because headers are
@@ -25,7 +25,7 @@ def probe(row: Row, config: ProbeConfig) -> Row:
     """Read the container's facts from `media_path`.
 
     Raises:
-        Dropped: NOT_VIDEO (no media file), NO_VIDEO, NO_AUDIO, CORRUPT, TRUNCATED, NO_SPAN (all behind its end).
+        Dropped: NOT_VIDEO (no media file), NO_VIDEO, NO_AUDIO, CORRUPT, TRUNCATED, NO_SPAN (all spans after its end).
     """
     path = Path(row["media_path"])
     facts = probe_media(path, max_missing_s=config.max_missing_s, max_missing_ratio=config.max_missing_ratio)

@@ -1,4 +1,4 @@
-"""One low-resolution decode of a whole video: where its shots are, and whether a shot shows one face of fair size."""
+"""Shots of a whole video, and the faces in each, from one low-resolution decode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stages.shots.cuts import CutConfig, CutFinder
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """How closely a video is looked at."""
+    """Settings of the search for shots and faces."""
 
     # Approximate height to which frames are thinned for finding cuts. PySceneDetect itself works at 256 px of width
     cut_height_px: int = ranged(144, low=1)
@@ -43,7 +43,7 @@ class ScanConfig:
 
 @dataclass(frozen=True)
 class Look:
-    """What one frame shows.
+    """Faces of one frame.
 
     Args:
         face_sides_px: shorter sides of the faces in source pixels, the largest first.
@@ -59,7 +59,7 @@ class Look:
 
 
 def summarise_looks(looks: list[Look], second_face_ratio: float, start_s: float, end_s: float) -> Row:
-    """The SCAN columns about faces of the shot [start_s, end_s); without a look only their number."""
+    """The SCAN columns about faces of the shot [start_s, end_s); without a look only the number of looks."""
     row: Row = {"shot_num_looks": len(looks)}
     if not looks:
         return row
@@ -73,14 +73,14 @@ def summarise_looks(looks: list[Look], second_face_ratio: float, start_s: float,
 
 
 def _longest_alone_s(times_s: list[float], several: list[bool], start_s: float, end_s: float) -> float:
-    """The longest time between two looks at several faces, or an end of the shot; a look alone among others errs."""
+    """The longest time between looks at several faces, or an end of the shot; isolated looks count as errors."""
     around = [several[0], *several, several[-1]]
     crowded = [time_s for k, time_s in enumerate(times_s) if sum(around[k : k + 3]) > 1]
     return max(after - before for before, after in pairwise([start_s, *crowded, end_s]))
 
 
 class ShotScanner:
-    """Cuts a source into shots and looks for faces on the way."""
+    """Cuts a source into shots and searches for faces in one pass."""
 
     def __init__(self, config: ScanConfig, weights: WeightStore) -> None:
         self._config = config
@@ -89,7 +89,7 @@ class ShotScanner:
     def __call__(self, row: Row) -> Iterator[Row]:
         """One row per shot; shots are half-open, in order and cover the video, or its spans.
 
-        A span without a frame is a row with the fault NO_SPAN.
+        A span without a frame gives a row with the fault NO_SPAN.
 
         Raises:
             Dropped: CORRUPT, TRUNCATED, NO_VIDEO.
@@ -114,7 +114,7 @@ class ShotScanner:
                 yield {"shot_start_s": start_s, "shot_end_s": start_s, "shot_num_looks": 0, "span": name} | fault
 
     def _shots(self, path: Path, from_s: float = 0.0, to_s: float | None = None) -> Iterator[Row]:
-        """Shots of [from_s, to_s); none where it has no frame."""
+        """Shots of [from_s, to_s); none without a frame."""
         finder, looks = CutFinder(self._config.cuts), list[Look]()
         start_s, end_s, due_s = None, 0.0, 0.0
         for frame in decode_frames(path, from_s, to_s, coarse=self._config.coarse_decode):

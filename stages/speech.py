@@ -1,4 +1,4 @@
-"""A clip's sound: how much speech, how many voices, which language, how clean."""
+"""Speech, voices, language and quality of a clip's sound."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from stages.core.weights import WeightStore
 
 LEVEL_FRAME_S = 0.02
 PEAK_PERCENTILE = 99.99
-"""Of speech: single clicks stand above it, and a codec's ripple on a clipped wave hardly moves it."""
+"""Percentile of the samples that counts as the peak of speech.
+
+Single clicks lie above it, and a codec's ripple on a clipped wave hardly changes it.
+"""
 
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """How a clip's sound is measured; the parts keep their own configs."""
+    """Settings of the measurements of a clip's sound."""
 
     # Hop between DNSMOS windows of 9 s, as published. A clip, repeated to fill a window, has one
     quality_hop_s: float = ranged(1.0, above=0)
@@ -41,10 +44,10 @@ class SpeechConfig:
 
 
 def level_difference_db(audio: np.ndarray, spans: np.ndarray, config: SpeechConfig) -> float:
-    """Level of the speech over the level between it.
+    """Level of the speech over the level of the pauses.
 
-    The background is the median over the pauses: breaths and word ends that the VAD left there are louder than it. What
-    the clip's ends cut off from a word is too short for the VAD: so close to them there is no pause.
+    The background is the median over the pauses, because breaths and word ends in them are louder. A piece of a word at
+    the clip's ends is too short for the VAD, so frames close to the ends are not pauses.
 
     Args:
         audio: float32 (N,) mono 16 kHz.
@@ -70,12 +73,12 @@ def level_difference_db(audio: np.ndarray, spans: np.ndarray, config: SpeechConf
 
 
 def crest_db(speech: np.ndarray) -> float:
-    """How far the peaks of speech stand above its level: little where it was recorded too loud, and its peaks cut off.
+    """Crest factor of speech: its peak over its level, which is low if it was clipped.
 
     Args:
         speech: float32 (N,) without the pauses.
     Returns:
-        dB: 3 for a sine, 12 for noise; 0 of silence.
+        dB: 3 for a sine, 12 for noise, 0 for silence.
     """
     power = np.square(speech.astype(np.float64))
     level = power.mean()
@@ -86,7 +89,7 @@ class SpeechAnalyser:
     """Adds the measurements of the clip's sound.
 
     Raises, when called:
-        Dropped: SPEECH where the VAD finds none at all, so that there is nothing to measure.
+        Dropped: SPEECH if the VAD finds none, so there is nothing to measure.
     """
 
     def __init__(self, config: SpeechConfig, weights: WeightStore) -> None:
@@ -131,7 +134,7 @@ class SpeechAnalyser:
         }
 
     def _main_voice(self, audio: np.ndarray, turns: Turns, speech: np.ndarray) -> np.ndarray:
-        """The main speaker's embedding, float16 (192,), from where nobody else speaks, if that is long enough."""
+        """The main speaker's embedding, float16 (192,), from speech without overlap if that is long enough."""
         alone = samples_of(audio, turns.main_alone)
         long_enough = len(alone) >= self.config.min_voice_s * AUDIO_RATE_HZ
         return self._voice(alone if long_enough else speech).astype(np.float16)

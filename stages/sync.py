@@ -1,8 +1,8 @@
-"""Do the lips move with the sound, and if not, how far apart are they? Small constant delays are taken out.
+"""Offset between lips and sound, and its confidence. Small constant offsets are corrected.
 
-An expert (`stages/lipsync/lip_sound.py`, or SyncNet's or LatentSync's where their weights are supplied) says for each
-delay of the sound how well it goes with the lips. The best delay is the clip's offset; how far it stands out says
-whether it is their sound at all.
+An expert (`stages/lipsync/lip_sound.py`, or SyncNet's or LatentSync's with their weights) scores the agreement of lips
+and sound for each delay of the sound. The best delay is the clip's offset. How far it stands out is the confidence that
+the sound belongs to the lips.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXPERTS = ("lips", "syncnet", "latentsync")
 
 @dataclass(frozen=True)
 class SyncConfig:
-    """How delays are searched, and which are taken out."""
+    """Settings of the search for offsets and of their correction."""
 
     # Sync expert. lips is embedded; syncnet and latentsync need the user's weights and other thresholds
     expert: str = one_of(*EXPERTS)
@@ -48,7 +48,7 @@ def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
     """The expert of a configuration.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no expert of that name.
         MissingWeights: the user has not supplied its file.
     """
     if config.expert == "lips":
@@ -67,7 +67,7 @@ def load_expert(config: SyncConfig, weights: WeightStore) -> Expert:
 
 
 class SyncMeasurer:
-    """Adds the SYNC columns, and moves `audio_pcm16` where the delay is small, certain and constant."""
+    """Adds the SYNC columns, and moves `audio_pcm16` if the offset is small, certain and constant."""
 
     def __init__(self, config: SyncConfig, weights: WeightStore) -> None:
         self.config, self._expert = config, load_expert(config, weights)
@@ -91,7 +91,7 @@ class SyncMeasurer:
         """The measured columns alone.
 
         Args:
-            row: what the expert reads; `speech_ratio`, 1 where it is not known.
+            row: columns that the expert reads; `speech_ratio`, taken as 1 if missing.
         """
         config, curves = self.config, self._expert.curves(row)
         best = best_delay(curves.whole, curves.delays_ms, config.max_offset_ms)

@@ -1,7 +1,7 @@
-"""Follow the face through a shot: the only full-resolution look at the pictures.
+"""Track the face through a shot, in the only full-resolution decode.
 
-One shot in, its clips out: the stretches that can be used, and those that can't, in the order of the film. Downstream
-stages see 256x256 crops, landmarks and 16 kHz sound, never a frame.
+A shot becomes clips: its usable and unusable stretches, in order. Later stages read 256x256 crops, landmarks and 16 kHz
+sound, never a frame.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from stages.shots.stretches import StretchFinder, cut_evenly
 
 PREVIEW_PX = 128
 SECOND_FACE_PX = 15.0
-"""Side of the smallest second face in the picture that is searched; YuNet finds ten."""
+"""Side of the smallest second face in the picture that is searched; YuNet finds 10 px."""
 
 
 @dataclass(frozen=True)
 class TrackConfig:
-    """How a shot is followed, and where it is cut.
+    """Settings of the tracking, and of the cuts within a shot.
 
     Args:
         max_clip_s: largest length of a clip; longer stretches are cut.
@@ -74,12 +74,12 @@ class TrackConfig:
 
 
 class FaceTracker:
-    """Tracks the one face of a shot, and cuts the shot where it cannot be used.
+    """Tracks the face of a shot, and cuts the shot into usable and unusable stretches.
 
     Args:
-        config: how.
-        mouth: how a hidden mouth is told.
-        weights: where `face_landmarker` and `yunet` are found.
+        config: settings of the tracking.
+        mouth: settings of the detection of a hidden mouth.
+        weights: store that holds `face_landmarker` and `yunet`.
     """
 
     def __init__(self, config: TrackConfig, mouth: MouthConfig, weights: WeightStore) -> None:
@@ -88,10 +88,10 @@ class FaceTracker:
         self._landmarks = LandmarkDetector(weights, self._finder, config.min_landmark_conf)
 
     def __call__(self, row: Row) -> Iterator[Row]:
-        """The shot's clips, with the TRACK columns and the payload; the last one tells their number.
+        """The shot's clips, with the TRACK columns and the payload; the last one declares their number.
 
-        A clip that can't be used is yielded all the same: with `unusable`, the reason that cut it out of the shot, or
-        with `fault_reason` and `fault_detail`, and with what was measured.
+        Unusable clips are yielded, too: with `unusable`, the reason that cut them out of the shot, or with
+        `fault_reason` and `fault_detail`, and with their measurements.
         """
         path, start_s, end_s = Path(row["media_path"]), row["shot_start_s"], row["shot_end_s"]
         num_planned = max(1, round((end_s - start_s) * CLIP_FPS))
@@ -104,7 +104,7 @@ class FaceTracker:
             clip_idx, num_seen = clip_idx + 1, num_seen + len(stretch.frames)
             complete = stretch.is_last and not faults and num_planned - num_seen <= self.config.max_gap_frames
             clip |= {"num_clips": clip_idx} if complete else {}
-            yield self._told(path, clip | {"end_s": start_s + num_seen / CLIP_FPS}, stretch)
+            yield self._measured(path, clip | {"end_s": start_s + num_seen / CLIP_FPS}, stretch)
         if not complete:
             rest_s = start_s + num_seen / CLIP_FPS
             fault = faults[0] if faults else Dropped(DropReason.TRUNCATED, f"no frame from {rest_s:.2f} s on")
@@ -114,7 +114,7 @@ class FaceTracker:
     def close(self) -> None:
         self._landmarks.close()
 
-    def _told(self, path: Path, clip: Row, stretch: _Stretch) -> Row:
+    def _measured(self, path: Path, clip: Row, stretch: _Stretch) -> Row:
         config = self.config
         clip |= measure_clip(stretch.frames, config.jpeg_quality)
         clip |= {"unusable": str(stretch.reason)} if stretch.reason else {}
@@ -140,7 +140,7 @@ class FaceTracker:
         yield from _cut(gathered, most, is_end=True)
 
     def _judged(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[bool, DropReason | None, SeenFrame]]:
-        """Every frame, with whether something is missing before it, and what keeps it out of a clip."""
+        """Every frame, with whether a piece is missing before it, and the reason that makes it unusable."""
         watch = _Watch(self.config, self._mouth, self._finder, self._landmarks)
         judge = StretchFinder(self.config.look_every_frames, self.config.max_gap_frames)
         jumps = JumpFinder(self.config.jumps)
@@ -158,7 +158,7 @@ class FaceTracker:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Frames in a row that make one clip; `reason` is what most of them cannot be used for."""
+    """Consecutive frames of one clip; `reason` is that of most of them, None if the clip is usable."""
 
     reason: DropReason | None
     frames: list[SeenFrame]
@@ -177,7 +177,7 @@ def _cut(
 
 
 class _Watch:
-    """What is remembered from one frame of a shot to the next."""
+    """State that is kept from one frame of a shot to the next."""
 
     def __init__(
         self, config: TrackConfig, mouth: MouthConfig, finder: FaceFinder, landmarks: LandmarkDetector
@@ -193,7 +193,7 @@ class _Watch:
         landmarks.reset()
 
     def see(self, frame: VideoFrame, is_look: bool) -> SeenFrame:
-        """The frame as it will be needed; sets `jumped` and, at a look, `troubles`."""
+        """Detect the face of a frame; sets `jumped` and, at a look, `troubles`."""
         face = self._landmarks(frame.rgb, frame.time_s)
         self.jumped = False
         if face is not None:
@@ -218,7 +218,7 @@ class _Watch:
 
     def _look(self, rgb: np.ndarray, face: FaceLandmarks | None, region: Region | None) -> None:
         self._second_face = self._finds_second_face(rgb)
-        if face is None:  # what was there is still there
+        if face is None:  # the earlier faults stay
             self.troubles = self.troubles - {DropReason.MULTI_FACE}
         else:
             turned = bool((np.abs(head_angles(face.transform[None])[0]) > self._max_angles).any())
@@ -233,7 +233,7 @@ class _Watch:
         return look.is_hidden(self._mouth)
 
     def _finds_second_face(self, rgb: np.ndarray) -> bool:
-        """Whether anyone but the followed face is as large as `min_second_face` of it."""
+        """Whether a second face has at least `min_second_face` of the tracked face's side."""
         least = self._config.min_second_face
         if self._bounds is None or self._num_missing > self._config.max_gap_frames:
             sides = shorter_sides(self._finder(rgb))
@@ -247,7 +247,7 @@ class _Watch:
 
 
 def _until_fault(frames: Iterator[VideoFrame], faults: list[Dropped]) -> Iterator[VideoFrame]:
-    """The frames that can be decoded; what ends them too early is put into `faults`."""
+    """The frames that can be decoded; a fault that ends them early is added to `faults`."""
     try:
         yield from frames
     except Dropped as fault:

@@ -1,4 +1,4 @@
-"""Putting an edited mouth back: which pixels change, and that their colours meet those around them."""
+"""Pasting of an edited mouth: the mask of changed pixels, and the match of their colours to the surroundings."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stages.face.landmarks import LIPS_OUTER
 
 JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
 CHEEKS_AND_NOSE = (205, 2, 425)
-"""With the lips and the jaw they enclose what moves in speech."""
+"""Landmarks that, with lips and jaw, enclose the moving part of a speaking face."""
 MARGIN_PX = 6
 FEATHER_PX = 5.0
 MAX_COLOUR_SHIFT = 12.0
-"""A larger difference at the rim is not light but content."""
+"""Largest colour shift, in levels of 255; a larger difference at the rim is content, not light."""
 FOLLOW = 0.15
-"""Share of a frame's own shift in the one that is used: light changes over seconds, and what is quicker is flicker."""
+"""Share of a frame's own shift in the smoothed one: light changes over seconds, faster changes are flicker."""
 MAX_STEP = 6.0
-"""A shift that differs by more, in levels of 255, is another scene's, and is taken at once."""
+"""Change of the shift, in levels of 255, beyond which a new scene is assumed and the shift is taken at once."""
 
 
 def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
-    """How much of the edited crop shows: the mouth, chin and lower cheeks, with a soft rim; 0 in the upper half.
+    """Opacity of the edited crop: mouth, chin and lower cheeks, with a soft rim; 0 in the upper half.
 
     Args:
         points: the source frame's landmarks in crop pixels.
@@ -43,7 +43,7 @@ def blend_mask(points: Float[np.ndarray, "p xyz"]) -> Float[np.ndarray, "h w"]:
 def colour_shift(
     edited: UInt8[np.ndarray, "h w 3"], source: UInt8[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "3"]:
-    """What must be added to the edited crop so that its mean colour on the mask's rim is the source's."""
+    """Shift that gives the edited crop the source's mean colour on the mask's rim."""
     rim = (mask > 0.02) & (mask < 0.6)
     if not rim.any():
         return np.zeros(3, np.float32)
@@ -51,7 +51,7 @@ def colour_shift(
 
 
 class Composer:
-    """Puts mouths back, frame after frame, with colours that meet those around them and do not flicker."""
+    """Pastes mouths frame by frame, with colours that match their surroundings and do not flicker."""
 
     def __init__(self) -> None:
         self.shift: Float[np.ndarray, "3"] | None = None
@@ -64,7 +64,7 @@ class Composer:
         box: Float[np.ndarray, "4"],
         points: Float[np.ndarray, "p xyz"],
     ) -> UInt8[np.ndarray, "fh fw 3"]:
-        """A frame with its mouth replaced; every pixel outside the crop's mask stays as it is.
+        """A frame with its mouth replaced; pixels outside the crop's mask are unchanged.
 
         Args:
             crop: the frame's own crop.

@@ -1,8 +1,8 @@
-"""C2PA: a signed statement inside a video that says it was made, which breaks when the video is changed.
+"""C2PA: a signed statement inside a video that it is synthetic, which becomes invalid when the video is changed.
 
-The signing certificate is made on this machine at first use. It shows that a file has not been changed since, not who
-made it: whoever checks it is told that nobody vouches for the signer. Put a key and a chain that others trust into the
-folder to be vouched for. Source: C2PA 2.1, by c2pa-python; nothing is fetched, so there is no trusted time either.
+The signing certificate is made on this machine at first use. It proves that a file has not been changed since, not who
+made it: verifiers report that the signer is not trusted. Put a trusted key and chain into the folder to change that.
+Source: C2PA 2.1, by c2pa-python; nothing is fetched, so there is no trusted time stamp.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from stages.core.storage import write_text
 KEY, CHAIN = "key.pem", "chain.pem"
 MIME = "video/mp4"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""IPTC's word for real pictures with parts that a model made."""
+"""IPTC's term for real pictures with parts that a model made."""
 ON_DISK = {"core": {"backing_store_memory_threshold_in_mb": 16}}
-"""Where the library's working copy of a larger file goes; a second one it holds in memory all the same."""
+"""Setting that puts the library's working copy of larger files on disk; a second copy stays in memory."""
 VALID_DAYS = 3650
 UNTRUSTED = "signingCredential.untrusted"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a file's C2PA manifest says.
+    """Result of checking a file's C2PA manifest.
 
     Args:
-        intact: signature and content fit together.
-        trusted: somebody vouches for the signer.
+        intact: whether signature and content agree.
+        trusted: whether the signer is trusted.
     """
 
     intact: bool
@@ -42,12 +42,12 @@ class Credentials:
 
 
 def sign(source: Path, target: Path, statement: dict[str, Any], folder: Path) -> None:
-    """Write `target`, an MP4 with a signed statement of how it was made.
+    """Write `target`, an MP4 with a signed statement of its origin.
 
     Args:
-        folder: holds `key.pem` and `chain.pem`; they are made where there are none.
+        folder: folder of `key.pem` and `chain.pem`, which are made if missing.
     Raises:
-        ConfigError: the key and the chain are no use.
+        ConfigError: the key and the chain cannot be used.
     """
     import c2pa
 
@@ -81,10 +81,10 @@ def sign(source: Path, target: Path, statement: dict[str, Any], folder: Path) ->
 
 
 def read_credentials(path: Path) -> Credentials | None:
-    """What the file's manifest says, None where there is none, or the file is no MP4.
+    """Check the file's manifest; None without one, or if the file is no MP4.
 
     Raises:
-        ValueError: there is one that cannot be read.
+        ValueError: the manifest cannot be read.
     """
     import c2pa
 
@@ -111,7 +111,7 @@ def read_credentials(path: Path) -> Credentials | None:
 
 
 def _make_certificate(folder: Path) -> None:
-    """A certificate of this machine's own authority, in the form that C2PA asks for."""
+    """Make a certificate of this machine's own authority, in the form that C2PA requires."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

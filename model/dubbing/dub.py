@@ -35,7 +35,7 @@ DEPTHS = ("a2m", "original", "none")
 
 @dataclass(frozen=True)
 class InferConfig:
-    """How a video is dubbed.
+    """Settings of dubbing.
 
     Args:
         batch_size: frames edited at a time.
@@ -63,7 +63,7 @@ class InferConfig:
 
 @dataclass(frozen=True)
 class Dubbed:
-    """What was done."""
+    """Facts about a dubbed video."""
 
     num_frames: int
     num_without_face: int
@@ -72,7 +72,7 @@ class Dubbed:
     max_faces: int
 
     def notes(self) -> list[str]:
-        """What a user should know of the result."""
+        """Notes for the user on the result."""
         notes = [f"{self.num_frames} frames at {float(self.fps):.3f} fps, depth: {self.depth}"]
         if self.num_without_face:
             notes.append(f"{self.num_without_face} frames show no face and were left as they are")
@@ -91,11 +91,11 @@ def dub(
     config: InferConfig,
     progress: Progress | None = None,
 ) -> Dubbed:
-    """Write `out`: `video` with the sound of `audio` and lips that fit it.
+    """Write `out`: `video` with the sound of `audio` and matching lips.
 
     Raises:
         Dropped: one of the two cannot be read, or no frame shows a face.
-        ConfigError: the two runs were not trained on the same features, or a setting is none of those there are.
+        ConfigError: the two runs were not trained on the same features, or a setting has an unknown value.
     """
     network, settings, facts = editor
     depth = _checked_depth(config, facts, motion)

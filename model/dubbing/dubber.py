@@ -23,7 +23,7 @@ from stages.face.crop import crop_face
 
 
 def sound_time_s(number: int, fps: Fraction) -> float:
-    """When the frame of 25 a second begins whose middle is that of frame `number`: sounds are centred on the middle."""
+    """Start of the frame at 25 fps with the same middle as frame `number`, because sounds are centred on the middle."""
     return float((number + Fraction(1, 2)) / fps - Fraction(1, 2 * CLIP_FPS))
 
 
@@ -31,8 +31,8 @@ class Dubber:
     """Edits frames in order.
 
     Args:
-        motion: gives depth; None edits without depth, which the editor is trained for.
-        predicted: depth is of the mouth that the sound should have, not of the video's own.
+        motion: source of depth; None edits without depth, for which the editor is trained, too.
+        predicted: whether depth is that of the mouth predicted from the sound, not of the video's own.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Dubber:
         self._composer = Composer()
 
     def edit(self, frames: list[UInt8[np.ndarray, "h w 3"]], places: list[tuple[int, float]]) -> list[np.ndarray]:
-        """Frames with the mouth of their time.
+        """Edit frames.
 
         Args:
             frames: source frames with a face.
-            places: of each, its number in the video and its time in the sound, in seconds.
+            places: number in the video and time in the sound, in seconds, of each frame.
         """
         loader = self._config.loader
         crops = [crop_face(rgb, self._track.boxes[i]) for rgb, (i, _) in zip(frames, places, strict=True)]

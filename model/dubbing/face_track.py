@@ -1,4 +1,4 @@
-"""The face through a video that is to be dubbed."""
+"""Tracking of the face in a video to be dubbed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stages.face.faces import FaceFinder
 from stages.face.landmarks import LandmarkDetector
 
 MIN_RUN_FRAMES = 5
-"""A face seen for less is taken for a false detection and passes through."""
+"""Least length of a run with a face; a shorter one is taken for a false detection and is not edited."""
 LOOKS_PER_S = 5
-"""How often all faces of the picture are searched; it costs twice what following one does."""
+"""Rate at which all faces are searched, which costs twice as much as tracking one."""
 GREY = 128
 CHUNK_FRAMES = 1500
-"""Worked on at once, so that memory does not grow with the video."""
+"""Frames of a chunk that is processed at once, so that memory does not grow with the video."""
 CONTEXT_FRAMES = 50
-"""To either side of a chunk: boxes are smoothed over 45 frames, and are the same as those of the whole."""
+"""Context on each side of a chunk: boxes are smoothed over 45 frames, and so equal those of the whole run."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class FaceTrack:
     """The face through the video's frames.
 
     Args:
-        found: (T,) whether a frame has a face that is edited.
+        found: (T,), whether a frame has a face that is edited.
         boxes: (T, 4) crop boxes in source pixels, smoothed over each run of frames with a face.
         points: (T, 478, 3) landmarks in crop pixels, in a temporary file.
-        max_faces: most faces seen at once.
+        max_faces: largest number of faces found at once.
     """
 
     found: Bool[np.ndarray, " t"]
@@ -48,13 +48,13 @@ class FaceTrack:
 
 
 def runs_of(found: Bool[np.ndarray, " t"]) -> list[slice]:
-    """Stretches of frames in a row with a face."""
+    """Runs of consecutive frames with a face."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], found, [False]]).astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def chunks_of(run: slice, context: int) -> list[tuple[int, slice, int]]:
-    """A run in chunks, each with where it and its context begin and end."""
+    """A run in chunks, each with the bounds of the chunk and of its context."""
     starts = range(run.start, run.stop, CHUNK_FRAMES)
     chunks = [slice(start, min(start + CHUNK_FRAMES, run.stop)) for start in starts]
     return [(max(run.start, c.start - context), c, min(run.stop, c.stop + context)) for c in chunks]
@@ -63,8 +63,8 @@ def chunks_of(run: slice, context: int) -> list[tuple[int, slice, int]]:
 class OneOfSeveral:
     """Hides all faces but one from the detector, which would jump between them.
 
-    That one is where the followed face was last, whatever its size; at first, and in a new scene, the one that is asked
-    for.
+    It shows the face at the last place of the tracked face, of any size; at first, and in a new scene, the requested
+    one.
 
     Args:
         place: 0 for the largest face, n for the n-th from the left.
@@ -103,7 +103,7 @@ class OneOfSeveral:
         return out
 
     def follow(self, points: Float[np.ndarray, "p xyz"] | None) -> None:
-        """Where the followed face was found."""
+        """Record the place of the tracked face."""
         if points is not None:
             self._last = points[:, :2].mean(axis=0)
 
@@ -114,7 +114,7 @@ def follow_face(
     """First pass: landmarks of every frame, crop boxes of every run.
 
     Args:
-        place: which face, where there are several: 0 for the largest, n for the n-th from the left.
+        place: number of the face if there are several: 0 for the largest, n for the n-th from the left.
     """
     seen: list[bool] = []
     finder = FaceFinder(weights)

@@ -1,4 +1,4 @@
-"""Depth pictures of a mouth that says something else: the fitted head of the video, with predicted expressions."""
+"""Depth pictures of a dubbed mouth: the fitted head of the video with predicted expressions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stages.fit.config import GeometryConfig
 from stages.fit.fit import fit_landmarks
 
 FADE_FRAMES = 25
-"""Shared by two chunks, over which the one's fit becomes the other's."""
+"""Overlap of two chunks, over which their fits are blended."""
 
 
 class FaceMotion:
     """The head of a video, fitted to every run of frames with a face; long ones in chunks that fade into each other.
 
     Args:
-        geometry_model: the face model whose coefficients the motion model predicts: an embedded one's name, or a path.
+        geometry_model: face model of the predicted coefficients: an embedded one's name, or a path.
     """
 
     def __init__(self, track: FaceTrack, geometry_model: str) -> None:
@@ -45,11 +45,11 @@ class FaceMotion:
                 kept[both] = (1 - new) * kept[both] + new * found
 
     def expression(self, frame: int) -> Float[np.ndarray, " e"]:
-        """The expression that frame `frame` of the video itself shows."""
+        """The fitted expression of frame `frame` of the video."""
         return self._expression[frame]
 
     def depth(self, frame: int, expression: Float[np.ndarray, " e"]) -> UInt8[np.ndarray, "h w"]:
-        """The depth picture of frame `frame`'s mouth with this expression, as the editor was trained on."""
+        """The depth picture of frame `frame`'s mouth with this expression, as in the editor's training."""
         pose, focal_px, identity = self._pose[frame], self._focal_px[frame], self._identity[frame]
         vertices = synthesize(self._model, identity, expression[None], pose[None])
         lips = lip_mask(self._model.at_landmarks(project(vertices, focal_px[None]))[0])

@@ -1,4 +1,4 @@
-"""What is seen and written of a made video: the mark on its pictures, and the comment in its container."""
+"""Marks of a synthetic video: the visible mark on its pictures, and the comment in its container."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ MARK_SHARE = 0.035
 """Height of the mark's letters over the picture's shorter side."""
 MIN_MARK_PX = 12
 STRENGTH = 0.75
-"""Of the letters, so that the picture is seen through them."""
+"""Opacity of the letters, through which the picture stays visible."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """How a video was made, as its tags tell it.
+    """Origin of a video, as its tags declare it.
 
     Args:
-        time: UTC, ISO 8601.
+        time: time of making, UTC, ISO 8601.
         run, motion_run: names of the runs whose models made the pictures; None without a motion model.
-        depth: a2m, original or none.
+        depth: source of the depth: a2m, original or none.
     """
 
     time: str
@@ -43,12 +43,12 @@ class Made:
     kind: str = "lip-sync: mouth painted by a model to fit the sound"
 
     def comment(self) -> str:
-        """For the container's comment: words first, then what a program reads."""
+        """Text of the container's comment: words for people, then JSON for programs."""
         return f"{MARK}; {json.dumps(asdict(self), ensure_ascii=False)}"
 
 
 def read_comment(path: Path) -> dict[str, Any] | None:
-    """What `Made.comment` wrote, None where there is no such thing.
+    """The data that `Made.comment` wrote; None without such a comment.
 
     Raises:
         OSError: the file cannot be read. UserError: it is no media file.
@@ -73,7 +73,7 @@ class VisibleMark:
     def __init__(self, height_px: int, width_px: int) -> None:
         size_px = max(MIN_MARK_PX, round(MARK_SHARE * min(height_px, width_px)))
         room_px = size_px // 2
-        font = cv2.FontFace("uni")  # the one in OpenCV that has Chinese letters
+        font = cv2.FontFace("uni")  # the font of OpenCV that has Chinese letters
         canvas = np.zeros((3 * size_px, len(MARK) * size_px, 3), np.uint8)
 
         def written(weight: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class VisibleMark:
         self._letters, self._halo = STRENGTH * letters, 0.6 * halo
 
     def __call__(self, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture with the mark; the one that was given stays as it is."""
+        """A copy of the picture with the mark."""
         out = rgb.copy()
         dark = out[self._place] * (1 - self._halo)
         out[self._place] = np.rint(dark + self._letters * (255 - dark)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A video's frames for as long as they are wanted: up to its end, or to and fro."""
+"""A video's frames for any length: up to its end, or to and fro."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 REVERSED_BYTES = 256 << 20
-"""Frames held to play a stretch backwards."""
+"""Memory for the frames of a stretch that is played backwards."""
 
 
 def to_and_fro(idx: int, length: int) -> int:
@@ -23,12 +23,12 @@ def to_and_fro(idx: int, length: int) -> int:
 
 
 def play(video: Path, fps: Fraction, length: int, num_frames: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames `to_and_fro(0), to_and_fro(1), ...` of a video, holding few of them at a time."""
+    """Frames `to_and_fro(0), to_and_fro(1), ...` of a video, with few in memory at a time."""
     yield from islice(_to_and_fro_frames(video, fps, length), num_frames)
 
 
 def _to_and_fro_frames(video: Path, fps: Fraction, length: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Without end. The video's last frame and, after the first round, its first are shown once at each turn."""
+    """Endless frames. The last frame and, after the first round, the first are shown once at each turn."""
     yield from frames_between(video, fps, 0, length)
     while True:
         end = length - 1
@@ -42,7 +42,7 @@ def _to_and_fro_frames(video: Path, fps: Fraction, length: int) -> Iterator[UInt
 
 def frames_between(video: Path, fps: Fraction, start: int, end: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames `start` to `end` of a video at this rate."""
-    from stages.media import decode_video  # a machine that only edits frames need not have PyAV
+    from stages.media import decode_video  # a machine that only edits frames does not need PyAV
 
     ticks = decode_video(video, float(start / fps), float(end / fps), fps=fps)
     yield from (frame.rgb for frame in islice(ticks, end - start))

@@ -1,4 +1,4 @@
-"""A sound of any length as the models want it: Whisper features and motion, computed block by block."""
+"""Features of a sound of any length for the models: Whisper states and motion, computed block by block."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stages.features import SAMPLES_PER_STEP, FeaturesConfig, WhisperEncoder
 
 BLOCK_STEPS = 1000
 CONTEXT_STEPS = 100
-"""Blocks of 20 s, with 2 s to either side that are heard and thrown away, so that blocks meet without seams."""
+"""Steps of context, 2 s on each side of a block of 20 s, which are discarded so that blocks have no seams."""
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What is needed of `stages.features.WhisperEncoder`."""
+    """The needed interface of `stages.features.WhisperEncoder`."""
 
     dim: int
 
@@ -34,7 +34,7 @@ def encoder_named(name: str, weights: WeightStore, device: str = "cpu") -> Whisp
     """The encoder that gave a data set its features.
 
     Raises:
-        ConfigError: no encoder of ours has that name.
+        ConfigError: no encoder has that name.
     """
     model, layers, *rest = [*name.removeprefix("whisper-").split("/"), ""]
     limit = float(rest[0].removeprefix("max")) if rest[0].startswith("max") else None
@@ -46,13 +46,13 @@ def encoder_named(name: str, weights: WeightStore, device: str = "cpu") -> Whisp
 
 
 class Sound:
-    """Features, and where asked for motion, of one recording.
+    """Features of one recording, and its motion if there is a motion model.
 
     Args:
         audio: float32 (N,) mono 16 kHz.
         motion: the audio-to-motion model, or None.
-        temperature: of its latents: 0 always says the same thing in the likeliest way, 1 as variedly as people do.
-        seed: of their noise.
+        temperature: standard deviation of the latents' noise: 0 gives the likeliest motion, 1 the variety of people.
+        seed: seed of that noise.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Sound:
         return self.features(np.arange(first, first + steps)).reshape(steps * layers, -1).astype(np.float32)
 
     def expression(self, time_s: float) -> Float[np.ndarray, " e"]:
-        """Predicted expression coefficients at a time, between the two nearest of 25 a second."""
+        """Predicted expression coefficients at a time, interpolated between frames at 25 fps."""
         last = (self.num_steps + 1) // WHISPER_STEPS_PER_FRAME - 1
         place = min(max(time_s * CLIP_FPS, 0.0), float(max(last, 0)))
         low = int(place)

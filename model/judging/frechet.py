@@ -1,8 +1,8 @@
-"""FID: the Frechet distance between two sets of pictures, in the features of the one network that it is defined with.
+"""FID: the Frechet distance between two sets of pictures, in the features of the network that defines it.
 
 The network is FID's own Inception v3 (Heusel et al., arXiv:1706.08500), ported from the TensorFlow graph of 2015-12-05:
-it pools otherwise than the usual Inception v3 in four blocks, and pictures are brought to 299 px as TensorFlow 1 did.
-Features of any other network give another number, which may not be called FID.
+it pools otherwise than the usual Inception v3 in four blocks, and pictures are resized to 299 px as in TensorFlow 1.
+Features of any other network give another number, which is not FID.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class ConvNorm(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches side by side, their channels one after the other; the last branch begins with pooling.
+    """Parallel branches with concatenated channels; the last branch begins with pooling.
 
     Args:
-        branches: chains of convolutions; what two chains have in common stands in both, and is one layer.
-        pooled: the convolution behind the pooling, where there is one.
+        branches: chains of convolutions; a convolution in two chains is one layer.
+        pooled: convolution after the pooling, if there is one.
         pool: avg (over the picture alone) or max.
-        halves: the last convolution of each branch, and the pooling, halve the picture.
+        halves: whether the last convolution of each branch, and the pooling, halve the picture.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Inception(nn.Module):
 
 
 def resize_tf1(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 299 299"]:
-    """Bilinear as TensorFlow 1 had it: pixel i of the result lies at i * size / 299, not at pixels' middles."""
+    """Bilinear resize as in TensorFlow 1: pixel i of the result lies at i * size / 299, not at pixels' middles."""
     rows, columns = (_bilinear(size).to(pictures) for size in pictures.shape[2:])
     return rows @ pictures @ columns.T
 
@@ -156,7 +156,7 @@ def load_inception(weights: WeightStore, device: str = "cpu") -> Inception:
     """The network with the published weights.
 
     Raises:
-        MissingWeights: the file is nowhere to be had.
+        MissingWeights: the file was found nowhere.
     """
     net, state = Inception(), read_tensors(weights.path("inception"))
     counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
@@ -166,7 +166,7 @@ def load_inception(weights: WeightStore, device: str = "cpu") -> Inception:
 
 
 class Moments:
-    """Mean and covariance of features that come by and by, in memory that does not grow."""
+    """Running mean and covariance of features, in constant memory."""
 
     def __init__(self, width: int = FEATURES) -> None:
         self.number = 0
@@ -195,10 +195,10 @@ def features_of(net: Inception, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[n
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), which is 0 for the same two sets.
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), which is 0 for equal sets.
 
     The root's trace is the sum of the roots of the eigenvalues of C_a^(1/2) C_b C_a^(1/2), which are real and not
-    negative: fewer pictures than features make no trouble.
+    negative, also with fewer pictures than features.
     """
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

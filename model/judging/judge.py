@@ -1,4 +1,4 @@
-"""Detectors that look at a clip without knowing who made it, and what they say of it."""
+"""Scores of a clip by detectors that do not know its origin."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LSE_PROTOCOL = (
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip as it is judged, at 25 fps.
+    """A clip to be judged, at 25 fps.
 
     Args:
-        frames: the face's crops, by the real clip's boxes.
-        boxes: (T, 4) of the crops, xyxy in pixels of the video.
-        landmarks: (T, 478, 3) of the real clip, in crop pixels: they place the face for ArcFace.
-        pcm16: the sound that is heard with it, 16 kHz.
-        pictures: (T, 224, 224, 3) BGR, what SyncNet looks at; None: made from the crops.
+        frames: the face's crops, cut by the real clip's boxes.
+        boxes: (T, 4), the crops' boxes, xyxy in pixels of the video.
+        landmarks: (T, 478, 3), the real clip's landmarks in crop pixels, which align the face for ArcFace.
+        pcm16: its sound, 16 kHz.
+        pictures: (T, 224, 224, 3) BGR, SyncNet's pictures; None makes them from the crops.
     """
 
     frames: UInt8[np.ndarray, "t h w 3"]
@@ -52,7 +52,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Scores:
-    """One clip, or the mean of several. None: it cannot be said, or is no question of the real video."""
+    """Scores of one clip, or means over several. None if a score is unknown, or not defined for the real video."""
 
     row_id: str
     lse_c: float | None
@@ -71,17 +71,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Judged:
-    """A clip that was looked at: landmarks found in each frame, in crop pixels; None where there was no face."""
+    """A clip with the landmarks found in each frame, in crop pixels; None without a face."""
 
     shown: Shown
     points: list[Float[np.ndarray, "p xyz"] | None]
 
 
 class Judge:
-    """Loads what is there; `absent` says of each measure that is not given why.
+    """Loads the available networks; `absent` has the cause for each missing measure.
 
     Args:
-        device: of Inception and SyncNet.
+        device: device of Inception and SyncNet.
     """
 
     def __init__(self, weights: WeightStore, device: str = "cpu") -> None:
@@ -96,7 +96,7 @@ class Judge:
         self._real, self._made = Moments(), Moments()
 
     def _load(self, measure: str, name: str, load: Callable[[], T]) -> T | None:
-        """Only what is here already: a measure is not worth waiting for a download that was not asked for."""
+        """Load a network if its file is here already; no download is started for a measure."""
         if self._weights.has(name):
             return load()
         file = WEIGHTS[name].file
@@ -106,7 +106,7 @@ class Judge:
         return None
 
     def look(self, shown: Shown) -> Judged:
-        """Find landmarks in each crop, its rim drawn out: detectors want room around a face."""
+        """Find landmarks in each crop with an extended rim, because detectors need room around a face."""
         room = CROP_PX // 2
         points: list[np.ndarray | None] = []
         with LandmarkDetector(self._weights, FaceFinder(self._weights)) as detector:
@@ -142,19 +142,19 @@ class Judge:
         )
 
     def gather(self, output: Shown, truth: Shown) -> None:
-        """Take a clip's frames into the two sets that FID compares."""
+        """Add a clip's frames to the two sets that FID compares."""
         if self._inception is not None:
             self._made.add(features_of(self._inception, output.frames))
             self._real.add(features_of(self._inception, truth.frames))
 
     def fid(self) -> dict[str, float | int | str | None]:
-        """FID of all that was gathered, and of how many pictures; or why there is none."""
+        """FID of the gathered frames and their number; or the cause why there is none."""
         if self._inception is None:
             return {"value": None, "why": self.absent["fid"]}
         return {"value": frechet_distance(self._made, self._real), "num_pictures": self._made.number}
 
     def _agreement(self, judged: Judged) -> tuple[float | None, float | None]:
-        """Confidence and delay by our own expert; nothing where a frame's face is lost."""
+        """Confidence and delay by our own expert; None if a frame's face is lost."""
         found = [points for points in judged.points if points is not None]
         if len(found) < len(judged.points):
             return None, None
@@ -180,7 +180,7 @@ class Judge:
 
 
 def mean_scores(scores: list[Scores], name: str) -> Scores:
-    """Means over the clips that have the number; of delays, their sizes."""
+    """Means over the clips that have a score; delays count by their absolute value."""
     values = {}
     for key in asdict(scores[0]):
         known = [v for s in scores if key != "row_id" and (v := getattr(s, key)) is not None]

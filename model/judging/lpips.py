@@ -1,4 +1,4 @@
-"""LPIPS: how unlike two pictures look, by the features of AlexNet and published weights per channel.
+"""LPIPS: perceptual distance of two pictures, by the features of AlexNet and published weights per channel.
 
 Source: Zhang et al., arXiv:1801.03924, version 0.1. The channel weights come with torchmetrics; AlexNet's are
 torchvision's, which cannot be installed beside a CPU torch, so its convolutions are written out here.
@@ -18,7 +18,7 @@ from stages.core.weights import WeightStore
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 TAPS = (1, 4, 7, 9, 11)
-"""Layers behind which features are compared."""
+"""Layers after which features are compared."""
 BATCH = 16
 
 
@@ -34,7 +34,7 @@ def alexnet_features() -> nn.Sequential:
 
 
 def published_channels() -> list[Tensor]:
-    """Weights of the channels behind each tap, (1, C, 1, 1), from the file that torchmetrics carries."""
+    """Channel weights at each tap, (1, C, 1, 1), from the file in torchmetrics."""
     import torchmetrics.functional.image as package
 
     state = read_tensors(Path(str(package.__file__)).parent / "lpips_models" / "alex.pth")
@@ -42,10 +42,10 @@ def published_channels() -> list[Tensor]:
 
 
 class Lpips(nn.Module):
-    """The distance of two pictures, 0 for the same.
+    """The distance of two pictures, 0 for equal ones.
 
     Args:
-        channels: (1, C, 1, 1) of every tap.
+        channels: (1, C, 1, 1), channel weights of every tap.
     """
 
     def __init__(self, features: nn.Sequential, channels: list[Tensor]) -> None:
@@ -69,7 +69,7 @@ def load_lpips(weights: WeightStore) -> Lpips:
     """LPIPS with the published weights.
 
     Raises:
-        MissingWeights: AlexNet's file is nowhere to be had.
+        MissingWeights: AlexNet's file was found nowhere.
     """
     features, state = alexnet_features(), read_tensors(weights.path("alexnet"))
     begin = "features."
@@ -79,6 +79,6 @@ def load_lpips(weights: WeightStore) -> Lpips:
 
 @torch.no_grad()
 def lpips(net: Lpips, output: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """Mean over the frames."""
+    """Mean LPIPS over the frames."""
     ours, theirs = (torch.from_numpy(v.transpose(0, 3, 1, 2).copy()).split(BATCH) for v in (output, truth))
     return float(torch.cat([net(a, b) for a, b in zip(ours, theirs, strict=True)]).mean())

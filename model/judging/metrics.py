@@ -1,4 +1,4 @@
-"""How near edited frames are to the true ones. Formulae on arrays; no files and no networks."""
+"""Distances of edited frames to the true ones. Formulae on arrays; no files and no networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.face.landmarks import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER, NUM_FA
 
 LIPS = [*LIPS_OUTER, *LIPS_INNER]
 MAX_PSNR_DB = 100.0
-"""Of pictures that are the same: JSON has no infinity."""
+"""PSNR of equal pictures, because JSON has no infinity."""
 
 
 def psnr_db(output: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "t h w 3"]) -> float:
@@ -28,16 +28,16 @@ def ssim(output: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "t h w 3
 
 
 def lip_distance(output: Float[np.ndarray, "t p xyz"], truth: Float[np.ndarray, "t p xyz"]) -> float:
-    """Mean distance of the 40 lip points, in percent of the face's height, the face's place taken out.
+    """Mean distance of the 40 lip points, in percent of the face's height, without the face's position.
 
-    Lips are compared relative to their own centre: where the head is, the editor does not decide.
+    Lips are compared relative to their own centre, because the editor does not determine the head's position.
     """
     ours, theirs = (v[:, LIPS, :2] - v[:, LIPS, :2].mean(axis=1, keepdims=True) for v in (output, truth))
     return float(100 * (np.linalg.norm(ours - theirs, axis=2).mean(axis=1) / _height(truth)).mean())
 
 
 def face_distance(output: Float[np.ndarray, "t p xyz"], truth: Float[np.ndarray, "t p xyz"]) -> float:
-    """Mean distance of the 468 points of the face, in percent of its height; nothing is taken out."""
+    """Mean distance of the 468 points of the face, in percent of its height, including its position."""
     apart = np.linalg.norm(output[:, :NUM_FACE_POINTS, :2] - truth[:, :NUM_FACE_POINTS, :2], axis=2).mean(axis=1)
     return float(100 * (apart / _height(truth)).mean())
 

@@ -1,4 +1,4 @@
-"""Pairs of videos, a real one and one made of it, cut alike so that they can be compared frame by frame."""
+"""Pairs of a real video and one made from it, cropped alike for a comparison frame by frame."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from stages.lipsync.syncnet import PICTURE_PX, PICTURE_SIDE
 from stages.media import decode_audio, decode_video, probe_media
 
 SMOOTHING_FRAMES = 13
-"""Of the median over the boxes. Source: run_pipeline.py of joonson/syncnet_python."""
+"""Length of the median filter over the boxes. Source: run_pipeline.py of joonson/syncnet_python."""
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 
 
 class PairsError(UserError):
-    """There are no pairs; the message says what was looked for."""
+    """There are no pairs; the message says what was searched."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Pair:
         return self.made.stem
 
     def codecs(self) -> list[str]:
-        """Video and sound of both, as `probe_media` finds them."""
+        """Video and sound codecs of both, from `probe_media`."""
         facts = [(side, probe_media(path)) for side, path in (("real", self.real), ("made", self.made))]
         return [f"{side} {f.video_codec}/{f.audio_codec} {f.width_px}x{f.height_px}" for side, f in facts]
 
@@ -72,10 +72,10 @@ def find_pairs(places: list[Path]) -> list[Pair]:
 
 
 def show_pair(pair: Pair, weights: WeightStore, max_frames: int, min_frames: int) -> tuple[Shown, Shown]:
-    """The longest stretch with a face, as the made and as the real video have it.
+    """The longest stretch with a face, in the made and in the real video.
 
     Raises:
-        Dropped: TOO_SHORT, NO_FACE, or what the media stage found.
+        Dropped: TOO_SHORT, NO_FACE, or a fault of the media.
     """
     fps = Fraction(CLIP_FPS)
     num_made = sum(1 for _ in islice(_frames(pair.made, max_frames), max_frames))
@@ -95,7 +95,7 @@ def _frames(path: Path, number: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def _show(path: Path, track: FaceTrack, stretch: slice, scale: tuple[float, float]) -> Shown:
-    """A stretch of one video; `scale` is its size over that of the video that was tracked."""
+    """A stretch of one video; `scale` is its size over that of the tracked video."""
     chosen = range(stretch.start, stretch.stop)
     times = np.array([*scale, *scale], np.float32)
     squares = _squares(to_source(track.points[stretch], track.boxes[stretch]) * np.array([*scale, 1], np.float32))
@@ -110,7 +110,7 @@ def _show(path: Path, track: FaceTrack, stretch: slice, scale: tuple[float, floa
 
 
 def _squares(points: Float[np.ndarray, "t p xyz"]) -> Float[np.ndarray, "t 3"]:
-    """Left, top and side of SyncNet's pictures: its face box reaches from their top on, 1.4 times its longer side."""
+    """Left, top and side of SyncNet's pictures; the side is 1.4 times the face box's longer side, the top is the box's."""
     from scipy.signal import medfilt
 
     low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)
@@ -121,7 +121,7 @@ def _squares(points: Float[np.ndarray, "t p xyz"]) -> Float[np.ndarray, "t 3"]:
 
 
 def _picture(rgb: UInt8[np.ndarray, "h w 3"], square: Float[np.ndarray, "3"]) -> UInt8[np.ndarray, "224 224 3"]:
-    """What SyncNet looks at, BGR."""
+    """SyncNet's picture, BGR."""
     left, top, side = square
     step = side / PICTURE_PX
     matrix = np.array([[step, 0, left], [0, step, top]])

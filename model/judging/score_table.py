@@ -1,4 +1,4 @@
-"""The table of an evaluation: ours, the real video's, and published rows, which were measured otherwise and say so."""
+"""The table of an evaluation: our rows, the real video's, and published ones, marked as measured otherwise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Published:
-    """A row of somebody else's table; `source` is where it stands."""
+    """A row of a published table; `source` names the table."""
 
     method: str
     fid: float | None
@@ -43,7 +43,7 @@ PUBLISHED = (
     Published("Wav2Lip", 32.24, 8.65, 6.78, "HDTF, as PC-Talk's authors measured it"),
     Published("LatentSync", 16.32, 8.92, 6.84, "HDTF, as PC-Talk's authors measured it"),
 )
-"""Wav2Lip stands there twice: one network, two sets and protocols, and an FID of 5 or of 32."""
+"""Published rows. Wav2Lip is there twice: one network, two sets and protocols, and an FID of 5 or of 32."""
 
 
 def rows_of(result: dict[str, Any]) -> list[list[str]]:
@@ -57,7 +57,7 @@ def rows_of(result: dict[str, Any]) -> list[list[str]]:
 
 
 def notes_of(result: dict[str, Any]) -> list[str]:
-    """What has to be known to read the table."""
+    """Notes that are needed to read the table."""
     absent = [f"{measure.upper()}: {why}." for measure, why in result["absent"].items()]
     protocol = "; ".join(f"{key} {value}" for key, value in result["protocol"].items())
     return [
@@ -73,7 +73,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def print_table(result: dict[str, Any], console: Console) -> None:
-    """On its side, for a terminal's width; published columns have a number, and their source stands below."""
+    """Print the transposed table; published columns have a number, with their source below."""
     *published, real, ours = (row[1:] for row in rows_of(result))
     shown = Table("", "real video", "ours", *(f"{row.method} ({number})" for number, row in enumerate(PUBLISHED, 1)))
     for title, *cells in zip(COLUMNS.values(), real, ours, *published, strict=True):

@@ -1,4 +1,4 @@
-"""The one actor that all workers of a run report to and ask: counts, metrics, attempts, and the door to each host."""
+"""The actor that all workers of a run report to and ask: counts, metrics, attempts, and the gate to each host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stages.crawl import CrawlConfig, Gate, HostGate
 
 
 class Coordinator(Attempts, HostGate):
-    """Lives in an actor of its own; if its machine dies it starts again, and only its counts begin anew."""
+    """Counts, metrics, attempts and the host gate in one actor; if its node dies, it restarts with empty counts."""
 
     def __init__(self, stages: Iterable[str], crawl: CrawlConfig) -> None:
         Attempts.__init__(self)
@@ -32,12 +32,12 @@ class Coordinator(Attempts, HostGate):
 
 
 def start_coordinator(stages: Iterable[str], crawl: CrawlConfig) -> Any:
-    """Its handle. It claims no CPU, and calls wait while it starts again."""
+    """Start the coordinator and return its handle. It claims no CPU; calls wait while it restarts."""
     return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Coordinator).remote(stages, crawl)
 
 
 class RemoteAttempts(Attempts):
-    """The coordinator's count, from within a worker."""
+    """Client of the coordinator's count of attempts, for a worker."""
 
     def __init__(self, coordinator: Any) -> None:
         self._coordinator = coordinator
@@ -46,11 +46,11 @@ class RemoteAttempts(Attempts):
         return ray.get(self._coordinator.begin.remote(key))
 
     def end(self, key: str) -> None:
-        ray.get(self._coordinator.end.remote(key))  # waits: the next stage may kill this worker before the word is out
+        ray.get(self._coordinator.end.remote(key))  # waits: the next stage may kill this worker before it is sent
 
 
 class RemoteGate(Gate):
-    """The coordinator's door to each host, from within a worker."""
+    """Client of the coordinator's host gate, for a worker."""
 
     def __init__(self, coordinator: Any) -> None:
         self._coordinator = coordinator

@@ -1,4 +1,4 @@
-"""What one record may cost: a bounded time, and a bounded number of workers that die of it."""
+"""Limits on one record: its time, and the number of workers that may die of it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from stages.core.reasons import Dropped, DropReason
 from stages.core.records import Row, row_id
 
 GRACE_S = 30.0
-"""Given to code that does not come back to Python when its time is up, before its process is ended."""
+"""Time between the time limit and the end of the process, for code that does not return to Python."""
 
 
 class Attempts:
-    """Counts how often work on a record was begun and not ended. Whoever holds it must outlive the workers."""
+    """Counts how often work on a record was begun and not ended. Its process must outlive the workers."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
@@ -39,7 +39,7 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Guard:
-    """Watches over a stage while it makes one row: not over what the row's receiver does with it.
+    """Limits a stage while it makes one row; the consumer of the row is not limited.
 
     Args:
         config: `max_tries`, `record_limit_s` and `record_limit_ratio` count.
@@ -50,10 +50,10 @@ class Guard:
 
     @contextmanager
     def __call__(self, stage: str, row: Row, result_idx: int = 0) -> Iterator[None]:
-        """Around the making of the `result_idx`th row that the stage makes of `row`.
+        """Context of making the `result_idx`th row from `row`.
 
         Raises:
-            Dropped: CRASHED, if earlier attempts took their workers down; TIME_LIMIT, with the place where it was.
+            Dropped: CRASHED if earlier attempts killed their workers; TIME_LIMIT, with the place in the code.
         """
         key = f"{stage} {row_id(row)} {result_idx}"
         num_deaths = self.attempts.begin(key) - 1
@@ -70,9 +70,9 @@ class Guard:
 def time_limit(limit_s: float) -> Iterator[None]:
     """Raise in the body when its time is up.
 
-    A body that waits, decodes or computes is reached by a signal as soon as it is back in Python. One that never is (a
-    loop inside a library) takes its process with it `GRACE_S` later. Only a process's main thread gets signals: in any
-    other the body is not limited.
+    A signal interrupts a body that waits, decodes or computes as soon as it returns to Python. If it never returns (a
+    loop inside a library), its process ends `GRACE_S` later. Only the main thread of a process receives signals: in
+    any other thread the body is not limited.
 
     Raises:
         Dropped: TIME_LIMIT.

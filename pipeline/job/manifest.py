@@ -55,21 +55,21 @@ PLATFORMS = {
     "youtu.be": "youtube",
     "youtube.com": "youtube",
 }
-"""By domain, short links included; any other is `web`."""
+"""Platform of each domain, with those of short links; any other domain is `web`."""
 _URL = re.compile(r"https?://[^\s<>\"'，。、；！？（）【】《》「」“”]+")
 MAX_BYTES = 2_000_000_000
-"""Of a list; a million sources with all columns take 300 MB."""
+"""Largest size of a list; a million sources with all columns take 300 MB."""
 MAX_SOURCES = 10_000_000
-"""Of a list; a million take 1 GB of memory. Longer lists are for several runs."""
+"""Largest number of sources in a list; a million take 1 GB of memory. Longer lists need several runs."""
 MAX_YAML_BYTES = 50_000_000
-"""Of YAML: half a million sources, which take 2 GB and a minute; JSONL takes a quarter of either."""
+"""Largest size of a YAML list: half a million sources, which take 2 GB and a minute; JSONL takes a quarter of both."""
 MAX_YAML_DEPTH = 20
 _COLUMNS = frozenset(SOURCE.names)
 _ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
 
 
 class ManifestError(UserError):
-    """A manifest that cannot be used; the message names the row and the way out."""
+    """A manifest that cannot be used; the message names the row and the remedy."""
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -163,7 +163,7 @@ def _read_list(path: Path) -> list[Any]:
 
 
 def _read_addresses(path: Path) -> list[Any]:
-    """One address a line, alone or within the text that an app shares; each counts once."""
+    """The distinct addresses of a text, one a line, alone or within the text that an app shares."""
     addresses: dict[str, None] = {}
     for number, line in enumerate(read_text(path, "utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -176,7 +176,7 @@ def _read_addresses(path: Path) -> list[Any]:
 
 
 def platform_of(uri: str) -> str:
-    """The site that a URL belongs to, by its domain; `web` for searches, the store's kind for what lies in a bucket."""
+    """Platform of a URL, by its domain; `web` for a search, the kind of store for an object in a bucket."""
     if not is_url(uri):
         return protocol_of(uri) or "local"
     host = re.match(r"https?://(?:[^/?#@]*@)?([^/?#:]*)", uri)
@@ -187,9 +187,9 @@ def platform_of(uri: str) -> str:
 
 
 def _read_yaml(text: str) -> Any:
-    """YAML of rows, flat as rows are.
+    """Parse YAML rows; aliases and deep nesting are refused.
 
-    A few aliases, one within the other, stand for billions of entries; deep nesting overflows the fast parser's stack.
+    A few nested aliases stand for billions of entries, and deep nesting overflows the stack of the fast parser.
     """
     if len(text) > MAX_YAML_BYTES:
         raise yaml.YAMLError(f"over {MAX_YAML_BYTES} characters; write so long a list as JSONL or Parquet")
@@ -220,7 +220,7 @@ def _check_columns(names: Sequence[str], where: str) -> None:
 
 
 def _short(value: Any) -> str:
-    """For a message: what may be a million characters long, or nested a thousand times."""
+    """A value shortened for a message; it may be a million characters long or nested a thousand times."""
     return str(value)[:500] if isinstance(value, Exception) else reprlib.repr(value)
 
 

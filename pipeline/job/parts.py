@@ -1,9 +1,8 @@
-"""The parts: append-only Parquet files that are the memory of a run, and what they say of its progress.
+"""The parts: append-only Parquet files with all measurements, and the progress of a run that follows from them.
 
-A run's parts carry its generation in their name. A run measures a source from its beginning, so the rows of one
-generation stand for themselves: a source is complete in it when every shot, and every clip of every tracked shot, is
-there, and its newest complete generation is the one that counts. Finer rows supersede coarser ones: once a source has
-shots, its row as a whole no longer counts. Readers see only complete sources.
+The names of a run's parts carry its generation. A run measures a source from its beginning. A source is complete in a
+generation when every shot and every clip of every tracked shot is there. Its newest complete generation counts. Finer
+rows supersede coarser ones: once a source has shots, its own row no longer counts. Readers see only complete sources.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from stages.core.storage import is_remote, list_files, named, open_parquet, read
 
 _KEYS = ["row_id", "source_id", "shot_idx", "num_shots", "clip_idx", "num_clips"]
 _READERS = 16
-"""Parts read at a time: small files, so that a store answers slower than it sends."""
+"""Number of parts read at a time. They are small, so a store's latency takes longer than the transfer."""
 
 
 SMALL_PART_BYTES = 1_000_000
-"""Parts below this are joined: rows that were dropped before they had pictures, 10 to 30 kB each."""
+"""Size below which parts are joined. Rows that were dropped before they had pictures take 10 to 30 kB each."""
 MAX_JOINED = 200
 ROW_GROUP_BYTES = 64_000_000
-"""Read at once when rows are copied into shards: eight clips, or thousands of rows without pictures."""
+"""Size of a row group, which is read at once for shards: eight clips, or thousands of rows without pictures."""
 
 
 class BrokenPart(UserError):
-    """A part that cannot be read; the message names it and the way out."""
+    """A part that cannot be read; the message names it and the remedy."""
 
 
 class NoDataSet(UserError):
@@ -50,12 +49,12 @@ class Busy(UserError):
 
 @contextmanager
 def alone(out: Path, work: str) -> Iterator[None]:
-    """Keeps a second process from the same work on `out`; the lock goes with its process, however that ends.
+    """Lock `out` against a second process with the same work; the lock ends with its process.
 
-    In a bucket there is nothing to lock: two runs there do the same work twice, and the later finalize counts.
+    A bucket has no lock: two runs there do the same work twice, and the later finalize counts.
 
     Raises:
-        Busy: at once, if another process is at it.
+        Busy: another process holds the lock; raised at once.
     """
     if is_remote(out):
         yield
@@ -85,7 +84,7 @@ def _generation(part: Path) -> int:
 
 
 def write_part(table: pa.Table, out: Path, generation: int) -> Path:
-    """Write rows once and for all, under a name that a repeated task would choose again."""
+    """Write rows under a name that a repeated task chooses again."""
     name = hashlib.sha256("\n".join(table["row_id"].to_pylist()).encode()).hexdigest()[:16]
     target = out / "parts" / f"part-g{generation:05d}-{name}.parquet"
     rows_per_group = ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1)
@@ -96,8 +95,8 @@ def write_part(table: pa.Table, out: Path, generation: int) -> Path:
 def compact(out: Path) -> None:
     """Join the small parts of each generation, so that their number follows the data and not the sources.
 
-    The joined part is there before the small ones go; what dies in between leaves rows twice, which count once. While
-    another process finalizes, and reads the parts as they are, nothing happens.
+    The joined part is written before the small ones are removed. A crash in between leaves rows twice, which count
+    once. While another process finalizes and reads the parts, nothing is joined.
     """
     try:
         with alone(out, "finalize"):
@@ -124,7 +123,7 @@ def _join_small_parts(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a row lies."""
+    """Place of a row in the parts."""
 
     part: Path
     row_idx: int
@@ -136,8 +135,8 @@ class Parts:
 
     Args:
         ledger: their ledger columns.
-        addresses: where each of them lies, in the ledger's order.
-        incomplete: sources that have rows, but of no generation all of them.
+        addresses: place of each row, in the ledger's order.
+        incomplete: sources that have rows but are complete in no generation.
     """
 
     ledger: pa.Table
@@ -149,7 +148,7 @@ def read_parts(out: Path) -> Parts:
     """Read the ledger columns of everything that was measured.
 
     Raises:
-        BrokenPart: a part is no Parquet file, or not one of this schema.
+        BrokenPart: a part is no Parquet file, or has another schema.
     """
     files = part_files(out)
     with ThreadPoolExecutor(_READERS) as pool:
@@ -177,14 +176,14 @@ def read_parts(out: Path) -> Parts:
 def _read_part(file: Path) -> pa.Table:
     try:
         table = read_table(file, LEDGER.names)
-        table.select(_KEYS)  # without these it is nothing of ours
+        table.select(_KEYS)  # a part without these columns is not ours
         return completed(table, LEDGER)
     except (pa.ArrowException, KeyError) as error:
         raise BrokenPart(f"{file} cannot be read: {error}\nDelete it; its sources are measured again.") from error
 
 
 def _finest(indices: list[int], keys: list[dict]) -> list[int] | None:
-    """The rows of one source and generation that count, or None while some are missing."""
+    """Indices of the finest rows of one source and generation; None while some are missing."""
     shots: dict[int, list[int]] = defaultdict(list)
     for idx in indices:
         if keys[idx]["shot_idx"] is not None:

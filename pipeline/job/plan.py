@@ -1,4 +1,4 @@
-"""The ordered stages: the only file that knows the order, what each needs and what each writes."""
+"""The ordered list of stages, with what each one needs, reads and writes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stage:
         payload: columns it writes beside its own of `STAGE_COLUMNS`.
         weights_of: model files it opens; a function where the settings choose them.
         splits_into: for a 1:N stage, the unit of the rows it makes: shot or clip.
-        judged_before: the policy is asked before it as well: what the manifest says may be enough to drop a row.
+        judged_before: the policy also judges before the stage, because the manifest may be enough to drop a row.
         needs_gate: `build` takes a `Gate`, the one that all workers of a run share.
     """
 
@@ -59,7 +59,7 @@ class Stage:
 
 
 def node_cache(config: Config, weights: WeightStore) -> NodeCache:
-    """Beside the model files, on the same disk."""
+    """The node's cache of media, beside the model files on the same disk."""
     return NodeCache(weights.cache.parent / "objects", config.run.cache_bytes)
 
 
@@ -156,12 +156,12 @@ def _sync_weights(config: Config) -> tuple[str, ...]:
 
 
 STAGES: tuple[Stage, ...] = (
-    # Cheapest reject first: sound decides before a frame is decoded, a coarse look before tracking.
+    # Cheapest rejection first: sound before any frame is decoded, a coarse look before tracking.
     Stage(
         "crawl",
         _crawl,
         reads=("source_id", "uri", "expect_sha256", "expect_format_id"),
-        judged_before=True,  # nothing is fetched without a licence and consent that will do
+        judged_before=True,  # nothing is fetched without a sufficient licence and consent
         needs_gate=True,
     ),
     Stage("probe", _probe, reads=("media_path", *_SPANS)),

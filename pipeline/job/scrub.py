@@ -1,4 +1,4 @@
-"""What tombstones name, taken out of tables: a forgotten row leaves the ids that keep it from being measured again."""
+"""Forgotten rows removed from tables; each leaves the ids that keep it from being measured again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLIP_STAGE = next(stage.name for stage in STAGES if stage.splits_into == "clip"
 
 
 def gone(table: pa.Table, tombstones: Tombstones) -> list[bool]:
-    """Which rows of a table are forgotten and still stand there with what was measured."""
+    """Which rows of a table are forgotten but still hold measurements."""
     names = [name for name in KEYS if name in table.column_names]
     return [_is_gone(row, tombstones) for row in table.select(names).to_pylist()]
 
@@ -38,7 +38,7 @@ def _is_gone(row: Row, tombstones: Tombstones) -> bool:
 
 
 def remains(row: Row, tombstones: Tombstones) -> Row:
-    """What is left of a forgotten row: the ids that keep it from being measured again, and the reason."""
+    """The remains of a forgotten row: the ids that keep it from being measured again, and the reason."""
     when = tombstones.by_name(row)
     if when is not None:
         left = {name: value for name, value in row.items() if name in KEPT_OF_SOURCE}
@@ -52,7 +52,7 @@ def _fault(when: str) -> Row:
 
 
 def scrub_parts(out: Path, tombstones: Tombstones) -> list[Path]:
-    """Take everything forgotten out of the parts; returns the files that were rewritten, each as a whole.
+    """Remove everything forgotten from the parts; return the files that were rewritten, each as a whole.
 
     Raises:
         BrokenPart: one of them cannot be read.
@@ -71,7 +71,7 @@ def scrub_parts(out: Path, tombstones: Tombstones) -> list[Path]:
 
 
 def scrubbed(table: pa.Table, tombstones: Tombstones) -> pa.Table:
-    """Rows without what is forgotten of them."""
+    """A table with forgotten rows replaced by their remains."""
     marked = gone(table, tombstones) if tombstones else []
     if not any(marked):
         return table

@@ -1,4 +1,4 @@
-"""From listings to sources: what a playlist, page or search was expanded to becomes rows of the next round."""
+"""From listings to sources: the entries of a playlist, page or search become rows of the next round."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stages.core.records import Row
 from stages.crawl import host_of
 
 MAX_DEPTH = 3
-"""Listings within listings: a user page of playlists of multi-part videos. Deeper is a trap for crawlers."""
+"""Largest depth of nested listings: a user page of playlists of multi-part videos. Deeper ones are crawler traps."""
 _INHERITED = ("platform", "licence", "consent", "speaker_id", "declared_language", "tags")
 
 
 def entries_of(listing: Row) -> list[Row]:
-    """Source rows of a crawled listing; they say of themselves what the manifest said of the listing."""
+    """Source rows of a crawled listing; they inherit the columns that the manifest gives the listing."""
     inherited = {column: listing[column] for column in _INHERITED if listing.get(column) is not None}
     return [
         inherited | {"source_id": id_of(uri), "uri": uri, "parent_id": listing["source_id"]}
@@ -26,11 +26,11 @@ def entries_of(listing: Row) -> list[Row]:
 
 
 def expand(rows: Iterable[Row], known: Mapping[str, Row]) -> list[Row]:
-    """The sources that a round has found, each address once.
+    """The sources found in a round, each address once.
 
     Args:
-        rows: crawled rows of any kind; only listings are looked at.
-        known: all sources so far, by id; what they name is not named again, so that lists that name each other end.
+        rows: crawled rows of any kind; only listings are read.
+        known: all sources so far, by id; their addresses are left out, so lists that name each other end.
     """
     seen = {row["uri"] for row in known.values()}
     found: list[Row] = []
@@ -45,7 +45,7 @@ def expand(rows: Iterable[Row], known: Mapping[str, Row]) -> list[Row]:
 
 
 def _depth(row: Row, known: Mapping[str, Row]) -> int:
-    """Listings on the way from the manifest to a row, itself included."""
+    """Number of listings from the manifest to a row, including the row."""
     depth = 1
     while depth < MAX_DEPTH and (parent := known.get(row.get("parent_id") or "")) is not None:
         row, depth = parent, depth + 1
@@ -53,7 +53,7 @@ def _depth(row: Row, known: Mapping[str, Row]) -> int:
 
 
 def spread_hosts(sources: Iterable[Row]) -> list[Row]:
-    """The same sources with the hosts in turn, so that workers do not all wait for one of them."""
+    """The sources ordered with hosts in turn, so that workers do not all wait for one host."""
     by_host: dict[str, list[Row]] = defaultdict(list)
     for source in sources:
         by_host[host_of(source["uri"])].append(source)

@@ -1,4 +1,4 @@
-"""Stages applied to rows: verdicts after each, faults caught, nothing lost. Knows nothing of Ray."""
+"""Stages applied to rows, with a verdict after each; faults are caught and no row is lost. Knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Runner:
     _built: dict[str, StageFunction] = field(default_factory=dict)
 
     def run(self, row: Row) -> Iterator[Row]:
-        """All rows that a row becomes; a dropped row passes through unchanged."""
+        """All rows that result from a row; a dropped row passes through unchanged."""
         yield from self._run_from(row, 0)
 
     def _run_from(self, row: Row, position: int) -> Iterator[Row]:
@@ -74,12 +74,12 @@ class Runner:
             start_s = time.process_time()
 
     def _attempt(self, stage: Stage, row: Row) -> Iterator[Row]:
-        """The stage's rows; if it fails part-way, the rows it had announced and not delivered carry the fault."""
-        if stage.name not in self._built:  # what is wrong with a stage is wrong for every record: it stops the run
+        """The stage's rows; if it fails half-way, the rows that are still missing carry the fault."""
+        if stage.name not in self._built:  # a fault while loading concerns every record, so it stops the run
             self._built[stage.name] = stage.build(self.config, self.weights, self.out)
         last: Row = {}
         if stage.judged_before and self._judge(stage, row).get("verdict") == Verdict.DROP:
-            yield row  # refused for what the manifest says: nothing is fetched
+            yield row  # dropped because of the manifest: nothing is fetched
             return
         try:
             for last in self._results(stage, row):
@@ -88,7 +88,7 @@ class Runner:
         except Dropped as dropped:
             fault = dropped.measured | {"fault_reason": str(dropped.reason), "fault_detail": dropped.detail}
             if dropped.reason == DropReason.TIME_LIMIT:
-                self._built.pop(stage.name, None)  # it was left in the middle of something
+                self._built.pop(stage.name, None)  # it was interrupted and may be in a broken state
         except Exception as error:  # one record's unknown error must not cost the others
             if self.config.run.strict or _is_machine_trouble(error):
                 raise
@@ -117,7 +117,7 @@ class Runner:
 
     @contextmanager
     def _media_here(self, stage: Stage, row: Row) -> Iterator[tuple[Row, Row]]:
-        """The row with its media on this node while the stage runs, and what gives it its address back."""
+        """The row with a local copy of its media while the stage runs, and the columns that restore its address."""
         address = row.get("media_path", "")
         if "media_path" not in stage.reads or protocol_of(address) is None:
             yield row, {}
@@ -132,7 +132,7 @@ class Runner:
 
 
 def _is_machine_trouble(error: Exception) -> bool:
-    """Trouble that every record would meet: the run stops, and a rerun goes on from there."""
+    """Whether every record would meet this error: the run stops, and a rerun resumes there."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     return isinstance(error, MemoryError | MissingWeights | StorageError) or (
         isinstance(error, OSError) and error.errno in full

@@ -1,4 +1,4 @@
-"""The plan as a Ray Data stream: pools of actors, one terminal write, progress reported by the workers themselves."""
+"""The plan as a Ray Data stream: pools of actors, one terminal write, progress reported by the workers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 ROOT = Path(__file__).resolve().parents[2]
 REFRESH_S = 1.0
 STOP_S = 10.0
-"""How long a stream that is stopped may take to let its workers go."""
+"""Time that a stopped stream may take to release its workers."""
 _COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a stream has come."""
+    """Progress of a stream."""
 
     num_done: int
     num_sources: int
@@ -54,7 +54,7 @@ class State:
 
 
 class Pool:
-    """An actor that runs some consecutive stages on every row of a block; their models load once."""
+    """Actor that runs consecutive stages on every row of a block; their models load once."""
 
     def __init__(
         self, stages: tuple[Stage, ...], config: Config, weights: WeightStore, out: Path, coordinator: Any
@@ -78,7 +78,7 @@ class Pool:
 
 
 class PartWriter:
-    """The terminal write: a block becomes a part, and one small row per source remains."""
+    """Terminal write: writes a block as a part and returns one small row per source."""
 
     def __init__(self, out: Path, generation: int, versions: dict[str, str]) -> None:
         self._out, self._generation, self._versions = out, generation, versions
@@ -94,7 +94,7 @@ class Stream:
     """A running Ray and the counts of its workers; use as a context manager.
 
     Args:
-        generation: number of this run on `out`, stamped on its parts.
+        generation: number of this run on `out`, which the names of its parts carry.
         stages: the plan.
     """
 
@@ -124,13 +124,13 @@ class Stream:
                 raise KeyboardInterrupt
 
     def measure(self, sources: list[Row], known: Mapping[str, Row]) -> Iterator[State]:
-        """Run all stages on sources, and on what listings among them lead to; yields about once a second.
+        """Run all stages on sources and on the entries of listings among them; yields about once a second.
 
         Args:
-            known: all sources by id, also those that are done.
+            known: all sources by id, including those that are done.
 
         Raises:
-            OSError, MemoryError, MissingWeights: trouble of the machine, as a worker met it.
+            OSError, MemoryError, MissingWeights: an error of the machine, from a worker.
             ray.exceptions.RayTaskError: a bug, or with `run.strict` the first unknown error.
         """
         done, left, known = _Completion(), spread_hosts(sources), dict(known)
@@ -153,7 +153,7 @@ class Stream:
         return ray.get(self._coordinator.tally.remote())
 
     def _written(self, sources: list[Row]) -> Iterator[pa.Table | None]:
-        """What `PartWriter` leaves of each block, and None about once a second."""
+        """The small rows that `PartWriter` returns for each block, and None about once a second."""
         written = queue.Queue[pa.Table | Exception | None]()
         driver = threading.Thread(target=_consume, args=(self._dataset(sources), written), daemon=True)
         refreshed_s = time.monotonic()
@@ -184,7 +184,7 @@ class Stream:
         context.raise_original_map_exception = True
         context.execution_options.preserve_order = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and printed by the caller
-        blocks = [table_from_rows([source], SOURCE) for source in sources]  # of the whole schema it would be 130 kB
+        blocks = [table_from_rows([source], SOURCE) for source in sources]  # of the whole schema it would take 130 kB
         dataset = ray.data.from_arrow(blocks)
         pools = [pool for pool in self._config.run.pools.values() if pool.stages]
         share, most = _cpu_share(len(pools) + 1, self._own_ray)
@@ -212,7 +212,7 @@ class Stream:
         return tuple(stage.behind(gate) for stage in self._stages if stage.name in pool.stages)
 
     def _versions(self) -> dict[str, str]:
-        """By the last stage that measured a row: JSON of the code, the settings, and the weights that were used."""
+        """JSON of the code, the settings and the weights used, by the last stage that measured a row."""
         packages = {name: version(name) for name in ("av", "mediapipe", "insightface", "ctranslate2", "torch")}
         common = {"code": code_version(), "config": config_hash(self._config), "packages": packages}
         weights: dict[str, str] = {}
@@ -224,7 +224,7 @@ class Stream:
 
 
 def _consume(dataset: Dataset, written: queue.Queue[pa.Table | Exception | None]) -> None:
-    """Drive the stream from a thread of its own, so that progress and Ctrl-C do not wait for a block."""
+    """Drive the stream in a separate thread, so that progress and Ctrl-C do not wait for a block."""
     try:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             written.put(block)
@@ -238,9 +238,9 @@ def _consume(dataset: Dataset, written: queue.Queue[pa.Table | Exception | None]
 
 @contextmanager
 def _driven_by(thread: threading.Thread) -> Iterator[None]:
-    """A thread that runs until the body ends, at the latest: Ray's shutdown under a running stream may crash.
+    """Run a thread at most until the body ends: Ray's shutdown under a running stream may crash.
 
-    `iter_batches` waits in Python, where an exception from outside reaches it, and stops its workers on the way out.
+    `iter_batches` waits in Python, where an exception from another thread reaches it; it then stops its workers.
     """
     thread.start()
     try:
@@ -253,7 +253,7 @@ def _driven_by(thread: threading.Thread) -> Iterator[None]:
 
 
 class _Completion:
-    """Counts the sources of which every row has been written."""
+    """Counts the sources whose rows have all been written."""
 
     def __init__(self) -> None:
         self._clips: dict[tuple[str, int], tuple[int, int]] = {}
@@ -276,11 +276,11 @@ class _Completion:
 
 
 def _cpu_share(num_pools: int, own_ray: bool) -> tuple[float, int | None]:
-    """CPUs an actor claims so that every pool gets one, and how many actors a pool may have.
+    """CPUs that an actor claims so that every pool gets one, and the largest number of actors of a pool.
 
-    Fewer CPUs than pools: each claims an equal fraction, since most wait for the slowest most of the time. Else whole
-    CPUs, and Ray gives the spare ones to the pool that holds the others up. A cluster that others started may begin
-    with no CPU at all and grow, so there only `max_actors` bounds a pool.
+    With fewer CPUs than pools each actor claims an equal fraction, since most wait for the slowest most of the time.
+    With more it claims a whole CPU, and Ray gives spare ones to the pool that is the bottleneck. A cluster that others
+    started may begin with no CPU and grow, so there only `max_actors` bounds a pool.
     """
     cpus = ray.cluster_resources().get("CPU", 0.0)
     if 0 < cpus <= num_pools:
@@ -289,12 +289,12 @@ def _cpu_share(num_pools: int, own_ray: bool) -> tuple[float, int | None]:
 
 
 def _wave_size() -> int:
-    """Enough that a wave's end, when the last sources keep few workers busy, is a small part of it."""
+    """Number of sources in a wave: so many that its end, with few busy workers, is a small part of it."""
     return max(500, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
 
 
 def start_ray(config: Config) -> None:
-    """Join the Ray that is meant: the job's or the configured cluster, else a local one that ends with this run."""
+    """Join the Ray of the job or the configured cluster, else start a local one that ends with this run."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.run.ray_address or os.environ.get("RAY_ADDRESS"):
@@ -306,7 +306,7 @@ def start_ray(config: Config) -> None:
                 address="local",
                 include_dashboard=False,
                 object_store_memory=config.run.object_store_bytes,
-                _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which nobody asks for
+                _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which is not used
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
                 **quiet,
             )
@@ -320,8 +320,10 @@ def start_ray(config: Config) -> None:
 
 @contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
-    """Ctrl-C is noted, for the caller to raise: raised wherever it strikes, one of Ray's destructors may swallow it,
-    and in Ray's shutdown it would end the process before it has said what to do. A second one is raised at once.
+    """Record Ctrl-C for the caller to raise; a second one is raised at once.
+
+    Raised anywhere, one of Ray's destructors may swallow it, and in Ray's shutdown it would end the process before the
+    message on how to resume.
     """
     heard: list[int] = []
 
@@ -338,7 +340,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
 
 
 def unwrapped(error: Exception) -> Exception:
-    """What really went wrong in a worker, if it is trouble of the machine; a bug keeps the worker's traceback."""
+    """The original error of a worker, if it is one of the machine; a bug keeps the worker's traceback."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, OSError) and cause.errno is not None:
         return OSError(cause.errno, cause.strerror)  # without what Ray adds to it
@@ -346,7 +348,7 @@ def unwrapped(error: Exception) -> Exception:
 
 
 def code_version() -> str:
-    """Like `0.1.0+1f3a9c2e04d7`: the release, and a hash of the code that measures, which says more."""
+    """The release and a hash of the code that measures, such as `0.1.0+1f3a9c2e04d7`."""
     release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     digest = hashlib.sha256()
     for file in sorted((ROOT / "stages").rglob("*.py")):

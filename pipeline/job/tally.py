@@ -1,4 +1,4 @@
-"""Counts per stage, gathered from all workers, and how they are shown while a run goes on."""
+"""Counts per stage, gathered from all workers, and their display during a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Tally:
 
     def __init__(self, stages: Iterable[str]) -> None:
         self.counts = {name: StageCount() for name in stages}
-        self.failed_sources: set[str] = set()  # with a record that failed for an unknown reason
+        self.failed_sources: set[str] = set()  # sources with a record that failed for an unknown reason
 
     def add(self, events: list[Event]) -> None:
         for event in events:

@@ -1,4 +1,4 @@
-"""What a run has to do: which sources it measures, and which of them again."""
+"""The sources that a run measures, and those that it measures again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Todo:
     """The work of a run.
 
     Args:
-        sources: to be measured, those that an earlier run found in listings among them.
-        known: all sources by id, also those that are done.
-        num_done: sources that need no more work.
-        num_again: of `sources`, how many an earlier run has measured.
+        sources: sources to measure, including those that an earlier run found in listings.
+        known: all sources by id, including those that are done.
+        num_done: number of sources that need no more work.
+        num_again: number of `sources` that an earlier run has measured.
     """
 
     sources: list[Row]
@@ -35,7 +35,7 @@ class Todo:
 
 
 def find_todo(sources: list[Row], parts: Parts, config: Config) -> Todo:
-    """What the parts lack of a manifest's sources and of what these lead to."""
+    """The sources of a manifest and of its listings that the parts lack."""
     known = with_listed(sources, parts)
     done, again = wanted_sources(list(known.values()), parts, config)
     return Todo([source for name, source in known.items() if name not in done], known, len(done), len(again))
@@ -44,8 +44,9 @@ def find_todo(sources: list[Row], parts: Parts, config: Config) -> Todo:
 def wanted_sources(sources: list[Row], parts: Parts, config: Config) -> tuple[set[str], set[str]]:
     """Ids of the sources that need no more work, and of those to measure again.
 
-    These have rows that the policy newly wants, a licence or consent that will do now, or a fault that may be gone: an
-    unknown error, a site that could not be reached, a file that now has another address or is there.
+    A source is measured again if the policy now keeps a row that it dropped, if its licence or consent is now
+    sufficient, or if its fault may be gone: an unknown error, a site that could not be reached, a file that has another
+    address or exists now.
     """
     measured = parts.ledger.select(["source_id", "uri", "fault_reason"])
     decided = verdicts(parts.ledger, judge(parts.ledger, config.policy, STAGE_NAMES), config.policy, STAGE_NAMES)
@@ -67,7 +68,7 @@ def _is_wanted(row: Row, source: Row, config: Config) -> bool:
 
 
 def _allowed_since(row: Row, source: Row, config: Config) -> bool:
-    """Whether a row was refused for its licence or consent, and the manifest now names one that will do."""
+    """Whether a row was dropped for its licence or consent, and the manifest now names a sufficient one."""
     refusals = (DropReason.LICENCE, DropReason.CONSENT)
     if row["drop_reason"] not in refusals:
         return False
@@ -86,7 +87,7 @@ def _may_be_gone(row: Row, uri: str, config: Config) -> bool:
 
 
 def with_listed(sources: list[Row], parts: Parts) -> dict[str, Row]:
-    """The manifest's sources, and those that earlier runs have found in its playlists, pages and searches, by id."""
+    """Sources of the manifest, and those that earlier runs found in its playlists, pages and searches, by id."""
     listings = parts.ledger.filter(pc.field("fault_reason") == str(DropReason.LISTING))
     crawled = {row["source_id"]: row for row in listings.select([*SOURCE.names, "fault_reason", "entries"]).to_pylist()}
     known = {source["source_id"]: source for source in sources}

@@ -1,4 +1,4 @@
-"""What was forgotten on request, so that it stays out: of the parts, and of every later crawl.
+"""Tombstones, which keep what was forgotten on request out of the parts and of every later crawl.
 
 `DIR/tombstones.jsonl` holds one line a request. Nothing in it describes a face or a voice: source and row ids, hashes
 of media files, and salted hashes of addresses. The salt stands in the file; it keeps the hashes from being looked up in
@@ -33,11 +33,11 @@ class Tombstone:
     """One request.
 
     Args:
-        request: what was asked for, such as `source lesson-1`.
-        source_ids: sources that are gone as a whole.
-        row_ids: clips that are gone from sources that stay.
-        sha256: of the media files of the former.
-        addresses: salted hashes of where they came from.
+        request: the request, such as `source lesson-1`.
+        source_ids: sources that were removed as a whole.
+        row_ids: clips that were removed from sources that stay.
+        sha256: hashes of the media files of the removed sources.
+        addresses: salted hashes of the addresses of the removed sources.
     """
 
     request: str
@@ -75,11 +75,11 @@ class Tombstones:
         return hmac.new(bytes.fromhex(self.salt), address.encode(), hashlib.sha256).hexdigest()
 
     def by_name(self, row: Row) -> str | None:
-        """When the source of a row was forgotten, by its name or its bytes; None if it was not."""
+        """Time at which the source of a row was forgotten, by its name or its bytes; None if it was not."""
         return self.source_ids.get(row["source_id"]) or self.sha256.get(row.get("sha256") or "")
 
     def by_address(self, row: Row) -> str | None:
-        """The same by where it comes from; with a page go all items of it."""
+        """Time at which the source of a row was forgotten, by its address; a page stands for all of its items."""
         if not self.addresses:
             return None
         page = _canonical(split_item(row.get("uri") or "")[0])
@@ -87,11 +87,11 @@ class Tombstones:
         return next((self.addresses[key] for key in hashes if key in self.addresses), None)
 
     def with_request(self, request: str, sources: list[Row], row_ids: Iterable[str]) -> Tombstones:
-        """These and one more; the same if it would add nothing.
+        """These tombstones and one more; unchanged if it adds nothing.
 
         Args:
-            sources: rows of the sources that go as a whole.
-            row_ids: single clips that go.
+            sources: rows of the sources that are removed as a whole.
+            row_ids: single clips that are removed.
         """
         stone = Tombstone(
             request,
@@ -108,7 +108,7 @@ class Tombstones:
 
 
 def _addresses(row: Row) -> set[str]:
-    """Where a source came from, written in one way: its address, its page unless it has others, and its name there."""
+    """Canonical addresses of a source: its own, its page's unless that has other videos, and its id at the site."""
     is_item = split_item(row.get("uri") or "")[1] is not None
     found = {_canonical(row[name]) for name in ("uri", "webpage_url")[: 1 if is_item else 2] if row.get(name)}
     extractor, site_id = row.get("extractor"), row.get("site_id")
@@ -118,7 +118,7 @@ def _addresses(row: Row) -> set[str]:
 
 
 def _canonical(uri: str) -> str:
-    """One form of all links to a video: without tracking, `www.`, last slash, fragments."""
+    """Canonical form of all links to a video: without tracking, `www.`, last slash, fragments."""
     match = re.match(r"https?://(?:www\.|m\.)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", uri, re.IGNORECASE)
     if match is None:
         return uri
@@ -143,7 +143,7 @@ def when_text(forgotten_at: str) -> str:
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files and then the folders that held them; all of a folder has to be among the paths."""
+    """Remove files, then their folders; all files of such a folder have to be among the paths."""
     for path in sorted(paths, reverse=True):
         if not is_remote(path) and path.is_dir() and not path.is_symlink():
             path.rmdir()
@@ -152,11 +152,11 @@ def remove_files(paths: Iterable[Path]) -> None:
 
 
 class Gatekeeper:
-    """The crawl of everything that was not forgotten.
+    """Crawl that refuses forgotten sources.
 
     Args:
         crawl: stage function that fetches a source.
-        out: data set whose tombstones count.
+        out: data set that holds the tombstones.
     """
 
     def __init__(self, crawl: Callable[[Row], Row], out: Path) -> None:
@@ -167,8 +167,8 @@ class Gatekeeper:
         """The crawl's row.
 
         Raises:
-            Dropped: FORGOTTEN, before anything is fetched; by its bytes or its name at the site only afterwards, and
-                then what was fetched is removed.
+            Dropped: FORGOTTEN, before anything is fetched. A source that is known by its bytes or its id at the site is
+                refused only afterwards, and what was fetched is removed.
         """
         self._refuse(row)
         found = self._crawl(row)

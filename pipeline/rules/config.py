@@ -37,7 +37,7 @@ from stages.track import TrackConfig
 CONFIG_FILE = "config.yaml"
 NOT_MEASURING = ("policy", "run", "finalize")
 SPEED_KEYS = ("device", "num_threads", "provider", "block_frames", "chunk_frames")
-"""Of stages: on what they run, and in pieces of which size."""
+"""Stage settings that change only speed: device, threads, block size."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PoolConfig:
 
 
 def _default_pools() -> dict[str, PoolConfig]:
-    """Few processes on a laptop; on a cluster split `clip` up, so that its networks get a GPU of their own."""
+    """Few processes for a laptop. On a cluster, split `clip` so that its networks get their own GPU."""
     return {
         "fetch": PoolConfig(("crawl", "probe")),
         "hear": PoolConfig(("hear",)),
@@ -70,7 +70,7 @@ def _default_pools() -> dict[str, PoolConfig]:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What changes only speed or the way a run behaves."""
+    """Settings that change only the speed or the behaviour of a run."""
 
     # Pools of consecutive stages, by name. Each pool shares a worker process
     pools: dict[str, PoolConfig] = field(default_factory=_default_pools)
@@ -152,7 +152,7 @@ def load_config(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
 
 
 def _conflicts(config: Config) -> Iterator[str]:
-    """What is wrong between settings, or with words that no list of choices holds."""
+    """Contradictions between settings, and values that no list of choices covers."""
     policy, finalize, model = config.policy, config.finalize, config.geometry.model
     if policy.min_clip_s > config.track.max_clip_s:
         yield f"policy.min_clip_s={policy.min_clip_s} is above track.max_clip_s={config.track.max_clip_s}"
@@ -170,10 +170,10 @@ def _conflicts(config: Config) -> Iterator[str]:
 
 
 def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration that DIR was made with, where it is stored, with other thresholds.
+    """The stored configuration of DIR with other thresholds; the defaults if none is stored.
 
     Raises:
-        ConfigError: as `load_config`, or an override of what cannot be changed without measuring.
+        ConfigError: as `load_config`, or an override of a key that needs new measurements.
     """
     for override in overrides:
         if not override.startswith(("policy.", "finalize.")):
@@ -182,7 +182,7 @@ def stored_config(out: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def config_files(out: Path) -> list[Path]:
-    """The configuration that DIR was made with, for `load_config`; none before its first run."""
+    """The stored configuration file of DIR, for `load_config`; none before its first run."""
     file = out / CONFIG_FILE
     return [file] if is_file(file) else []
 
@@ -196,7 +196,7 @@ def to_yaml(config: Config) -> str:
 
 
 def measuring(config: Config) -> dict[str, Any]:
-    """The part of the configuration that changes what is measured, by `stage.key`."""
+    """The settings that change measurements, by `stage.key`."""
     stages = {key: value for key, value in asdict(config).items() if key not in NOT_MEASURING}
     stages["crawl"] = {key: stages["crawl"][key] for key in CHANGES_RESULTS}
     return {key: value for key, value in flattened(stages, "").items() if key.rsplit(".", 1)[1] not in SPEED_KEYS}

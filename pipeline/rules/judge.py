@@ -1,8 +1,7 @@
 """The policy's checks on a whole ledger at once, and the verdicts that follow.
 
-The rules are those of `pipeline/rules/policy.py`, column by column instead of row by row: a number is compared as an
-array, and what is no number is asked once for each distinct value. `decide` of the policy says the same of every single
-row.
+The rules are those of `pipeline/rules/policy.py`, applied by column: a number is compared as an array, any other fact
+is evaluated once for each distinct value. `decide` of the policy gives the same verdict on a single row.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks say of N rows, in the order of `CHECKS`.
+    """Results of the checks on N rows, in the order of `CHECKS`.
 
     Args:
-        judged: bool (checks, N): the check's stage has measured the row, and did not find a fault instead.
-        failed: bool (checks, N), only where judged.
-        last: int (N,): index of the last stage that measured the row; -1 where none did.
-        faulted: bool (N,).
+        judged: bool (checks, N): the check's stage has measured the row without a fault.
+        failed: bool (checks, N): the row is judged and fails the check.
+        last: int (N,): index of the last stage that measured the row; -1 if none did.
+        faulted: bool (N,): the last stage found a fault.
     """
 
     judged: np.ndarray
@@ -44,7 +43,7 @@ class Findings:
 
 
 def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Findings:
-    """Apply every check to every row that its stage has measured, also to rows that an earlier one drops."""
+    """Apply every check to every row that its stage has measured, including rows that an earlier check drops."""
     last = _positions(ledger["last_stage"], stages)
     faulted = ledger["fault_reason"].is_valid().to_numpy() & (last >= 0)
     num_clean = last + np.where(faulted, 0, 1)
@@ -57,7 +56,7 @@ def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Fi
 
 
 def numbers(ledger: pa.Table, limit: Limit) -> np.ndarray:
-    """The number that a limit judges, float64 (N,), NaN where it was not measured."""
+    """The numbers that a limit judges, float64 (N,); NaN where not measured."""
     columns = [pc.cast(ledger[name], pa.float64()).to_numpy(zero_copy_only=False) for name in limit.columns]
     return limit.number.of(*columns)
 
@@ -89,7 +88,7 @@ def _positions(names: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
 
 
 def fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndarray:
-    """Bool (N,): which rows a rule finds fault with."""
+    """Which rows fail a rule, bool (N,)."""
     if isinstance(rule, Limit):
         return rule.fails(numbers(ledger, rule), float(getattr(policy, rule.key)))  # NaN fails nothing
     row_of, group = _distinct(ledger, rule.columns)
@@ -98,7 +97,7 @@ def fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndar
 
 
 def _distinct(ledger: pa.Table, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A row of each distinct combination of values, and the number of its combination for each row."""
+    """One row for each distinct combination of values, and for each row the index of its combination."""
     group = np.zeros(ledger.num_rows, np.int64)
     row_of = np.zeros(0, np.int64)
     for name in columns:

@@ -81,12 +81,12 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class Fact:
-    """A condition that is no number against a threshold.
+    """A condition other than a number against a threshold.
 
     Args:
         keys: fields of PolicyConfig that it depends on.
         columns: all that `fault` reads.
-        fault: what is wrong, or None.
+        fault: returns the detail of a failure, or None.
     """
 
     keys: tuple[str, ...]
@@ -99,8 +99,8 @@ class Check:
     """One rule of the policy.
 
     Args:
-        stage: the one whose measurement it judges.
-        where: it counts only in rows that fail this as well.
+        stage: stage whose measurement it judges.
+        where: a second rule; the check fails only rows that fail both.
     """
 
     stage: str
@@ -128,7 +128,7 @@ class Check:
 NOT_GIVEN = frozenset(
     {"", "-", "?", "denied", "n/a", "no", "none", "not given", "refused", "unknown", "withdrawn", "无", "未知"}
 )
-"""What a manifest writes where there is no licence or no consent."""
+"""Words of a manifest that stand for no licence or no consent."""
 
 
 def _granted(column: str, required: str, allowed: str) -> Fact:
@@ -168,7 +168,10 @@ CUTTING = (
     DropReason.MOUTH_HIDDEN,
     DropReason.MOUTH_STATIC,
 )
-"""What cuts a stretch out of a shot. One that is long enough for a clip is judged by its measurements all the same."""
+"""Reasons that cut a stretch out of a shot.
+
+A stretch too short for a clip is dropped for its reason; a longer one is judged by its measurements.
+"""
 
 
 def _cut_out(reason: DropReason) -> Check:

@@ -1,7 +1,7 @@
-"""Make the installed torch importable, whichever build the package index gave. Runs before anything else is there.
+"""Make the installed torch importable, whichever build the package index gave. Runs before other packages are there.
 
-PyPI's Linux build of torch wants CUDA libraries, which the lock leaves out: where it does not import, they are fetched.
-torchaudio's compiled extensions want CUDA too: next to a CPU build they are removed, and it runs as plain Python.
+PyPI's Linux build of torch needs CUDA libraries, which the lock leaves out; they are fetched if it does not import.
+torchaudio's compiled extensions need CUDA too; beside a CPU build they are removed, and it runs as plain Python.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def torch_build() -> str | None:
-    """`cpu`, `cuda`, or None where torch does not import."""
+    """`cpu` or `cuda`; None if torch does not import."""
     code = "import torch; print('cuda' if torch.version.cuda else 'cpu')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,6 +1,6 @@
 """The data set card: DIR/README.md, for people, with the front matter that `datasets` and the Hugging Face hub read.
 
-Only facts of this run stand in it: what was kept, under which licences, measured by which weights and thresholds.
+It states only facts of this run: what was kept, under which licences, measured with which weights and thresholds.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def write_card(out: Path, stats: dict[str, Any], config: Config) -> Path:
 
     Args:
         out: folder of the run; its `shards/` are written already.
-        stats: what `compute_stats` gives.
-        config: of the run; its thresholds are listed.
+        stats: result of `compute_stats`.
+        config: configuration of the run; its thresholds are listed.
     """
     target = out / "README.md"
     write_text(target, render_card(out, stats, config.policy))
@@ -41,7 +41,7 @@ def write_card(out: Path, stats: dict[str, Any], config: Config) -> Path:
 
 
 def render_card(out: Path, stats: dict[str, Any], policy: PolicyConfig) -> str:
-    """The card's text; sections in the order in which a person asks."""
+    """The card's text."""
     present = [split for split in SPLITS if list_files(out / "shards", f"{split}-*.parquet")]
     name = title_of(out)
     sections = [
@@ -124,7 +124,7 @@ def _splits(stats: dict[str, Any]) -> str:
     ]
     if not rows:
         return "None: nothing was kept."
-    note = "No person is in two splits: people are told apart by clusters of face embeddings over the whole set."
+    note = "No person is in two splits: people are distinguished by clusters of face embeddings over the whole set."
     return f"{note}\n\n{table(['split', 'clips', 'length', 'people'], rows)}"
 
 
@@ -229,7 +229,7 @@ def _rights(stats: dict[str, Any]) -> str:
 
 
 def foreign(text: str) -> str:
-    """A stranger's words, with no markup in them alive."""
+    """Text of strangers with its markup escaped."""
     return re.sub(r"([\\`*_\[\]#!~])", r"\\\1", html.escape(text, quote=False))
 
 
@@ -240,7 +240,7 @@ def _limits(stats: dict[str, Any]) -> str:
         "The thresholds prefer frontal faces, clean sound and large pictures, so studio footage and professional "
         "speakers are over-represented; other ways of speaking, older devices and faces turned away are not.",
         "People are clustered by embeddings: one person may be two identities (make-up, years apart), rarely two one.",
-        "Language is told by Whisper base per clip; dialects are often heard as another language or as unsure.",
+        "Language is predicted by Whisper base per clip; dialects are often taken for another language or unsure.",
         "Landmarks, pose, depth and coefficients are estimates from one camera; depth is metric only up to the face "
         "model's size, and teeth and tongue are not in it.",
         "Duplicates are found by their sound, and by how the face moves under other sound. A clip of which less than "

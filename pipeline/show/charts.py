@@ -31,7 +31,7 @@ DARK = {
     GRID: "#2c3538",
     LIMIT: "#ff8a7a",
 }
-"""The dark theme's colour for each of the light theme's."""
+"""The dark theme's colour for each colour of the light theme."""
 
 HEIGHT_PX = 250
 MAX_BARS = 10
@@ -60,7 +60,7 @@ def figure_two(stats: dict[str, Any], policy: PolicyConfig) -> list[Chart]:
 
 
 def beside(stats: dict[str, Any], policy: PolicyConfig) -> list[Chart]:
-    """What the paper does not show."""
+    """Charts that the paper does not have."""
     spread = stats["distributions"]
     pose = [spread["yaw"], spread["pitch"], spread["roll"]]
     quality = [spread["dnsmos_sig"], spread["dnsmos_bak"], spread["dnsmos_ovr"]]
@@ -191,7 +191,7 @@ def _lines(title: str, note: str, found: list[dict[str, Any]], unit: str, names:
 def _hours_by(
     groups: dict[str, dict[str, Any]], title: str, note: str, *, in_too: bool = False, number: bool = False
 ) -> Chart:
-    """Horizontal bars of hours kept, most first; with `in_too` what was not kept of the sources is stacked on."""
+    """Horizontal bars of hours kept, most first; with `in_too`, hours of the sources not kept are stacked on them."""
     items = [(name, g) for name, g in groups.items() if g["hours_kept"] > 0 or (in_too and g["hours_in"] > 0)]
     if not items:
         return Chart(title, "nothing kept was measured", None)
@@ -239,7 +239,7 @@ def _bars(labels: list[str], kept: list[float], lost: list[float], hover: list[s
 
 
 def _label(text: str) -> str:
-    """A label that Plotly shows as it is: no tags, no control characters, not too long."""
+    """A label that is safe for Plotly: no tags, no control characters, not too long."""
     plain = printable(text)
     short = plain if len(plain) <= MAX_LABEL_CHARS else plain[: MAX_LABEL_CHARS - 1] + "…"
     return html.escape(short, quote=False)

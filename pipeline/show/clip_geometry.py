@@ -1,7 +1,7 @@
 """One kept clip drawn: crop, landmarks, mesh, the face in its own colours, and depth.
 
-Landmarks: the detector's in green, the fitted model's in red. Depth is what stands in the shard, or drawn where shards
-are made without; red near and blue far, and the mouth region is outlined.
+Landmarks: the detector's in green, the fitted model's in red. Depth comes from the shard, or is drawn if the shard has
+none; red is near and blue far, and the mouth region is outlined.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ COLUMNS = (
     *("geometry_model", "audio_pcm16"),
 )
 NUM_TEXTURE_FRAMES = 24
-"""Frames that colours are taken from, spread over the clip."""
+"""Number of frames that colours are sampled from, spread over the clip."""
 PLASTER = np.array([190.0, 200, 215])
 LIGHT = np.array([-0.35, -0.5, -0.8]) / np.linalg.norm([0.35, 0.5, 0.8])
-"""Where the drawn mesh's light comes from, in the camera's axes."""
+"""Direction of the light on the drawn mesh, in the camera's axes."""
 GREEN, RED, WHITE = (80, 255, 120), (255, 70, 60), (255, 255, 255)
 
 
 class UnknownClip(UserError):
-    """A clip that no shard holds with its geometry."""
+    """No shard holds the clip with its geometry."""
 
 
 def read_kept(out: Path, row_id: str, columns: tuple[str, ...], files: str = "*.parquet") -> Row | None:
-    """Some columns of a kept clip, from the shard that holds it; None where none of these files does."""
+    """Some columns of a kept clip, from the shard that holds it; None if none of these files does."""
     for shard in list_files(out / "shards", files):
         with named(shard, "read"), open_parquet(shard) as file:
             for group in range(file.num_row_groups):
@@ -60,8 +60,8 @@ class ClipGeometry:
     """One clip of a shard, drawn frame by frame.
 
     Args:
-        row: `COLUMNS` of it, and `depth` where it has any.
-        model: that the clip was fitted with.
+        row: its `COLUMNS`, and `depth` if it has any.
+        model: face model that the clip was fitted with.
     """
 
     def __init__(self, row: Row, model: FaceModel) -> None:
@@ -150,7 +150,7 @@ class ClipGeometry:
 
 
 def model_of(out: Path, name: str) -> FaceModel:
-    """The model that clips of DIR name: an embedded one, or the file that DIR was measured with."""
+    """The face model that clips of DIR name: an embedded one, or the file that DIR was measured with."""
     if name in EMBEDDED:
         return load_face_model(name)
     model = load_face_model(stored_config(out).geometry.model)
@@ -163,10 +163,10 @@ def open_clip(out: Path, row_id: str, files: str = "*.parquet") -> ClipGeometry:
     """A kept clip of DIR.
 
     Args:
-        files: shards to look into.
+        files: pattern of the shards to search.
     Raises:
-        UnknownClip: no shard holds it, or not with its geometry.
-        FaceModelError: the model that it was fitted with is not here.
+        UnknownClip: no shard holds the clip with its geometry.
+        FaceModelError: the model that it was fitted with is missing.
     """
     row = read_kept(out, row_id, (*COLUMNS, "depth"), files)
     if row is None:

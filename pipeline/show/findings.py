@@ -1,4 +1,4 @@
-"""Every rule of the policy, and how a row stands to it."""
+"""Result of every rule of the policy on a row."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SHOWN_ELSEWHERE = {"thumb_jpeg", "media_path", "title", "uploader", "webpage_ur
 
 
 class UnknownClip(UserError):
-    """A name that the ledger does not have; the message has those that are like it."""
+    """A name that the ledger lacks; the message lists similar ones."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule, and how a row stands to it.
+    """Result of one rule on a row.
 
     Args:
-        value, limit: as text; empty where nothing was measured.
-        margin: how far inside the threshold the number lies, in its own unit; negative: beyond it. None where the rule
-            is no number.
-        share: the same over the threshold.
-        state: "passes", "fails", "decides" (the first that fails), or "not measured".
-        is_condition: of the rule before, which counts only where this fails as well.
+        value, limit: measurement and threshold as text; empty if nothing was measured.
+        margin: distance of the number from the threshold, in its own unit, negative where it fails. None if the rule is
+            no number.
+        share: the margin over the threshold.
+        state: "passes", "fails", "decides" (the first failure), or "not measured".
+        is_condition: the rule is a condition of the rule before, which counts only where both fail.
     """
 
     stage: str
@@ -90,19 +90,19 @@ def _finding(
 
 
 def _shown(key: str, value: object) -> str:
-    """A setting that is no number: the words it allows, or its name where it is asked for."""
+    """Text of a setting that is no number: the words that it allows, or its name if it is set."""
     return "/".join(value) if isinstance(value, tuple | list) else key if value else ""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is known of a row.
+    """Everything known about a row.
 
     Args:
-        row: without embeddings and fingerprints.
-        verdict: of the policy asked for; where it keeps a row that the ledger holds for a copy, the ledger's.
-        changed: the ledger's verdict, where it is another one.
-        copies: rows that were dropped for having sound or pictures of this one.
+        row: the row without embeddings and fingerprints.
+        verdict: verdict of the given policy; the ledger's if the policy keeps a row that the ledger drops as a copy.
+        changed: the ledger's verdict, if it differs.
+        copies: rows that were dropped as copies of this one.
     """
 
     row: Row
@@ -113,11 +113,11 @@ class Explanation:
 
 
 def explain(out: Path, clip: str, policy: PolicyConfig) -> Explanation | list[Row]:
-    """One row in full; of a source that has several, each in short.
+    """One row in full, or the rows of a source that has several.
 
     Raises:
         NoDataSet: DIR has no ledger.
-        UnknownClip: no row and no source has this name.
+        UnknownClip: no row or source has this name.
     """
     keys = read_columns(out, _KEYS)
     same_name = _where(keys, "row_id", clip)
@@ -166,7 +166,7 @@ def verdict_text(verdict: Row) -> str:
 
 
 def facts(explanation: Explanation) -> list[tuple[str, str]]:
-    """What is to be said of a row beside its measurements, as pairs of name and printable text."""
+    """Facts about a row beside its measurements, as pairs of name and printable text."""
     row, verdict = explanation.row, explanation.verdict
     lines = [("row", row["row_id"]), ("title", row.get("title", "")), ("from", row.get("uri", ""))]
     for name, start, end in (("clip", "start_s", "end_s"), ("shot", "shot_start_s", "shot_end_s")):
@@ -187,7 +187,7 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
 
 
 def other_measurements(row: Row) -> dict[str, str]:
-    """Numbers and words that no rule judges, by stage."""
+    """Measurements that no rule judges, as text by stage."""
     judged = {column for check in CHECKS for column in check.columns} | _SHOWN_ELSEWHERE
     found = {}
     for stage, schema in STAGE_COLUMNS.items():

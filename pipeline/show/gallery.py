@@ -1,4 +1,4 @@
-"""Which clips the report shows, and what it says of each."""
+"""The clips that the report shows, with their measurements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_KEPT = 24
 MAX_PER_REASON = 6
 MAX_READINGS = 7
 MAX_GEOMETRY = 8
-"""Kept clips whose fitted face is shown: each is read from its shard."""
+"""Largest number of kept clips whose fitted face is shown; each is read from its shard."""
 _FIRST_SHARDS = "*-00000.parquet"
 _HEAVY = {"face_embedding", "voice_embedding", "audio_fingerprint", "motion_fingerprint"}
 
@@ -61,7 +61,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Group:
-    """The cards of one reason, or of what was kept."""
+    """The cards of one drop reason, or of kept clips."""
 
     key: str
     text: str
@@ -77,10 +77,10 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
     """Choose and read the rows to show.
 
     Args:
-        ledger: `ledger.parquet` of a run; only the rows shown are read in full.
-        policy: thresholds that stand beside the measurements.
+        ledger: `ledger.parquet` of a run; only the shown rows are read in full.
+        policy: thresholds shown beside the measurements.
     Returns:
-        What was kept, and one group a drop reason, the most frequent first.
+        The kept clips, and one group for each drop reason, the most frequent first.
     """
     keys = read_table(ledger, ["row_id", "source_id", "verdict", "drop_reason"]).to_pylist()
     kept = [key for key in keys if key["verdict"] == Verdict.KEEP]
@@ -105,7 +105,7 @@ def read_gallery(ledger: Path, policy: PolicyConfig) -> tuple[Group, list[Group]
 
 
 def _spread_out(rows: list[Row], limit: int) -> list[str]:
-    """Ids of up to `limit` rows from as many sources as there are: every source's first, then its second, ..."""
+    """Ids of up to `limit` rows from as many sources as possible: the first of every source, then the second, ..."""
     turn: dict[str, int] = defaultdict(int)
     ranked = []
     for row in sorted(rows, key=lambda row: row["row_id"]):
@@ -125,7 +125,7 @@ def read_rows(ledger: Path, ids: list[str]) -> dict[str, Row]:
 
 
 def _draw_geometry(out: Path, row_id: str) -> bytes:
-    """A clip's fitted face as JPEG; empty where the first shards have it not, or its face model is not here."""
+    """A clip's fitted face as JPEG; empty if the first shards lack it, or its face model is missing."""
     try:
         still = open_clip(out, row_id, _FIRST_SHARDS).still()
     except (UnknownClip, FaceModelError):
@@ -138,7 +138,7 @@ def _base64(jpeg: bytes) -> str | None:
 
 
 def make_card(row: Row, policy: PolicyConfig) -> Card:
-    """What the report shows of one ledger row."""
+    """The card of one ledger row."""
     uri = str(row.get("uri", ""))
     return Card(
         row_id=row["row_id"],
@@ -156,7 +156,7 @@ def make_card(row: Row, policy: PolicyConfig) -> Card:
 
 
 def _readings(row: Row, policy: PolicyConfig) -> tuple[Reading, ...]:
-    """Failing measurements first, then the most telling ones."""
+    """Failing measurements first, then the most informative ones."""
     readings = []
     for quantity in QUANTITIES:
         known = [(limit, value) for limit in quantity.limits() if (value := limit.number.value(row)) is not None]

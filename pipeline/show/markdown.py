@@ -10,7 +10,7 @@ from pipeline.show.text import printable
 
 
 def column_table(schema: pa.Schema) -> str:
-    """Markdown: name, type, unit and meaning of each column."""
+    """Markdown table of each column's name, type, unit and meaning."""
     rows = []
     for field in schema:
         about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
@@ -30,5 +30,5 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that stays in its cell."""
+    """Text escaped for a table cell."""
     return printable(text, " ").replace("|", "\\|")

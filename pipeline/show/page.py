@@ -1,7 +1,7 @@
 """The report's page: what a run kept, what it dropped and why, in one self-contained file.
 
-The page needs no network, and lets none: its security policy admits only the scripts that stand in it, by hash. Titles
-come from strangers and are shown as text.
+The page needs and allows no network: its security policy admits only its own scripts, by hash. Titles come from
+strangers and are shown as text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_report(out: Path) -> Path:
         out: a finalized run: ledger.parquet, stats.json and config.yaml.
     Raises:
         NoDataSet: one of the three is missing; the message says which.
-        ConfigError: the third cannot be used.
+        ConfigError: config.yaml cannot be used.
     """
     for name in ("ledger.parquet", "stats.json", CONFIG_FILE):
         if not is_file(out / name):
@@ -89,7 +89,7 @@ def _hash(script: str) -> str:
 
 
 def _thresholds(policy: PolicyConfig) -> list[tuple[str, str, bool]]:
-    """Name, value and whether it was changed from its default."""
+    """Name and value of each threshold, and whether it differs from its default."""
     default = PolicyConfig()
     return [(f.name, _shown(policy, f.name), _shown(policy, f.name) != _shown(default, f.name)) for f in fields(policy)]
 

@@ -24,13 +24,13 @@ _BAR_PX = 130
 _PAPER, _INK, _MUTED, _FINE, _BAD = "#ffffff", "#1c2426", "#667276", "#0f766e", "#b42318"
 _POINT, _LIP = "#38d6c0", "#ffd166"
 Picture = tuple[Image.Image, str]
-"""A frame, and what stands below it."""
+"""A frame and its caption."""
 
 
 def draw_picture(out: Path, explanation: Explanation, target: Path) -> None:
-    """Write a PNG: of a kept clip its crops with landmarks, of another row its preview and frames of its media file.
+    """Write a PNG of a kept clip's crops with landmarks, or of another row's preview and frames of its media file.
 
-    Frames of a file that is gone or cannot be decoded are left out, and the picture says so.
+    Frames of a file that is missing or cannot be decoded are left out, with a note in the picture.
     """
     row = explanation.row
     kept = row.get("verdict") == Verdict.KEEP
@@ -66,7 +66,7 @@ def _crops(payload: Row, row: Row) -> Iterator[Picture]:
 
 
 def _looks(row: Row) -> tuple[list[Picture], str]:
-    """Frames of the media file at some times of the clip, shot or video; and why there are no more of them."""
+    """Frames of the media file at some times of the clip, shot or video, and a note why frames are missing."""
     media = Path(row.get("media_path", ""))
     if not media.is_file():
         return [], f"its media file is not here: {media}" if row.get("media_path") else "it has no media file"
@@ -100,7 +100,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _sheet(pictures: list[Picture], note: str, num_columns: int) -> Image.Image:
-    """Pictures in rows of cells as large as the largest, each above its caption."""
+    """Pictures in a grid of cells as large as the largest picture, each above its caption."""
     width = max([image.width for image, _ in pictures], default=_LOOK_PX)
     height = max([image.height for image, _ in pictures], default=0)
     num_columns = min(num_columns, max(len(pictures), 1))
@@ -121,7 +121,7 @@ def _sheet(pictures: list[Picture], note: str, num_columns: int) -> Image.Image:
 
 
 def _panel(explanation: Explanation) -> Image.Image:
-    """What is known of the row, then a line a check: name, number, threshold, and how far from it as a bar."""
+    """The facts about the row, then a line for each check: name, number, threshold, and the margin as a bar."""
     head = [(name, line) for name, text in facts(explanation) for line in wrap(text, 70)[:3] or [""]]
     lines = [finding for finding in explanation.findings if finding.value or finding.state == "decides"]
     height = _GAP_PX * 3 + (len(head) + len(lines)) * _LINE_PX
@@ -147,7 +147,7 @@ def _draw_finding(draw: ImageDraw.ImageDraw, y: int, finding: Finding, stage: st
     draw.text((_GAP_PX, y), stage, _MUTED, _font(13))
     draw.text((_GAP_PX + 80, y), name, colour, _font(13))
     draw.text((_GAP_PX + 340, y), finding.value[:16], colour, _font(13), anchor="ra")
-    limit = finding.limit.replace("≥", ">=").replace("≤", "<=")  # Pillow's own font lacks them
+    limit = finding.limit.replace("≥", ">=").replace("≤", "<=")  # Pillow's own font lacks these signs
     draw.text((_GAP_PX + 355, y), limit[:14], _MUTED, _font(13))
     if finding.margin is not None and not finding.is_condition:
         middle = _GAP_PX + 440 + _BAR_PX // 2

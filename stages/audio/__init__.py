@@ -1,1 +1,1 @@
-"""What the sound stages share: cores that take 16 kHz mono float32 arrays and know nothing of rows."""
+"""Shared code of the sound stages: it takes 16 kHz mono float32 arrays and knows nothing of rows."""

@@ -1,4 +1,4 @@
-"""Whose voice it is: a 192-d embedding by CAM++.
+"""Voice embeddings of 192 dimensions by CAM++.
 
 Source: Wang et al., CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking,
 arXiv:2303.00332. Parameter names follow the published checkpoint, which loads strictly.
@@ -19,10 +19,10 @@ from stages.core.weights import WeightStore
 
 NUM_MELS = 80
 MELS_PER_S, MELS_LOST = 100, 2
-"""Frames of mel energies lie wholly within the sound: a second has 98."""
+"""Mel frames a second, and the frames lost because each lies wholly within the sound: a second has 98."""
 EMBEDDING_DIM = 192
 MIN_SPEECH_S = 0.1
-"""Shorter audio has too few frames for statistics over time."""
+"""Least length of speech; shorter audio has too few frames for statistics over time."""
 _STEM = 128
 _GROWTH = 32
 _BOTTLENECK = 128
@@ -83,7 +83,7 @@ class _Stem(nn.Module):
 
 
 class _ContextMask(nn.Module):
-    """A dilated convolution whose channels are gated by what the whole clip and the near second sound like."""
+    """A dilated convolution whose channels are gated by means over the whole clip and over the near second."""
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _ContextMask(nn.Module):
         self.linear2 = nn.Conv1d(_BOTTLENECK // 2, _GROWTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        segments = F.avg_pool1d(x, _SEGMENT_FRAMES, ceil_mode=True)  # (B, C, ceil(T / 100)), the last over what is left
+        segments = F.avg_pool1d(x, _SEGMENT_FRAMES, ceil_mode=True)  # (B, C, ceil(T / 100)), the last over the rest
         near = segments.repeat_interleave(_SEGMENT_FRAMES, dim=-1)[..., : x.shape[-1]]
         context = x.mean(-1, keepdim=True) + near
         mask = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
@@ -178,7 +178,7 @@ class VoiceEmbedder:
     Args:
         device: cpu, cuda or auto.
     Raises:
-        MissingWeights: the checkpoint is nowhere to be had.
+        MissingWeights: the checkpoint was found nowhere.
     """
 
     def __init__(self, weights: WeightStore, device: str = "auto") -> None:
@@ -190,17 +190,17 @@ class VoiceEmbedder:
         self._network = network.eval().requires_grad_(False).to(self._device)
 
     def __call__(self, speech: np.ndarray) -> np.ndarray:
-        """The voice in some speech: float32 (192,), unit length.
+        """Embedding of the voice in some speech: float32 (192,), unit length.
 
         Raises:
-            ValueError: there is less than 0.1 s of it.
+            ValueError: the speech is shorter than 0.1 s.
         """
         if len(speech) < MIN_SPEECH_S * AUDIO_RATE_HZ:
             raise ValueError(f"{len(speech)} samples are too few for a voice")
         return self._embed(kaldi_mel(speech)[None])[0]
 
     def pieces(self, speech: np.ndarray, length_s: float, hop_s: float) -> np.ndarray:
-        """The voice in pieces that begin `hop_s` apart, of speech at least one long: float32 (N, 192), unit length."""
+        """Embeddings of pieces `hop_s` apart, of speech at least one piece long: float32 (N, 192), unit length."""
         length, hop = (round(s * MELS_PER_S) for s in (length_s, hop_s))
         return self._embed(kaldi_mel(speech).unfold(1, length - MELS_LOST, hop).transpose(0, 1))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from stages.audio.campplus import VoiceEmbedder
 
 GRID_S = 0.02
-"""Activity is told on this grid; the network's own frames are 16.9 ms."""
-_LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE = 3, 2  # what segmentation-3.0 tells apart within a window
+"""Grid of the reported activity; the network's own frames are 16.9 ms."""
+_LOCAL_SPEAKERS, _SPEAKERS_AT_ONCE = 3, 2  # speakers that segmentation-3.0 distinguishes within a window
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def activity_on_grid(activity: np.ndarray, first_s: float, step_s: float, num_ce
     Args:
         activity: (F, S) bool.
         first_s: middle of the first frame.
-        step_s: distance of frames.
+        step_s: time between frames.
     Returns:
         (num_cells, S) bool.
     """
@@ -86,7 +86,7 @@ def cluster_voices(embeddings: np.ndarray, min_sim: float) -> np.ndarray:
 
 
 def two_groups(embeddings: np.ndarray) -> np.ndarray:
-    """bool (V,): the two groups that embeddings (V, D) fall into most readily, by Ward's criterion."""
+    """Split embeddings (V, D) into two groups by Ward's criterion: bool (V,)."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     return fcluster(linkage(embeddings, "ward"), 2, "maxclust") == 2
@@ -97,7 +97,7 @@ class Turns:
     """Who speaks when.
 
     Args:
-        activity: (T, S) bool on the 20 ms grid, a column per speaker, the one who speaks most first.
+        activity: (T, S) bool on the 20 ms grid, a column per speaker, the main speaker first.
     """
 
     activity: np.ndarray
@@ -128,13 +128,13 @@ class Turns:
 
 
 def samples_of(audio: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The samples inside the cells of the 20 ms grid that are marked."""
+    """The samples inside the marked cells of the 20 ms grid."""
     mask = np.repeat(cells, round(GRID_S * AUDIO_RATE_HZ))[: len(audio)]
     return audio[: len(mask)][mask]
 
 
 def read_network(path: Path) -> PyanNet:
-    """segmentation-3.0 from its checkpoint. pyannote's own `from_pretrained` would run any code that stands in it."""
+    """segmentation-3.0 from its checkpoint. pyannote's own `from_pretrained` would run any code in it."""
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
     from torch.torch_version import TorchVersion
@@ -150,13 +150,13 @@ def read_network(path: Path) -> PyanNet:
 class Diarizer:
     """segmentation-3.0 and CAM++.
 
-    pyannote reports its use to its makers unless `PYANNOTE_METRICS_ENABLED=0`; whoever calls from `main` sets it.
+    pyannote reports its use to its makers unless `PYANNOTE_METRICS_ENABLED=0`, which `main` sets.
 
     Args:
-        voices: the embedder, shared with the stage that also wants the clip's own voice.
+        voices: the embedder, shared with the stage that also embeds the clip's voice.
         device: cpu, cuda or auto.
     Raises:
-        MissingWeights: a checkpoint is nowhere to be had.
+        MissingWeights: a checkpoint was found nowhere.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Diarizer:
         import torch
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"\s*torchcodec")  # it decodes files; this hands over arrays
+            warnings.filterwarnings("ignore", message=r"\s*torchcodec")  # needed for files only; this passes arrays
             from pyannote.audio.utils.powerset import Powerset
 
         self.config = config
@@ -186,7 +186,7 @@ class Diarizer:
         """
         num_cells = -(-len(audio) // round(GRID_S * AUDIO_RATE_HZ))
         windows = [  # [(first cell, (cells, local speakers))]
-            (first, self._told_apart(audio[first * round(GRID_S * AUDIO_RATE_HZ) :], local))
+            (first, self._split_voices(audio[first * round(GRID_S * AUDIO_RATE_HZ) :], local))
             for first, local in self._local_turns(audio, num_cells)
         ]
         speakers = [(first, active) for first, local in windows for active in local.T if active.any()]
@@ -221,10 +221,10 @@ class Diarizer:
             windows.append((start // cell, activity_on_grid(local, self._first_s, self._step_s, cells)))
         return windows
 
-    def _told_apart(self, audio: np.ndarray, local: np.ndarray) -> np.ndarray:
-        """Local speakers (cells, S), each as many as it has voices.
+    def _split_voices(self, audio: np.ndarray, local: np.ndarray) -> np.ndarray:
+        """Local speakers (cells, S), each split into its voices.
 
-        Where voices follow each other without a pause, segmentation takes them for one.
+        Segmentation takes voices that follow each other without a pause for one speaker.
         """
         crowd = local.sum(axis=1)
         parts = [part for active in local.T for part in self._voices_of(audio, active, active & (crowd == 1))]
@@ -239,7 +239,7 @@ class Diarizer:
         sim = float((voices[is_other] @ voices[~is_other].T).mean())
         if min(is_other.sum(), (~is_other).sum()) < config.min_pieces or sim >= config.max_other_voice_sim:
             return [active]
-        place_s = (np.cumsum(alone) - 0.5) * GRID_S  # of each cell in `speech`; of others, where they stand between
+        place_s = (np.cumsum(alone) - 0.5) * GRID_S  # place of each cell in `speech`, or of the cell before
         piece = np.round((place_s - config.piece_s / 2) / config.piece_hop_s).astype(int).clip(0, len(voices) - 1)
         halves = [side[piece] for side in (~is_other, is_other)]
         return [part for half in halves for part in self._voices_of(audio, active & half, alone & half)]
@@ -247,10 +247,10 @@ class Diarizer:
     def _global_labels(
         self, audio: np.ndarray, windows: list[tuple[int, np.ndarray]], speakers: list[tuple[int, np.ndarray]]
     ) -> np.ndarray:
-        """The speaker of the whole audio behind each window's local speaker.
+        """The speaker of the whole audio for each window's local speaker.
 
         Voices that speak alone long enough are clustered. A shorter one joins the nearest cluster that its own window
-        does not hold already, since there the segmentation told it apart; failing that it is a speaker of its own.
+        does not hold yet, because segmentation distinguished it from those. Without such a cluster it is a new speaker.
         """
         from stages.audio.campplus import MIN_SPEECH_S
 

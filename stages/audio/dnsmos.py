@@ -1,4 +1,4 @@
-"""How good the speech sounds and how quiet it is behind it: DNSMOS P.835, without a reference.
+"""Quality of the speech and of the background by DNSMOS P.835, without a reference.
 
 Source: Reddy et al., DNSMOS P.835, arXiv:2110.01763; the network and its calibration as published in the
 DNS-Challenge repository.
@@ -43,7 +43,7 @@ def tile(audio: np.ndarray, num_samples: int = WINDOW_SAMPLES) -> np.ndarray:
 
 
 def quality_windows(audio: np.ndarray, hop_s: float) -> np.ndarray:
-    """(W, 144160) windows of 9.01 s, `hop_s` apart; what remains at the end is left out, as published."""
+    """(W, 144160) windows of 9.01 s, `hop_s` apart; the rest at the end is left out, as published."""
     windows = np.lib.stride_tricks.sliding_window_view(tile(audio), WINDOW_SAMPLES)
     return windows[:: round(hop_s * AUDIO_RATE_HZ)].astype(np.float32)
 
@@ -52,7 +52,7 @@ class Dnsmos:
     """The P.835 network.
 
     Raises:
-        MissingWeights: the network is nowhere to be had.
+        MissingWeights: the network was found nowhere.
     """
 
     def __init__(self, weights: WeightStore, num_threads: int = 1) -> None:

@@ -1,9 +1,10 @@
-"""A fingerprint of sound that survives re-encoding: signs of energy differences between bands and moments.
+"""Fingerprint of sound that survives re-encoding: signs of energy differences between bands and times.
 
-Source: Haitsma and Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002; sparser in time, since whole clips
-are compared and not seconds of them; windows of 768 ms and differences over 240 ms keep it steady where words begin at
-other moments in the copy (17 recordings, recoded, 20 dB of noise, half a word late: 12 % of bits differ, at most 22 %;
-unrelated ones differ in at least 41 % at their best alignment).
+Source: Haitsma and Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002. Ours is sparser in time, since
+whole clips are compared. Windows of 768 ms and differences over 240 ms make it robust where words of the copy begin at
+other
+times: 17 recordings, recoded, with 20 dB of noise, half a word late, differ in 12 % of bits, at most 22 %. Unrelated
+ones differ in at least 41 % at their best alignment.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from stages.core.records import AUDIO_RATE_HZ
 
 NUM_BITS = 32
 WORD_S = 0.08
-"""Distance of words."""
+"""Time between words."""
 _HOP_SAMPLES = round(WORD_S * AUDIO_RATE_HZ)
 _WINDOW_SAMPLES = 12_288
 _DIFFERENCE_WORDS = 3
 _LOW_HZ, _HIGH_HZ = 300.0, 3000.0
 SPAN_S = (_WINDOW_SAMPLES + _DIFFERENCE_WORDS * _HOP_SAMPLES) / AUDIO_RATE_HZ
-"""Sound that one word tells of."""
+"""Length of sound that one word covers."""
 MIN_OVERLAP_WORDS = 20
-"""Alignments that share less are not looked at: chance would win there."""
+"""Least number of words that an alignment must share; with fewer, chance agrees."""
 
 
 class FingerprintMatch(NamedTuple):
     """The best alignment of two fingerprints.
 
     Args:
-        bit_error_rate: share of bits that differ over the overlap: 0 the same sound, 0.5 unrelated.
-        offset_words: index in `b` of what lies at index 0 of `a`; negative: `b` begins later than `a`.
-        overlap_words: words compared.
+        bit_error_rate: share of different bits in the overlap: 0 for the same sound, 0.5 for unrelated sound.
+        offset_words: index in `b` that corresponds to index 0 of `a`; negative if `b` begins later than `a`.
+        overlap_words: number of words compared.
     """
 
     bit_error_rate: float
@@ -65,9 +66,9 @@ def fingerprint(audio: np.ndarray) -> np.ndarray:
 
 
 def match_fingerprints(a: np.ndarray, b: np.ndarray) -> FingerprintMatch:
-    """The alignment at which two fingerprints differ least.
+    """The alignment with the least bit error of two fingerprints.
 
-    Alignments that share fewer than `MIN_OVERLAP_WORDS` (or than the shorter one has) are not looked at.
+    Alignments that share fewer words than `MIN_OVERLAP_WORDS`, or than the shorter fingerprint has, are left out.
 
     Raises:
         ValueError: one of them is empty.

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as the sound stages want them."""
+"""ONNX Runtime sessions for the sound stages."""
 
 from __future__ import annotations
 

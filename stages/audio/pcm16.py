@@ -1,4 +1,4 @@
-"""Sound as whole numbers of 16 bits, the form that it is stored in."""
+"""Sound as 16-bit integers, the stored form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEPS = 32768
 
 
 def to_pcm16(audio: np.ndarray) -> np.ndarray:
-    """Float32 in [-1, 1] to int16 of the same shape; what is louder is cut off."""
+    """Float32 in [-1, 1] to int16 of the same shape; louder samples are clipped."""
     return np.rint(np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
 
 

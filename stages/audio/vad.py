@@ -1,4 +1,4 @@
-"""Where there is speech: Silero VAD, and WebRTC's voicing as a second, cheaper and more credulous opinion."""
+"""Voice activity by Silero VAD, and by WebRTC's voicing, which is cheaper and has more false positives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATE_SHAPE = (1, 1, 128)
 
 @dataclass(frozen=True)
 class VadConfig:
-    """When a run of speech begins and ends. The values are Silero's own defaults."""
+    """Hysteresis of the voice activity. The values are Silero's own defaults."""
 
     enter_prob: float = 0.5  # Probability at which speech begins
     leave_prob: float = ranged(0.35, high=1, at_most="enter_prob")  # Probability below which speech ends
@@ -64,7 +64,7 @@ def speech_spans(probs: np.ndarray, config: VadConfig) -> np.ndarray:
 
 
 def join_spans(audio: np.ndarray, spans: np.ndarray, max_s: float | None = None) -> np.ndarray:
-    """The samples inside the spans, one after the other, at most `max_s` of them."""
+    """The samples inside the spans, concatenated, at most `max_s` long."""
     edges = np.clip(np.round(np.asarray(spans).reshape(-1, 2) * AUDIO_RATE_HZ).astype(int), 0, len(audio))
     parts = [audio[start:end] for start, end in edges]
     joined = np.concatenate(parts) if parts else audio[:0]

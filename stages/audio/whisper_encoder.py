@@ -44,7 +44,7 @@ class _Layer(nn.Module):
 
 
 class WhisperEncoderNetwork(nn.Module):
-    """The encoder, giving every hidden state.
+    """The encoder, which returns every hidden state.
 
     Args:
         num_mels: mel bands of the input.

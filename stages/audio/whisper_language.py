@@ -1,6 +1,6 @@
-"""Which language is spoken: Whisper's first decoder step, on speech only.
+"""Language identification by Whisper's first decoder step, on speech only.
 
-On music and noise Whisper names some language with conviction, so callers pass the parts that a VAD calls speech.
+On music and noise Whisper is overconfident in some language, so callers pass the parts that a VAD calls speech.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class WhisperLanguage:
     Args:
         device: cpu, cuda or auto.
     Raises:
-        MissingWeights: one of the model's four files is nowhere to be had.
+        MissingWeights: one of the model's four files was found nowhere.
     """
 
     def __init__(self, weights: WeightStore, device: str = "auto", num_threads: int = 1) -> None:
@@ -71,10 +71,10 @@ class WhisperLanguage:
     def __call__(self, speech: np.ndarray) -> dict[str, float]:
         """Probability of each language, by ISO 639-1 code.
 
-        Silence is added as far as it helps and no further: 10 s answer as 30 s do, at a fifth of the cost.
+        Padding with silence to 10 s gives the same answer as to 30 s, at a fifth of the cost.
 
         Args:
-            speech: float32 (N,) mono 16 kHz, not empty; only the first 29 s are heard.
+            speech: float32 (N,) mono 16 kHz, not empty; only the first 29 s are used.
         """
         import ctranslate2
 

@@ -1,7 +1,7 @@
-"""Local copies of media that lie in a bucket, for libraries that want a real file: one per node, shared by its workers.
+"""Local copies of media in a bucket, for libraries that need a real file: one per node, shared by its workers.
 
-A copy is named after the object's address and what the store says of its version, so a changed object is fetched anew.
-Old copies make room for new ones; one that is in use stays.
+A copy is named after the object's address and its version in the store, so a changed object is fetched again. Old
+copies are removed for new ones; a copy in use stays.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _VERSION_KEYS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "up
 
 @dataclass(frozen=True)
 class NodeCache:
-    """Where copies lie and how much room they may take.
+    """A folder of copies with a limit on its size.
 
     Args:
-        folder: on a disk of this node.
-        max_bytes: of all copies together; a single larger object still gets in, and copies in use stay.
+        folder: folder on a disk of this node.
+        max_bytes: largest size of all copies together; a single larger object is still copied, and copies in use stay.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class NodeCache:
         """A real file with the content of `path`: itself if it is local, else a copy that stays while the block runs.
 
         Raises:
-            Dropped: UNAVAILABLE if there is no such object, or it may not be read.
+            Dropped: UNAVAILABLE if the object does not exist or may not be read.
             StorageError: the store cannot be used.
         """
         if not is_remote(path):
@@ -55,7 +55,7 @@ class NodeCache:
             yield target
 
     def store(self, file: Path, path: Path) -> None:
-        """Put a local file into its remote place, unless it is there, and keep it as the copy of it."""
+        """Upload a local file to its remote place, unless it is there, and keep it as the copy."""
         size = file.stat().st_size
         if (facts_of(path) or {}).get("size") != size:
             upload(file, path)
@@ -90,11 +90,11 @@ class NodeCache:
         return held
 
     def lock(self, file: Path, timeout_s: float = -1) -> FileLock:
-        """Of one of 256 groups of copies, so that locks do not pile up beside them."""
+        """Lock of one of 256 groups of copies, so that locks do not pile up beside them."""
         return FileLock(self.folder / f".lock-{file.name[:2]}", timeout=timeout_s)
 
     def _make_room(self, size: int) -> None:
-        """Remove what was used longest ago until `size` bytes more fit."""
+        """Remove the least recently used copies until `size` bytes more fit."""
         found = [(file, stat) for file in self.folder.glob("[!.]*") if (stat := _stat(file))]
         left = sum(stat.st_size for _, stat in found) + size - self.max_bytes
         for file, stat in sorted(found, key=lambda item: item[1].st_mtime):

@@ -1,4 +1,4 @@
-"""The records that flow through the pipeline and stand on disk: every column, its type, unit and meaning.
+"""The records of the pipeline and on disk: every column, its type, unit and meaning.
 
 A *row* is a plain dict keyed by the columns of `ROW`. It starts as a source (one video file), becomes one row per shot
 after `scan` and one per clip after `track`. A row is never lost: a dropped one keeps its measurements and its reason.
@@ -118,7 +118,7 @@ SCAN = pa.schema(
 TRACK = pa.schema(
     [
         _column("clip_idx", _i32, "index of the clip in its shot"),
-        _column("num_clips", _i32, "clips of the shot, told by the last of them"),
+        _column("num_clips", _i32, "number of clips of the shot, declared by the last of them"),
         _column("start_s", _f64, "time of the clip's first frame, on the presentation clock", "s"),
         _column("end_s", _f64, "end of the clip (exclusive)", "s"),
         _column("num_frames", _i32, "frames of the clip at 25 fps"),
@@ -254,7 +254,7 @@ STAGE_COLUMNS: dict[str, pa.Schema] = {
 
 LEDGER = pa.unify_schemas([VERDICT, SOURCE, *STAGE_COLUMNS.values()]).remove_metadata()
 ROW = pa.unify_schemas([LEDGER, PAYLOAD])
-"""What flows between stages and stands in `parts/`."""
+"""Columns that flow between stages and are stored in `parts/`."""
 
 
 DECIDED = pa.schema(
@@ -267,7 +267,10 @@ DECIDED = pa.schema(
         _column("repeat_group", pa.int64(), "the same of sound and pictures"),
     ]
 )
-"""What `finalize` adds to the ledger, of clips that pass the policy; groups stay when they do no longer."""
+"""Columns that `finalize` adds to the ledger for clips that pass the policy.
+
+A clip keeps its groups when a later policy drops it.
+"""
 
 
 SHARD_ONLY = pa.schema(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from stages.core.records import ROW, Row
 
 TIMES = ("duration_s", "shot_start_s", "shot_end_s", "start_s", "end_s")
-"""Columns that tell how long the video is that a row stands for."""
+"""Columns from which the length of a row's video follows."""
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -106,9 +106,9 @@ def rows_from_table(table: pa.Table) -> list[Row]:
 
 
 def length_s(row: Row) -> float:
-    """How long the video is that a row stands for: its clip, else its shot, else its source.
+    """Length of a row's video: its clip, else its shot, else its source.
 
-    0 where nothing was measured.
+    0 if nothing was measured.
     """
     for start, end in (("start_s", "end_s"), ("shot_start_s", "shot_end_s")):
         if end in row:
@@ -117,6 +117,6 @@ def length_s(row: Row) -> float:
 
 
 def lengths_s(frame: Any) -> Any:
-    """The same of every row of a pandas table with `TIMES`, NaN where nothing is told; a series."""
+    """Series of the lengths of all rows of a pandas table with `TIMES`; NaN where no column declares one."""
     shot_s = frame["shot_end_s"] - frame["shot_start_s"]
     return (frame["end_s"] - frame["start_s"]).fillna(shot_s).fillna(frame["duration_s"]).fillna(0.0)

@@ -1,4 +1,4 @@
-"""Spans of a video: as a manifest writes them, and those that are really in the file."""
+"""Spans of a video, as a manifest writes them and as the file holds them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)")
 
 
 def read_spans(value: Any, names: Any, source_id: str) -> list[Span]:
-    """The spans of a manifest's row, by time.
+    """The spans of a manifest's row, sorted by time.
 
     Args:
         value: `0:05-4:40; 5:00-6:00` as text, a list of such texts, or of pairs; times as `[H:]MM:SS[.f]` or seconds.
         names: one for each span, a list or text joined by `;`; without them `source_id` and a number.
     Raises:
-        ValueError: not of this form, empty, overlapping, or not as many names as spans.
+        ValueError: another form, an empty span, overlapping spans, or another number of names.
     """
     if isinstance(value, str):
         value = [part for part in re.split(r"[;,\s]+", value) if part]
@@ -65,9 +65,9 @@ def _seconds(time: Any) -> float:
 
 
 def spans_within(row: Row, duration_s: float) -> list[Span]:
-    """The spans of a row cut to the file's length; one that lies wholly behind its end is left out.
+    """The spans of a row cut to the file's length; a span that starts after its end is left out.
 
-    A row without spans means all of it: one span without a name.
+    A row without spans has one span over the whole file, without a name.
     """
     if row.get("spans") is None:
         return [(0.0, duration_s, "")]

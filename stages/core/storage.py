@@ -1,12 +1,11 @@
-"""Files wherever they lie: on this machine, or in a bucket that fsspec can open (`s3://bucket/...`).
+"""Files on this machine, or in a bucket that fsspec can open (`s3://bucket/...`).
 
-A place on this machine is a `pathlib.Path`, a remote one a `UPath`, which has the methods of one; hints say `Path` for
-both. Only this module and `pipeline/dataset/swap.py` know the difference. Endpoint and credentials come from where
-fsspec and the driver look for them (for S3: `AWS_*`, `~/.aws`, `~/.config/fsspec`), so that no secret passes through
-here.
+A place on this machine is a `pathlib.Path`, a remote one a `UPath`, which has the same methods; hints say `Path` for
+both. Only this module and `pipeline/dataset/swap.py` know the difference. fsspec and the driver look up endpoint and
+credentials (for S3: `AWS_*`, `~/.aws`, `~/.config/fsspec`), so no secret passes through here.
 
-Transient errors are tried again by the drivers: s3fs five times with growing pauses, on top of botocore's own five.
-What still fails is a `StorageError` that names the place.
+The drivers retry after transient errors: s3fs five times with growing pauses, on top of botocore's own five. What still
+fails is a `StorageError` that names the place.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from stages.core.command import UserError
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.IGNORECASE | re.DOTALL)
 BUCKETS = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "oci", "oss", "s3", "s3a"})
-"""Kinds of address whose first part names a bucket of the configured store, not a machine to connect to."""
+"""Protocols whose addresses name a bucket of the configured store, not a machine to connect to."""
 
 
 class StorageError(OSError):
-    """A remote place that cannot be used; the message names it and what the store said."""
+    """A remote place that cannot be used; the message names it and has the store's error."""
 
 
 class Forbidden(StorageError):
@@ -77,7 +76,7 @@ def as_path(text: str) -> Path:
 
 
 def local_path(text: str) -> Path:
-    """For arguments that can only be on this machine, such as the run of a model in training."""
+    """The path of an argument that can only be on this machine, such as a training run."""
     if protocol_of(text) is not None:
         raise ArgumentTypeError(f"{text} is not on this machine; name a local path")
     return as_path(text)
@@ -93,14 +92,14 @@ def title_of(folder: Path) -> str:
 
 
 def remote_parts(path: Path) -> tuple[Any, str]:
-    """The filesystem of a remote place, and its name there."""
+    """The filesystem of a remote place, and the name in it."""
     place = cast(Any, path)
     return place.fs, place.path
 
 
 @contextmanager
 def named(path: Path, action: str) -> Iterator[None]:
-    """Turns what a store's driver raises into a StorageError about `path`; does nothing on this machine."""
+    """Turn errors of a store's driver into a StorageError about `path`; does nothing on this machine."""
     if not is_remote(path):
         yield
         return
@@ -116,7 +115,7 @@ def named(path: Path, action: str) -> Iterator[None]:
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
-    """What a store tells of an object, or of a folder of objects; None if there is neither."""
+    """Metadata that a store reports of an object or a folder of objects; None if there is neither."""
     filesystem, name = remote_parts(path)
     with named(path, "looked up"):
         try:
@@ -126,7 +125,7 @@ def facts_of(path: Path) -> dict[str, Any] | None:
 
 
 def is_file(path: Path) -> bool:
-    """As `Path.is_file`, but trouble of a store is raised, not taken for absence."""
+    """Like `Path.is_file`, but raises errors of a store instead of taking them for absence."""
     return (facts_of(path) or {}).get("type") == "file" if is_remote(path) else path.is_file()
 
 
@@ -135,12 +134,12 @@ def is_dir(path: Path) -> bool:
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file that is there."""
+    """Size of an existing file in bytes."""
     return (facts_of(file) or {})["size"] if is_remote(file) else file.stat().st_size
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """What lies directly in a folder under names that match, sorted; nothing if there is no such folder."""
+    """Sorted files directly in a folder whose names match; empty if there is no such folder."""
     if not is_remote(folder):
         return sorted(folder.glob(pattern))
     filesystem, name = remote_parts(folder)
@@ -164,10 +163,10 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """A Parquet file of which only the columns and row groups asked for are fetched."""
+    """A Parquet file that fetches only the requested columns and row groups."""
     if not is_remote(path):
         return pq.ParquetFile(path)
-    with named(path, "read"):  # no read-ahead: Parquet asks for exactly what it wants
+    with named(path, "read"):  # no read-ahead: Parquet asks for exact ranges
         source = cast(Any, path).open("rb", cache_type="none")
         return pq.ParquetFile(source, pre_buffer=True)
 
@@ -178,7 +177,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def staging_name(target: Path) -> Path:
-    """A hidden name beside a local file that no other thread, process or machine uses at the same time."""
+    """A hidden name beside a local file, unique to this thread, process and machine."""
     return target.with_name(f".{target.name}.{platform.node()}-{threading.get_native_id()}")
 
 
@@ -186,8 +185,8 @@ def staging_name(target: Path) -> Path:
 def write_whole(target: Path) -> Iterator[IO[bytes]]:
     """A file that appears whole when the block ends, or not at all.
 
-    On this machine it is written beside its target, settled on the disk and renamed; for a store it is written on this
-    machine and put once.
+    On this machine it is written beside its target, synced to disk and renamed; for a store it is written on this
+    machine and uploaded once.
     """
     if is_remote(target):
         with tempfile.NamedTemporaryFile(prefix="kouxing-") as scratch:
@@ -208,7 +207,7 @@ def write_whole(target: Path) -> Iterator[IO[bytes]]:
 
 
 def upload(file: Path, target: Path) -> None:
-    """One put: a store shows an object when it has all of it."""
+    """Upload a file at once: a store shows an object only when it is complete."""
     filesystem, name = remote_parts(target)
     with named(target, "written"):
         filesystem.put_file(str(file), name)
@@ -223,8 +222,8 @@ def write_text(path: Path, text: str) -> None:
 def parquet_writer(target: Path | IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     """A writer of our Parquet files.
 
-    What lists hold (numbers, pictures) does not repeat: with dictionaries for it files were larger and read at a third
-    of the speed.
+    List items (numbers, pictures) do not repeat: with dictionaries for them files were larger and read at a third of
+    the speed.
     """
     single: Any = [field.name for field in schema if not pa.types.is_nested(field.type)]
     return pq.ParquetWriter(target, schema, compression="zstd", compression_level=3, use_dictionary=single)

@@ -1,4 +1,4 @@
-"""Torch files as plain data: a pickle can run any code, so only what can't is read."""
+"""Torch files as plain data: a pickle can run any code, so only safe types are read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from stages.core.weights import MissingWeights
 
 
 class UnsafeWeights(MissingWeights):
-    """A model file that would run code when it is read, or that holds no tensors at all."""
+    """A model file that would run code when it is read, or that holds no tensors."""
 
 
 def read_tensors(path: Path, classes: Sequence[type] = ()) -> dict[str, Any]:
     """A torch file on the CPU: tensors, numbers, texts and containers of these.
 
     Args:
-        classes: of other objects that may be in it.
+        classes: classes of other objects that it may hold.
     Raises:
-        UnsafeWeights: it holds anything else, which is named; nothing of it was run.
+        UnsafeWeights: it holds another type, which is named; none of its code was run.
     """
     import torch
 

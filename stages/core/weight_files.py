@@ -1,4 +1,4 @@
-"""Every model file: what it is for, its licence, its hash, and where it comes from."""
+"""Every model file: its purpose, licence, hash and source."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Weight:
     """One model file.
 
     Args:
-        sha256: None where no hash is known: the publisher states none, or gives each user a file of their own.
-        url: direct address of the very same bytes, if there is one.
-        mirrors: joined in order, for a file that is published in parts.
-        source: page a person gets it from.
+        sha256: hash of the file; None if the publisher states none, or gives each user a different file.
+        url: direct address of the same bytes, if there is one.
+        mirrors: files inside wheels, joined in order for a file that is published in parts.
+        source: page from which a person gets it.
     """
 
     name: str

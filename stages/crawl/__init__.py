@@ -1,4 +1,4 @@
-"""Media onto the local disk: what is there already is used in place, the rest comes through yt-dlp."""
+"""Media on the local disk: local files are used in place, others are fetched by yt-dlp."""
 
 from stages.crawl.addresses import host_of, is_remote, is_search, split_item
 from stages.crawl.config import CHANGES_RESULTS, CrawlConfig, check_crawl_config

@@ -1,4 +1,4 @@
-"""What an address names: a host, a search, one item of a page; and whether it may be asked."""
+"""Parts of an address: a host, a search, one item of a page; and whether it is public."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ _SEARCH = re.compile(r"(bilisearch|ytsearch(?:date)?|nicosearch(?:date)?|gvsearc
 _ITEM = re.compile(r"#kouxing-item=([1-9]\d*)$")
 _DOUYIN = re.compile(r"https?://(?:www\.)?(?:ies)?douyin\.com/(?:share/video/|[^?#]*\?(?:[^#]*&)?modal_id=)(\d+)")
 SHORT_HOSTS = ("v.douyin.com",)
-"""Hosts of share links whose target yt-dlp does not know as it is."""
+"""Hosts of share links whose target yt-dlp does not support directly."""
 _MAX_CHARS = 4_096
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_search(uri: str) -> bool:
-    """Whether yt-dlp would search a site for it: `bilisearch10:口型`."""
+    """Whether an address is a search of yt-dlp, such as `bilisearch10:口型`."""
     return _SEARCH.match(uri) is not None
 
 
 def is_remote(uri: str) -> bool:
-    """Whether it is fetched: an http(s) address or a search; else it is a path."""
+    """Whether an address is fetched, as an http(s) address or a search; else it is a path."""
     return re.match(r"https?://", uri) is not None or is_search(uri)
 
 
 def host_of(uri: str) -> str:
-    """The host that an address asks, in lower case; for a search its name."""
+    """The host of an address, in lower case; for a search its name."""
     search = _SEARCH.match(uri)
     if search:
         return search[1]
     try:
         return (urlsplit(uri).hostname or "").rstrip(".")
-    except ValueError:  # a bracket out of place
+    except ValueError:  # an unmatched bracket
         return ""
 
 
 def split_item(uri: str) -> tuple[str, int | None]:
-    """The page of an address, and which of its videos is meant, counted from 1, if it says so."""
+    """The page of an address, and the number of its video, from 1, if the address has one."""
     item = _ITEM.search(uri)
     return (uri[: item.start()], int(item[1])) if item else (uri, None)
 
 
 def video_page(uri: str) -> str:
-    """The page that yt-dlp knows of a Douyin video shared or opened in another way; any other address as it is."""
+    """The page that yt-dlp supports, for a Douyin video shared or opened in another way; other addresses unchanged."""
     shown = _DOUYIN.match(uri)
     return f"https://www.douyin.com/video/{shown[1]}" if shown else uri
 
@@ -56,10 +56,10 @@ def names_one_video(uri: str) -> bool:
 
 
 def entry_addresses(info: dict[str, Any], page: str) -> list[str]:
-    """Addresses of what a page lists, each once and in order.
+    """Distinct addresses of a page's entries, in order.
 
-    A video that has no page of its own is named by its place: `PAGE#kouxing-item=2`. What is not http(s) is left out,
-    and so is the page itself.
+    A video without its own page is named by its place: `PAGE#kouxing-item=2`. Entries that are not http(s) are left
+    out, and so is the page itself.
     """
     found: dict[str, None] = {}
     for number, entry in enumerate(info.get("entries") or (), start=1):
@@ -73,12 +73,12 @@ def entry_addresses(info: dict[str, Any], page: str) -> list[str]:
 
 
 def _unsmuggled(url: str) -> str:
-    """Without what extractors of yt-dlp hand each other behind `#__youtubedl_smuggle`."""
+    """The address without data that yt-dlp's extractors pass behind `#__youtubedl_smuggle`."""
     return url.split("#__youtubedl_smuggle", maxsplit=1)[0].strip()
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the open internet, whatever notation or tunnel hides it."""
+    """Whether an IP address belongs to the open internet, in any notation and through tunnels."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

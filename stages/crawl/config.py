@@ -1,4 +1,4 @@
-"""How to crawl."""
+"""Settings of the crawl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.core.settings import ConfigError
 
 @dataclass(frozen=True)
 class CrawlConfig:
-    """How to fetch. The keys of `CHANGES_RESULTS` say what a data set consists of; the rest may change any time."""
+    """Settings of the crawl. The keys of `CHANGES_RESULTS` change the data set; the others may change at any time."""
 
     # Largest shorter side that is fetched, where a site offers a choice. The crop is 256 px, so more costs decoding and
     # adds nothing
@@ -52,7 +52,7 @@ CHANGES_RESULTS = ("max_height_px", "max_duration_s", "max_bytes", "max_entries"
 
 
 def check_crawl_config(config: CrawlConfig) -> None:
-    """Find what would fail at every source, before the first.
+    """Check settings that would fail at every source.
 
     Raises:
         ConfigError: a number out of range, a bad pattern, or a cookies file that cannot be used.

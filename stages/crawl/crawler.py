@@ -1,4 +1,4 @@
-"""One source fetched, or looked at, or expanded into the sources it lists."""
+"""Fetch one source, describe it, or expand it into the sources that it lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Info = dict[str, Any]
 _FORMATS = "bv*+ba/b/bv*"
 _COLUMNS = {"format_id": "format_id", "title": "title", "uploader": "uploader", "id": "site_id"}
 _COLUMNS |= {"webpage_url": "webpage_url", "upload_date": "upload_date"}
-"""yt-dlp's names of what a site says, and ours."""
+"""Our columns of a site's description, and yt-dlp's names for them."""
 _MAX_CHARS = 2_000
 _UNKEPT = frozenset(
     {
@@ -56,16 +56,16 @@ _UNKEPT = frozenset(
         ),
     }
 )
-"""What is signed, short-lived, private or ours in yt-dlp's description of a video."""
+"""Keys of yt-dlp's description that are signed, short-lived, private or ours."""
 
 
 class Crawler:
     """Fetches one source.
 
     Args:
-        folder: fetched media lie here as `<sha256>.<ext>`; an unfinished download stays in `partial/` and is resumed.
-        gate: politeness shared with other workers; None keeps to the limits within this crawler alone.
-        copies: of what lies in a bucket; by default beside the media, if those are local.
+        folder: folder of fetched media, `<sha256>.<ext>`; an unfinished download stays in `partial/` and is resumed.
+        gate: limits on requests shared with other workers; None applies the limits within this crawler alone.
+        copies: cache of objects in a bucket; by default beside the media, if those are local.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Crawler:
         return row | facts | compared
 
     def look(self, row: Row) -> Row:
-        """What a fetch would bring, as far as known: `title`, `duration_s`, `format_id`, `num_bytes`.
+        """What a fetch would give, as far as known: `title`, `duration_s`, `format_id`, `num_bytes`.
 
         Raises:
             Dropped: as a fetch.
@@ -104,7 +104,7 @@ class Crawler:
         path = as_path(uri)
         if not is_file(path):
             raise Dropped(DropReason.UNAVAILABLE, f"no such file: {path}")
-        if protocol := protocol_of(uri):  # its length would cost a download
+        if protocol := protocol_of(uri):  # measuring its length would need a download
             return row | {"num_bytes": file_size(path), "extractor": protocol}
         self._check_length(path)
         facts = probe_media(path)
@@ -128,7 +128,7 @@ class Crawler:
                     fetched = Path(info["requested_downloads"][0]["filepath"])
                     self._check_length(fetched)
                 except Dropped as dropped:
-                    if dropped.reason not in TRANSIENT_REASONS:  # nobody will go on with it
+                    if dropped.reason not in TRANSIENT_REASONS:  # no later try will resume it
                         self._store.discard(key)
                     raise
                 facts = self._store.keep(fetched, cleaned(info), subtitles) | _named(info)
@@ -139,7 +139,7 @@ class Crawler:
     def _with_retries(
         self, uri: str, format_id: str | None, partial: Path | None, use: Callable[[Downloader], Found]
     ) -> Found:
-        """What `use` makes of yt-dlp, tried again after faults that may pass; one of the host's places is held."""
+        """The result of `use` with yt-dlp, retried after transient faults; holds one of the host's places."""
         from yt_dlp.utils import YoutubeDLError
 
         from stages.crawl.errors import causes_of, disk_trouble, explain, may_pass
@@ -179,7 +179,7 @@ class Crawler:
         self._gate.renew(lease)
 
     def _found(self, downloader: Downloader, uri: str) -> Info:
-        """The one video behind an address, described, with its format chosen, and not too long to fetch."""
+        """Description of the one video behind an address, with its chosen format; refuses one that is too long."""
         page, item = split_item(uri)
         if host_of(page) in SHORT_HOSTS:
             with downloader.urlopen(page) as answer:
@@ -187,7 +187,7 @@ class Crawler:
         page = video_page(page)
         try:
             info: Any = downloader.extract_info(page, download=False)
-        except ValueError as error:  # an address that is none, the manifest's or the page's
+        except ValueError as error:  # a malformed address, of the manifest or of the page
             raise Dropped(DropReason.UNAVAILABLE, f"cannot be read: {error}") from error
         if info is not None and info.get("_type") in ("playlist", "multi_video"):
             if item is None:
@@ -215,7 +215,7 @@ class Crawler:
                 request: Any = HEADRequest(info["url"], headers=info.get("http_headers"))
                 with downloader.urlopen(request) as answer:
                     num_bytes = int(answer.headers.get("Content-Length") or 0) or None
-            except (HTTPError, TransportError, ValueError):  # sites that know no HEAD: the size stays unknown
+            except (HTTPError, TransportError, ValueError):  # sites without HEAD: the size stays unknown
                 num_bytes = None
         return {"duration_s": info.get("duration"), "num_bytes": num_bytes} | _named(info)
 
@@ -229,11 +229,11 @@ class Crawler:
         raise Dropped(DropReason.LISTING, detail, {"entries": entries} | _named(info))
 
     def _fetched(self, downloader: Downloader, uri: str) -> tuple[Info, dict[str, Path]]:
-        """yt-dlp's description of a video that it has put into its folder, and the subtitles it found."""
+        """yt-dlp's description of a video that it has fetched, and its subtitles."""
         found: Any = self._found(downloader, uri)
         info: Any = downloader.process_ie_result(found, download=True)
         downloads = info.get("requested_downloads") or [{}]
-        if not Path(downloads[0].get("filepath", "")).is_file():  # yt-dlp leaves out what is over its limit
+        if not Path(downloads[0].get("filepath", "")).is_file():  # yt-dlp skips files over its limit
             raise Dropped(DropReason.TOO_LARGE, f"more than {self._config.max_bytes} bytes")
         requested: Any = info.get("requested_subtitles") or {}
         subtitles = {language: Path(entry["filepath"]) for language, entry in requested.items() if "filepath" in entry}
@@ -259,7 +259,7 @@ class Crawler:
             "continuedl": True,
             "cookiefile": _cookies(config.cookies_file),
             "external_downloader": {"default": "native"},
-            # What yt-dlp leaves to ffmpeg after all would pass by our connections: it may not touch the network.
+            # Downloads that yt-dlp leaves to ffmpeg would bypass our connections, so ffmpeg gets no network.
             "external_downloader_args": {"ffmpeg_i": ["-protocol_whitelist", "file"]},
             "extract_flat": "in_playlist",
             "extractor_retries": config.retries,
@@ -272,7 +272,7 @@ class Crawler:
             "merge_output_format": "mp4/mkv",
             "noplaylist": names_one_video(uri),
             "noprogress": True,
-            # Named by format too: what is left of one must not be continued with another.
+            # Named by format too: a partial file of one format must not be continued with another.
             "outtmpl": {"default": f"{partial or '.'}".replace("%", "%%") + "/media.%(format_id).40s.%(ext)s"},
             "playlist_items": str(item) if item else f"1:{config.max_entries + 1}",
             "progress_hooks": [lambda state: self._watch(visit, state)],
@@ -286,7 +286,7 @@ class Crawler:
 
 
 class _Silence:
-    """yt-dlp's log, unwanted: what matters comes as an exception."""
+    """Discards yt-dlp's log: errors come as exceptions."""
 
     def debug(self, message: str) -> None: ...
 
@@ -296,7 +296,7 @@ class _Silence:
 
 
 def _cookies(path: str | None) -> io.StringIO | None:
-    """The cookies, in memory: yt-dlp writes to a file what the site sets, and all workers share the file."""
+    """The cookies in memory: yt-dlp would write the site's cookies to the file, which all workers share."""
     return None if path is None else io.StringIO(Path(path).read_text(encoding="utf-8"))
 
 
@@ -319,7 +319,7 @@ def size_of(info: Info) -> int | None:
 
 
 def cleaned(info: Any) -> Any:
-    """yt-dlp's description of a video without what is signed, short-lived, private or ours."""
+    """yt-dlp's description of a video without keys that are signed, short-lived, private or ours."""
     if isinstance(info, dict):
         return {key: cleaned(value) for key, value in info.items() if key not in _UNKEPT and not key.startswith("_")}
     if isinstance(info, list | tuple):

@@ -1,4 +1,4 @@
-"""What yt-dlp's errors mean: the reason of a drop, and whether asking again may help."""
+"""Meaning of yt-dlp's errors: the drop reason, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATUS_REASON = {
     403: DropReason.FORBIDDEN,
     404: DropReason.DELETED,
     410: DropReason.DELETED,
-    412: DropReason.RATE_LIMITED,  # Bilibili's way to say 429
+    412: DropReason.RATE_LIMITED,  # Bilibili's form of 429
     429: DropReason.RATE_LIMITED,
     451: DropReason.GEO_BLOCKED,
 }
@@ -65,7 +65,7 @@ WORDS: tuple[tuple[DropReason, tuple[str, ...]], ...] = (
         ("no video", "no media", "requested format is not available", "unsupported url", "drm protected"),
     ),
 )
-"""What messages say, in lower case; the first reason with a word that occurs is taken.
+"""Phrases of messages, in lower case, by reason; the first reason with a phrase that occurs is taken.
 
 Source: `raise ExtractorError` and its helpers in yt-dlp 2026.10.26 (bilibili, tiktok with Douyin, youtube, common), and
 the messages of Bilibili's API, which they pass on.
@@ -74,7 +74,7 @@ _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Refusal(RequestError):
-    """A request that we do not make or an answer that we do not take; yt-dlp passes it on as it is."""
+    """A request that we do not make or an answer that we do not accept; yt-dlp passes it on unchanged."""
 
     def __init__(self, reason: DropReason, detail: str) -> None:
         super().__init__(detail)
@@ -82,7 +82,7 @@ class Refusal(RequestError):
 
 
 def causes_of(error: BaseException) -> list[BaseException]:
-    """An exception of yt-dlp and what it wraps, outermost first."""
+    """An exception of yt-dlp and those that it wraps, outermost first."""
     return list(_walk(error))
 
 
@@ -98,7 +98,7 @@ def _walk(error: BaseException) -> Iterator[BaseException]:
 
 
 def disk_trouble(causes: list[BaseException]) -> OSError | None:
-    """The machine's own trouble, which every other source would meet too."""
+    """An error of the machine's disk, which every other source would meet too; None if there is none."""
     return next((c for c in causes if isinstance(c, OSError) and c.errno in _DISK_TROUBLE), None)
 
 
@@ -114,7 +114,7 @@ def may_pass(causes: list[BaseException], reason: DropReason) -> bool:
 
 
 def explain(error: BaseException, causes: list[BaseException]) -> Dropped:
-    """The reason behind yt-dlp's error, with its own words as the detail."""
+    """The drop reason for yt-dlp's error, with its message as the detail."""
     for cause in causes:
         if isinstance(cause, Refusal):
             return cause.dropped

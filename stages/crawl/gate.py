@@ -1,4 +1,4 @@
-"""One door to each host for all workers: how many at a time, how often, and when not at all."""
+"""Limits on requests to each host for all workers: concurrency, interval, and back-off."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Protocol
 from stages.crawl.config import CrawlConfig
 
 _MAX_NAP_S = 2.0
-"""Longest wait for a place before asking again."""
+"""Longest wait before a worker asks again for a place."""
 
 
 class Gate(Protocol):
-    """What a crawler asks of it. No call blocks: a wait in seconds is returned, 0 means go, and the caller sleeps."""
+    """Interface for a crawler. No call blocks: each returns a wait in seconds, 0 for none, and the caller sleeps."""
 
     def enter(self, host: str, lease: str) -> float: ...
 
@@ -40,10 +40,10 @@ class _Host:
 
 
 class HostGate:
-    """Politeness towards hosts, in one process, or for a whole cluster inside an actor. Thread-safe.
+    """Limits on requests to hosts, in one process, or for a cluster inside an actor. Thread-safe.
 
     Args:
-        clock: seconds, monotonic.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, config: CrawlConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,7 +85,7 @@ class HostGate:
             self._renew(lease, self._clock())
 
     def penalise(self, host: str, retry_after_s: float | None) -> None:
-        """The host asked for less: it rests, twice as long each time. Refusals of requests under way count once."""
+        """Back off from a host, twice as long each time. Refusals of requests under way count once."""
         with self._lock:
             state, now = self._state(host), self._clock()
             if now >= state.resting_until_s:

@@ -1,6 +1,6 @@
-"""yt-dlp's connections, kept within bounds: polite, only to the open internet, never endless, opt-outs heeded.
+"""yt-dlp's connections within limits: polite, only to the open internet, bounded, with respect for opt-outs.
 
-Everything yt-dlp asks for goes through one request handler: pages, redirects hop by hop, playlists, media.
+All requests of yt-dlp go through one handler: pages, each hop of a redirect, playlists, media.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from stages.crawl.errors import Refusal
 from stages.crawl.gate import Gate
 
 PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
-"""Ways to fetch media that stay within our connections; others start programs of their own."""
+"""Download protocols that use our connections; others start external programs."""
 _OPT_OUTS = frozenset({"noai", "noimageai", "none"})
 _PUBLISHED = ("text/html", "application/xhtml", "video/", "audio/", "application/octet-stream", "application/dash+xml")
 _PUBLISHED += ("application/vnd.apple.mpegurl", "application/x-mpegurl")
-"""Types of pages and media: an API's answer carries `X-Robots-Tag: none` against search engines only."""
+"""Content types whose opt-out counts: APIs send `X-Robots-Tag: none` against search engines only."""
 _NAP_S = 1.0
 _AGENT = "kouxing"
 
@@ -58,7 +58,7 @@ class Visit:
         """Wait until the host may be asked.
 
         Raises:
-            Refusal: RATE_LIMITED, if it rests longer than `max_wait_s`.
+            Refusal: RATE_LIMITED, if the wait is longer than `max_wait_s`.
         """
         while (wait_s := self.gate.request(host, self.lease)) > 0:
             if wait_s > self.config.max_wait_s:
@@ -66,7 +66,7 @@ class Visit:
             self.sleep(min(wait_s, _NAP_S))
 
     def after(self, host: str, response: requests.Response) -> None:
-        """Learn from an answer.
+        """Evaluate an answer.
 
         Raises:
             Refusal: OPTED_OUT.
@@ -106,7 +106,7 @@ def retry_after_s(value: str | None, now_s: float | None = None) -> float | None
 
 
 def opt_out(headers: Iterable[str]) -> str | None:
-    """The directive of `X-Robots-Tag` headers that speaks against data sets, to all or to us by name."""
+    """The directive of `X-Robots-Tag` headers that forbids data sets, to all or to us by name."""
     for header in headers:
         ours = True
         for part in header.lower().split(","):
@@ -120,7 +120,7 @@ def opt_out(headers: Iterable[str]) -> str | None:
 
 
 class _Guarded:
-    """Mixed into connections: an address is checked after the name is resolved and before it is connected to."""
+    """Mix-in for connections that checks an address after the name is resolved and before it is connected to."""
 
     host: str
     port: int
@@ -162,7 +162,7 @@ class _GuardedHTTPSPool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(RequestsHTTPAdapter):
-    """Sees every request, redirected ones too."""
+    """Adapter of every request, including redirected ones."""
 
     def __init__(self, visit: Visit, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -184,16 +184,16 @@ class _Adapter(RequestsHTTPAdapter):
 
 
 def _check_behind_proxy(host: str) -> None:
-    """A proxy connects for us: we can only look at the name, and trust that it finds the same address."""
+    """Check a host behind a proxy: we can only resolve the name and trust that the proxy finds the same address."""
     try:
         found = socket.getaddrinfo(host, None)
-    except (socket.gaierror, UnicodeError):  # names that only the proxy knows
+    except (socket.gaierror, UnicodeError):  # a name that only the proxy can resolve
         return
     _refuse_private(host, found)
 
 
 def _refuse_private(host: str, found: list[Any]) -> None:
-    """Of what `socket.getaddrinfo` found for a host, every address has to be public."""
+    """Refuse a host unless every address that `socket.getaddrinfo` found is public."""
     for *_, (address, *_) in found:
         if not is_public(str(address)):
             way_out = "crawl.allow_private_addresses=true asks it all the same"
@@ -201,7 +201,7 @@ def _refuse_private(host: str, found: list[Any]) -> None:
 
 
 class _Response(RequestsResponseAdapter):
-    """An answer whose body has an end: `read()` takes a page at most, and a trickle cannot last for ever."""
+    """An answer with a bounded body: `read()` takes at most a page, and in bounded time."""
 
     def __init__(self, answer: Any, visit: Visit) -> None:
         super().__init__(answer._requests_response)
@@ -223,11 +223,11 @@ class _Response(RequestsResponseAdapter):
         self._visit.during()
         return self._requests_response.raw.read1(
             amt, decode_content=True
-        )  # what is there: `read` waits until it has all
+        )  # returns the available bytes; `read` waits for all
 
 
 class GuardedRH(RequestsRH):
-    """yt-dlp's handler on requests, within bounds. The only one that `Downloader` has."""
+    """yt-dlp's handler for requests, within limits. The only one of `Downloader`."""
 
     def __init__(self, *args: Any, visit: Visit, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -254,7 +254,7 @@ class GuardedRH(RequestsRH):
 
 
 class Downloader(YoutubeDL):
-    """yt-dlp within bounds, for one visit."""
+    """yt-dlp within limits, for one visit."""
 
     def __init__(self, options: Any, visit: Visit) -> None:
         super().__init__(options)
@@ -280,12 +280,12 @@ class Downloader(YoutubeDL):
     def _write_subtitles(self, info_dict: Any, filename: str) -> Any:
         try:
             return super()._write_subtitles(info_dict, filename)  # pyright: ignore
-        except (DownloadError, Dropped):  # a video without its subtitles is worth having
+        except (DownloadError, Dropped):  # a video is kept without its subtitles
             return []
 
 
 def not_media(path: Path) -> str | None:
-    """What a fetched file is, if it is a text in place of media: an error page, or a list that names other files."""
+    """Kind of a fetched file that is text instead of media, such as an error page or a playlist; None for others."""
     with path.open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     starts = {b"<": "HTML or XML", b"{": "JSON", b"[": "a list", b"#ext": "a playlist", b"ffconcat": "a playlist"}

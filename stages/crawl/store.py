@@ -1,4 +1,4 @@
-"""Where fetched media lie: named by their hash, with receipts by address. The only file access of the crawl."""
+"""Store of fetched media, named by their hash, with receipts by address. The only file access of the crawl."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MediaStore:
 
     Args:
         folder: made on first use. If it is in a bucket, downloads happen on this node and are uploaded once.
-        copies: of what lies in a bucket.
+        copies: cache of objects in a bucket.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class MediaStore:
 
     @contextmanager
     def workspace(self, key: str) -> Iterator[Path]:
-        """A folder to fetch into, ours alone, with what an earlier try has left there."""
+        """A locked folder to fetch into, with the leftovers of an earlier try."""
         partial = self._partial(key)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_lock_of(partial)):  # another row may name the same address
@@ -43,7 +43,7 @@ class MediaStore:
             yield partial
 
     def discard(self, key: str) -> None:
-        """What is left of a finished fetch."""
+        """Remove the leftovers of a finished fetch."""
         shutil.rmtree(self._partial(key), ignore_errors=True)
 
     def receipt(self, key: str) -> Row | None:
@@ -61,7 +61,7 @@ class MediaStore:
         write_text(self._receipt(key), json.dumps(written, ensure_ascii=False))
 
     def keep(self, fetched: Path, info: dict[str, Any], subtitles: dict[str, Path]) -> Row:
-        """Move a fetched file under its hash, and what the site says of it beside it; the same bytes lie there once."""
+        """Move a fetched file to its hash, with the site's description beside it; equal files are stored once."""
         sha256 = hash_file(fetched)
         media = self.folder / f"{sha256}{fetched.suffix}"
         facts = file_facts(fetched, sha256) | {"media_path": str(media)}
@@ -82,7 +82,7 @@ class MediaStore:
         return facts
 
     def in_place(self, uri: str, max_bytes: int) -> tuple[Row, Path]:
-        """The crawl's columns of a file that is used where it lies, on this machine or in a bucket, and a copy here.
+        """The crawl's columns of a file that is used in place, on this machine or in a bucket, and a local copy.
 
         Raises:
             Dropped: UNAVAILABLE, TOO_LARGE.
@@ -129,12 +129,12 @@ def _lock_of(partial: Path) -> Path:
 
 
 def fetch_key(uri: str, format_id: str | None) -> str:
-    """Name under which the fetch of an address is filed; a format that a manifest expects is a fetch of its own."""
+    """Key of the fetch of an address; a format that a manifest expects has its own key."""
     return hashlib.sha256(f"{uri}\n{format_id}".encode() if format_id else uri.encode()).hexdigest()[:32]
 
 
 def _fetch_keys(row: Row) -> set[str]:
-    """All names under which a source may have been filed."""
+    """All keys under which a source may have been fetched."""
     return {fetch_key(row.get("uri") or "", id_) for id_ in (None, row.get("format_id"), row.get("expect_format_id"))}
 
 

@@ -1,4 +1,4 @@
-"""What is told of a clip: measurements and crops, from the frames that tracking has seen."""
+"""Measurements and crops of a clip, from its tracked frames."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stages.face.flatness import measure_flatness
 from stages.face.landmarks import RIGID, FaceLandmarks, head_angles
 
 REGION_MARGIN = 0.2
-"""Of a frame's own box, kept around it on each side: the smoothed box, known only later, lies within."""
+"""Margin around a frame's own box, in sides of the box, so that the smoothed box, known only later, lies within."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """The part of a frame that its crop will be cut from, shrunk by whole factors where it has pixels to spare."""
+    """The part of a frame that its crop will be cut from, shrunk by an integer factor if it is larger than needed."""
 
     rgb: np.ndarray
     origin: np.ndarray
@@ -45,12 +45,12 @@ class Region:
 
 @dataclass(frozen=True)
 class SeenFrame:
-    """One frame of a shot, as tracking has seen it.
+    """One tracked frame of a shot.
 
     Args:
-        region: None where the face is lost: what is still measured needs no pictures.
-        second_face: as the last look at the whole picture said.
-        preview: of the whole picture, where it was looked at.
+        region: None where the face is lost; the other measurements need no pictures.
+        second_face: result of the last look at the whole picture.
+        preview: small copy of the whole picture, at a look.
     """
 
     pts_s: float
@@ -61,7 +61,7 @@ class SeenFrame:
 
 
 def measure_clip(frames: Sequence[SeenFrame], jpeg_quality: int) -> Row:
-    """TRACK columns that need no crop; of the pose and size only where there are landmarks."""
+    """TRACK columns that need no crop; pose and size only where there are landmarks."""
     faces = [frame.face for frame in frames if frame.face is not None]
     row: Row = {
         "num_frames": len(frames),
@@ -82,10 +82,10 @@ def measure_clip(frames: Sequence[SeenFrame], jpeg_quality: int) -> Row:
 
 
 def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: int) -> Row:
-    """Payload of the pictures, `crop_bytes`, `detail_px` and `flat_ratio`.
+    """The pictures' payload, `crop_bytes`, `detail_px` and `flat_ratio`.
 
     Raises:
-        Dropped: NO_FACE, or FACE_LOST over too long a gap.
+        Dropped: NO_FACE, or FACE_LOST over a gap that is too long.
     """
     found = np.array([frame.face is not None for frame in frames])
     if not found.any():
@@ -118,11 +118,11 @@ def crop_clip(frames: Sequence[SeenFrame], max_gap_frames: int, jpeg_quality: in
 
 
 def fill_gaps(points: np.ndarray, found: np.ndarray, max_gap_frames: int) -> np.ndarray:
-    """Interpolate what is missing linearly over time; before the first and after the last it stands still.
+    """Interpolate missing values linearly over time; before the first and after the last found one they are constant.
 
     Args:
         points: (T, ...) values, meaningless where not found.
-        found: (T,) bool, at least one of them.
+        found: (T,) bool, at least one True.
     Returns:
         (T, ...) float32.
     Raises:
@@ -142,13 +142,13 @@ def fill_gaps(points: np.ndarray, found: np.ndarray, max_gap_frames: int) -> np.
 
 
 def measure_jitter(points: np.ndarray, pts_s: np.ndarray) -> float:
-    """How landmarks of the skull shake, in face widths a frame^2 at 25 fps: 95th percentile of their acceleration.
+    """Jitter of the skull's landmarks: 95th percentile of their acceleration, in face widths a frame^2 at 25 fps.
 
-    Times are those of the source's frames, and repeated frames count once: 30 frames a second shown at 25, or 15, are
-    uneven steps of an even motion.
+    Times are those of the source's frames, and repeated frames count once, because 30 or 15 fps shown at 25 are uneven
+    steps of an even motion.
 
     Args:
-        points: (T, 478, 3) source pixels. Of a frame counts the median acceleration of its rigid points.
+        points: (T, 478, 3) source pixels; a frame counts with the median acceleration of its rigid points.
         pts_s: (T,) presentation times of the source frames.
     """
     pts_s, distinct = np.unique(pts_s, return_index=True)

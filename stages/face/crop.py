@@ -1,9 +1,9 @@
-"""The JoyGen face crop: its box in the source frame, cutting it out, putting it back, its JPEG.
+"""The JoyGen face crop: its box in the source frame, cutting, pasting, JPEG.
 
 Coordinates are continuous: pixel i covers [i, i + 1), so the crop's centre is 128.0 and scaling needs no half pixels.
 
-Source: the box is that of JoyGen (arXiv 2501.01798); smoothing it is ours. The reference takes a new box in each frame,
-whose lower edge is the chin: the picture then stretches as the jaw opens, and the upper half gives away the lips.
+Source: the box is that of JoyGen (arXiv 2501.01798); its smoothing is ours. The reference takes a new box in each
+frame, whose lower edge is the chin: the picture then stretches as the jaw opens, and the upper half reveals the lips.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from stages.core.records import CROP_PX
 from stages.face.landmarks import RIGID
 
 BRIDGE = 195
-"""Where two thirds of the nose's bridge lie above: point 29 of the 68-point scheme, on which the crop is centred."""
+"""Landmark at two thirds of the nose's bridge, point 29 of the 68-point scheme; the crop is centred on it."""
 
 HEAD_SIGMA_FRAMES = 1.5
-"""Smoothing of the head's position: landmark noise goes, a nod stays."""
+"""Smoothing of the head's position, which removes landmark noise and keeps a nod."""
 
 EXTENT_SIGMA_FRAMES = 8.0
-"""Smoothing of the face's extent about that position: slower than syllables, quicker than leaning forward."""
+"""Smoothing of the face's extent about that position, slower than syllables and faster than leaning forward."""
 
 JAW_WINDOW_FRAMES = 25
-"""The chin's extent is its largest within this window, so that an opening jaw stays inside a steady box."""
+"""Window for the largest extent of the chin, so that an opening jaw stays inside a steady box."""
 
 
 def crop_boxes(points: np.ndarray) -> np.ndarray:
-    """Boxes of a clip's face crops, steady over time and without lag.
+    """Boxes of a clip's face crops, smoothed over time without lag.
 
-    The box spans the face's outline sideways and reaches from the chin to as far above the nose's bridge as the chin is
-    below it, so the crop's half line is mid-face.
+    The box spans the face's outline sideways. It reaches from the chin to as far above the nose's bridge as the chin is
+    below it, so the middle line of the crop is mid-face.
 
     Args:
         points: (T, 478, 3) landmarks in source pixels, without gaps.
@@ -53,7 +53,7 @@ def crop_boxes(points: np.ndarray) -> np.ndarray:
 
 
 def crop_face(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The box's content at 256x256; where it leaves the frame, the frame's edge is repeated.
+    """Crop the box to 256x256; outside the frame, the frame's edge is repeated.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -62,7 +62,7 @@ def crop_face(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
         (256, 256, 3) uint8.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
-    # A finer grid, averaged down: sharp, without aliasing, exact to parts of a pixel.
+    # Averaging a finer grid is sharp, without aliasing, and exact to parts of a pixel.
     times_x, times_y = _times((x1 - x0) / CROP_PX), _times((y1 - y0) / CROP_PX)
     size = (CROP_PX * times_x, CROP_PX * times_y)
     face = _resample(rgb, (x0, y0, (x1 - x0) / size[0], (y1 - y0) / size[1]), size, cv2.BORDER_REPLICATE)
@@ -70,13 +70,13 @@ def crop_face(rgb: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def paste_face(rgb: np.ndarray, face256: np.ndarray, box: np.ndarray, mask256: np.ndarray) -> np.ndarray:
-    """A frame with a crop put back where it came from: the inverse of `crop_face`.
+    """Paste a crop back into its frame: the inverse of `crop_face`.
 
     Args:
-        rgb: (H, W, 3) uint8, left as it is.
+        rgb: (H, W, 3) uint8, not changed.
         face256: (256, 256, 3) uint8.
         box: (4,) x0, y0, x1, y1 in pixels of `rgb`.
-        mask256: (256, 256) float in 0-1: how much of the crop shows. Its soft edge is the feather.
+        mask256: (256, 256) float in 0-1, the opacity of the crop, with a soft edge.
     Returns:
         (H, W, 3) uint8; where the mask is 0 and outside the box, exactly `rgb`.
     """
@@ -120,7 +120,7 @@ def to_source(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
-    """JPEG with Huffman tables of its own: the same pixels in 4 % fewer bytes."""
+    """JPEG with optimised Huffman tables: the same pixels in 4 % fewer bytes."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not ok:
@@ -132,7 +132,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: it is no picture.
+        ValueError: the data is no picture.
     """
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
@@ -148,16 +148,16 @@ def _origin_and_scale(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _times(step: float) -> int:
-    """How many samples a step of this many pixels takes."""
+    """Number of samples for a step of this many pixels."""
     return max(1, round(step))
 
 
 def average_down(image: np.ndarray, factor_x: int, factor_y: int) -> np.ndarray:
-    """Means over blocks of factor_x by factor_y pixels, into which the image divides without a rest."""
+    """Means over blocks of factor_x by factor_y pixels; the image is a multiple of a block."""
     if factor_x == factor_y == 1:
         return image
     size = (image.shape[1] // factor_x, image.shape[0] // factor_y)
-    # Halfway between two pixels linear interpolation is their mean, and several times quicker.
+    # Linear interpolation halfway between two pixels is their mean, and several times faster.
     halves = max(factor_x, factor_y) == 2
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if halves else cv2.INTER_AREA)
 

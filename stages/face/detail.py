@@ -1,8 +1,8 @@
-"""How much detail a face really shows: enlarged, blurred and badly coded ones have fewer pixels' worth than pixels.
+"""Real resolution of a face, which is below its pixels if it was enlarged, blurred or badly coded.
 
-The sharpest of a face's strong edges (lids, nostrils, lips, hair) are as sharp as the picture is. Blurring an edge a
-bit more weakens it the less, the wider it is, which tells its width; and a picture enlarged from N pixels has edges
-that are as wide as N is small.
+The sharpest of a face's strong edges (lids, nostrils, lips, hair) are as sharp as the picture. Further blurring weakens
+a wide edge less, which gives its width. The width of an edge in an enlarged picture is inverse to the size that it was
+enlarged from.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 NUM_LOOKS = 8
-"""Crops of a clip that are looked at: single ones differ by a tenth."""
+"""Number of crops that are measured in a clip: single ones differ by a tenth."""
 BLURS_PX = (1.0, 1.5)
-"""Standard deviations of the two blurs; the first takes a coder's and a sensor's noise out as well."""
+"""Standard deviations of the two blurs; the first also removes noise of codec and sensor."""
 STRONG = 0.3
-"""Of the highest contrast, what an edge has at least: more than noise and a coder's blocks have."""
+"""Least contrast of a strong edge, as a share of the highest: more than that of noise and coding blocks."""
 SHARP_SHARE = 0.2
-"""Of the strong edges, the sharpest: others are shadows and round surfaces."""
+"""Share of the strong edges, the sharpest, that are measured: others are shadows and round surfaces."""
 PIXEL_WIDTH = 0.4
-"""Width (standard deviation) of a sharp edge's blur, in pixels of the small picture that it is enlarged from: of real
-faces that were shrunk to 32 to 160 px and enlarged again."""
+"""Standard deviation of a sharp edge's blur, in pixels of the small picture that it is enlarged from.
+
+Measured on real faces that were shrunk to 32 to 160 px and enlarged again.
+"""
 DIFFERENCE_VARIANCE = 1 / 3
-"""Of the difference of a pixel's two neighbours, which blurs as a box of 2 px does."""
+"""Variance of the blur by the difference of a pixel's two neighbours, that of a box of 2 px."""
 _RIM_SHARE = 12
-"""The part of a side that is left out at each rim, where padding may have edges."""
+"""Fraction of a side left out at each rim, as its denominator; padding may have edges there."""
 
 
 def looks(num_frames: int) -> np.ndarray:
@@ -36,12 +38,12 @@ def looks(num_frames: int) -> np.ndarray:
 
 
 def measure_detail(crops: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:
-    """Pixels across a crop from which it could be drawn as sharp as it is.
+    """Least pixels across a crop that hold its detail.
 
     Args:
         crops: RGB, square, all of one size.
     Returns:
-        At most the crop's own size, which is also the answer where there are no edges at all.
+        At most the crop's own size, which is also the result without any edge.
     """
     side = len(crops[0])
     widths_px = [_sharp_width_px(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)) for crop in crops]

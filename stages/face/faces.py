@@ -1,4 +1,4 @@
-"""Where the faces of a picture are, by YuNet."""
+"""Face detection by YuNet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.core.weights import WeightStore
 from stages.face.quiet import quiet_loading
 
 MIN_SIDE_PX = 160
-"""Of the pictures that are searched: below it the largest faces are missed."""
+"""Least side of the pictures that are searched: below it the largest faces are missed."""
 
 
 class FaceFinder:
@@ -17,9 +17,9 @@ class FaceFinder:
 
     Args:
         weights: where the `yunet` file is found.
-        max_side_px: pictures are shrunk to this longer side. In 4K a face of 90 px scores .38 at 320, .74 at 480 and
+        max_side_px: longer side to which pictures are shrunk. In 4K a face of 90 px scores .38 at 320, .74 at 480 and
             .79 at 640; one that fills the frame scores .94, .88 and .79. 480 takes 14-25 CPU-ms.
-        min_score: in 0-1. Real faces had .69 and more, false ones .58 and less.
+        min_score: least score of a face, 0-1. Real faces had .69 and more, false ones .58 and less.
     """
 
     def __init__(self, weights: WeightStore, max_side_px: int = 480, min_score: float = 0.6) -> None:
@@ -34,7 +34,7 @@ class FaceFinder:
 
         Args:
             rgb: (H, W, 3) uint8.
-            side_px: longer side to search at, where less than the finder's own is enough.
+            side_px: longer side to search at, if less than the finder's own is enough.
         Returns:
             (N, 4) float32 x0, y0, x1, y1 in pixels of `rgb`, the largest first; may leave the picture.
         """
@@ -55,7 +55,7 @@ def shorter_sides(boxes: np.ndarray) -> np.ndarray:
 
 
 def shrink(rgb: np.ndarray, max_side_px: int) -> np.ndarray:
-    """The picture with its longer side at most this, by averaging."""
+    """The picture averaged down to at most this longer side."""
     height, width = rgb.shape[:2]
     scale = max_side_px / max(height, width)
     if scale >= 1:

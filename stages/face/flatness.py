@@ -1,7 +1,7 @@
 """Faces without shading: coded into blocks, painted, or drawn.
 
-Skin that a camera saw changes its brightness everywhere, if ever so little: by the light, by its own colours, by noise.
-Coarse coding leaves blocks of one value, and drawing areas of one colour.
+The brightness of filmed skin changes everywhere, at least a little: by light, by its own colours, by noise. Coarse
+coding leaves blocks of one value, and drawings have areas of one colour.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from stages.face.landmarks import NUM_FACE_POINTS
 
 BLUR_PX = 0.8
-"""Standard deviation; takes out single pixels."""
+"""Standard deviation of the blur, which removes single pixels."""
 FLAT_SHARE = 0.0012
-"""Of the face's mean brightness a pixel: a change of less is none. Dark faces change by less than bright ones."""
+"""Change a pixel below which the face is flat, over its mean brightness: dark faces change less than bright ones."""
 
 
 def measure_flatness(
@@ -27,7 +27,7 @@ def measure_flatness(
 
     Args:
         crops: RGB.
-        landmarks: of each, in its pixels.
+        landmarks: landmarks of each crop, in its pixels.
     """
     pairs = zip(crops, landmarks, strict=True)
     return float(np.median([_flat_ratio(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), points) for crop, points in pairs]))

@@ -13,12 +13,12 @@ from stages.face.faces import FaceFinder
 from stages.face.quiet import quiet_loading
 
 STEP_MS = 1_000_000
-"""Time between frames as MediaPipe is told it.
+"""Time between frames that is reported to MediaPipe.
 
 In video mode with one face MediaPipe runs a one-euro filter over the landmarks: at the true 40 ms it delays the lips by
-0.2 frames and flattens their opening by 5 %. The filter's strength falls with the step, so a step of 1,000 s leaves the
-raw landmarks (0.00 frames late) and keeps what video mode is good for: the face's region comes from the last frame, so
-that faces which the detector alone misses are still found, for less time.
+0.2 frames and flattens their opening by 5 %. The filter weakens with the step, so a step of 1,000 s leaves the raw
+landmarks (0.00 frames late). Video mode is still useful: it takes the face's region from the last frame, so faces that
+the detector alone misses are still found, in less time.
 """
 
 LEFT_EYE, RIGHT_EYE = (33, 133), (263, 362)
@@ -43,7 +43,7 @@ FACE_OVAL = (
     *(10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176),
     *(234, 251, 284, 288, 297, 323, 332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454),
 )
-"""MediaPipe's contour points: they slide along the silhouette as the head turns, so they say little."""
+"""MediaPipe's contour points, which are unreliable: they slide along the silhouette as the head turns."""
 LIPS = (
     *(0, 11, 12, 13, 14, 15, 16, 17, 37, 38, 39, 40, 41, 42, 61, 62, 72, 73, 74, 76),
     *(77, 78, 80, 81, 82, 84, 85, 86, 87, 88, 89, 90, 91, 95, 96, 146, 178, 179, 180, 181),
@@ -61,10 +61,10 @@ SIDES = (234, 454)
 """Ends of the face's middle line, and its outline at the height of the ears."""
 
 WINDOW = 3.0
-"""Longer side of MediaPipe's window over the face's: good for its detector, and the face has room to move."""
+"""Longer side of MediaPipe's window over the face's: it suits the detector and leaves the face room to move."""
 
 ROOM = 0.25
-"""Room around the face, in its longer side, below which the window moves."""
+"""Least room around the face, in its longer sides, before the window moves."""
 
 _Window = tuple[int, int, int, int]
 
@@ -88,13 +88,14 @@ class FaceLandmarks:
 class LandmarkDetector:
     """Follows the largest face through one clip after another.
 
-    MediaPipe's own detector sees faces down to a tenth of the frame: many a half figure is too small for it. So YuNet
-    finds the face, and MediaPipe looks into a window around it, which moves only when the face is about to leave it.
+    MediaPipe's own detector finds faces down to a tenth of the frame, which is too large for many half figures. So
+    YuNet finds the face, and MediaPipe searches a window around it, which moves only when the face is about to leave
+    it.
 
     Args:
         weights: where `face_landmarker` and `yunet` are found.
-        finder: a face finder to share.
-        min_confidence: score in 0-1 that MediaPipe asks of a detection, of a face's presence and of tracking.
+        finder: shared face finder.
+        min_confidence: least MediaPipe score, 0-1, of a detection, of a face's presence and of tracking.
     """
 
     def __init__(self, weights: WeightStore, finder: FaceFinder | None = None, min_confidence: float = 0.5) -> None:
@@ -122,11 +123,11 @@ class LandmarkDetector:
             self._detect(np.zeros((64, 64, 3), np.uint8))
 
     def __call__(self, rgb: np.ndarray, time_s: float) -> FaceLandmarks | None:
-        """Landmarks of the face that is followed, or else of the largest; None where there is no face.
+        """Landmarks of the tracked face, else of the largest; None without a face.
 
         Args:
             rgb: (H, W, 3) uint8.
-            time_s: the frame's time. One that is not later than the frame before it begins a new clip.
+            time_s: the frame's time; if it is not later than that of the last frame, a new clip begins.
         """
         if self._last_s is not None and time_s <= self._last_s:
             self.reset()
@@ -144,18 +145,18 @@ class LandmarkDetector:
         return face
 
     def reset(self) -> None:
-        """Forget the face: what comes next is measured as by a new detector."""
+        """Forget the face, so that the next frame is measured as by a new detector."""
         self._move(None)
         self._last_s = None
 
     def _move(self, window: _Window | None) -> None:
         if window != self._window:
-            self._detect(np.zeros((64, 64, 3), np.uint8))  # MediaPipe looks where the face was, in parts of the picture
+            self._detect(np.zeros((64, 64, 3), np.uint8))  # MediaPipe searches the face's last place
             self._window = window
 
     def _look(self, rgb: np.ndarray, window: _Window) -> FaceLandmarks | None:
         left, top, right, bottom = window
-        # An array that is not contiguous is taken without complaint, and no face is found in it.
+        # MediaPipe accepts an array that is not contiguous without an error, but finds no face in it.
         result = self._detect(np.ascontiguousarray(rgb[top:bottom, left:right]))
         if not result.face_landmarks:
             return None
@@ -166,7 +167,7 @@ class LandmarkDetector:
         return FaceLandmarks(points, blendshapes, np.asarray(result.facial_transformation_matrixes[0], np.float32))
 
     def close(self) -> None:
-        """Give MediaPipe's memory back. Left to the interpreter's exit, it prints an error to no one's use."""
+        """Free MediaPipe's memory. Otherwise it prints a meaningless error at the interpreter's exit."""
         self._landmarker.close()
 
     def __enter__(self) -> LandmarkDetector:
@@ -186,7 +187,7 @@ def _bounds(points: np.ndarray) -> np.ndarray:
 
 
 def _window_around(boxes: np.ndarray, rgb: np.ndarray) -> _Window:
-    """A window around the first box, the whole frame where there is none."""
+    """A window around the first box; the whole frame without a box."""
     height, width = rgb.shape[:2]
     if not len(boxes):
         return 0, 0, width, height

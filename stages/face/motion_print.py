@@ -1,8 +1,8 @@
-"""A fingerprint of how a face moves: it survives recoding, scaling, cropping, other sound and, but for signs, mirrors.
+"""Fingerprint of a face's motion, robust against recoding, scaling, cropping, other sound and, up to signs, mirroring.
 
-Heads turn, brows rise and mouths open in one clip as in no other, also of the same person in the same place. Eight
-quantities are read from the landmarks of each frame; over a sliding window the signs of the slow terms of their cosine
-transform are the bits of a word. Mirrored, what is sideways moves the other way: its bits flip, all others stay.
+The motion of head, brows and mouth is unique to a clip, even among clips of one person in one place. Eight quantities
+are computed from the landmarks of each frame. The bits of a word are the signs of the slow terms of their cosine
+transform over a sliding window. In a mirror image the bits of sideways quantities flip, all others stay.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from stages.face.landmarks import LEFT_EYE, LIP_GAP, MOUTH_CORNERS, RIGHT_EYE
 WINDOW_FRAMES = 32
 HOP_FRAMES = round(WORD_S * CLIP_FPS)
 SPAN_S = WINDOW_FRAMES / CLIP_FPS
-"""Motion that one word tells of."""
+"""Length of motion that one word covers."""
 _TERMS = 4
-"""From half a period to two periods a window: 0.4 to 1.6 Hz."""
+"""Number of terms, from half a period to two periods a window: 0.4 to 1.6 Hz."""
 _NOSE_TIP = 4
 _LIDS = ((159, 386), (145, 374))  # upper and lower, of both eyes
 _SIDEWAYS = (True, True, True, False, False, False, False, False)
@@ -48,18 +48,18 @@ def motion_fingerprint(landmarks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def unsided(words: np.ndarray) -> np.ndarray:
-    """Words that are the same for a clip and for its mirror image."""
+    """Words that are equal for a clip and its mirror image."""
     return np.where(words & 1, words ^ SIDE_BITS, words)
 
 
 def _motion(points: np.ndarray) -> np.ndarray:
-    """(T, 478, 2) source pixels to (T, 8); those that a mirror turns round come first."""
+    """(T, 478, 2) source pixels to (T, 8) quantities; those that change sign in a mirror come first."""
     left, right = (points[:, pair].mean(axis=1) for pair in (LEFT_EYE, RIGHT_EYE))
     middle, across = (left + right) / 2, right - left
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
 
     def between(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Along the line of the eyes, and down from it."""
+        """Components along the line of the eyes, and down from it."""
         x, y = (end - start).T
         return x * across[:, 0] + y * across[:, 1], y * across[:, 0] - x * across[:, 1]
 

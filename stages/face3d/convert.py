@@ -1,9 +1,9 @@
-"""Make a user's face model ready: ICT-FaceKit into an .npz file, landmarks for a model that has none.
+"""Prepare a user's face model: ICT-FaceKit into an .npz file, landmarks for a model without any.
 
     python -m stages.face3d.convert FaceXModel --out ict.npz
     python -m stages.face3d.convert BFM/BFM_model_front.mat
 
-The second keeps the landmarks beside the model, where `load_face_model` finds them.
+The second writes the landmarks beside the model, where `load_face_model` finds them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ICT_MESH = "generic_neutral_mesh.obj"
 ICT_INDICES = "vertex_indices.json"
 ICT_PARTS: tuple[tuple[int, int, Part], ...] = (
     (0, 6706, Part.SKIN),  # the narrow face
-    (6706, 9409, Part.HEAD),  # ears and what lies around the face
+    (6706, 9409, Part.HEAD),  # ears and the surroundings of the face
     (11248, 13294, Part.MOUTH_BAG),
     (14062, 17039, Part.MOUTH_BAG),  # gums and tongue
     (17039, 21451, Part.TEETH),
     (21451, 24591, Part.EYES),
 )
-"""Half-open spans of vertices, of ICT-FaceKit's README. Neck, eye sockets, lashes and fluids are left out."""
+"""Half-open spans of vertices, from ICT-FaceKit's README. Neck, eye sockets, lashes and fluids are left out."""
 MM_PER_CM = 10.0
 NUM_IDENTITY = 80
 OUTER_LIPS_68 = range(48, 60)
@@ -93,7 +93,7 @@ def _arkit_name(name: str) -> str:
 
 
 def _read_obj(path: Path, with_faces: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) and, if asked for, polygons cut into triangles (F, 3)."""
+    """Vertices (V, 3) and, with `with_faces`, polygons cut into triangles (F, 3)."""
     vertices: list[list[str]] = []
     triangles: list[list[int]] = []
     with path.open() as file:
@@ -126,13 +126,13 @@ def _inside(mean: np.ndarray, triangles: np.ndarray, ring: np.ndarray) -> np.nda
 
 
 def place_beside(path: Path, landmarker: Path, search: LandmarkSearch) -> FaceModel:
-    """Place landmarks on a model by looking, and keep them beside it; what was placed before is placed anew.
+    """Place landmarks on a model by detection, and write them beside it; earlier ones are replaced.
 
     Args:
         landmarker: MediaPipe's task file.
     Raises:
         FaceModelError: the model is missing or ill-formed.
-        LandmarksNotFound: the detector does not see its faces.
+        LandmarksNotFound: the detector does not find its faces.
     """
     keep_landmarks(place_landmarks(read_face_model(path), landmarker, search)[0], path)
     return load_face_model(path)

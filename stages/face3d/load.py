@@ -2,7 +2,7 @@
 
 The embedded default, `cc0`, is built by `stages.face3d.build` from public-domain data. Any other model comes as an
 .npz file of the same layout (see `docs/guide/face-models.md`), or is the Basel Face Model as Deep3DFaceRecon and JoyGen
-lay it out. Where a model has no landmarks, they are placed once and kept in a file beside it.
+lay it out. Landmarks of a model without any are placed once and kept in a file beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages.face3d.model import ACTIVATIONS, ExpressionPrior, FaceModel, FaceMod
 
 EMBEDDED = {"cc0": Path(__file__).parent / "face_cc0.npz"}
 PLACED = ".mp468.npz"
-"""Ends the name of the file beside a model that holds the landmarks placed on it."""
+"""Suffix of the file beside a model that holds the landmarks placed on it."""
 
 
 def load_face_model(name_or_path: str | Path = "cc0") -> FaceModel:
@@ -86,7 +86,7 @@ def keep_landmarks(model: FaceModel, path: Path) -> Path:
 
 
 def _with_kept_landmarks(model: FaceModel, path: Path) -> FaceModel:
-    """Landmarks placed on this very shape go before those that the model came with."""
+    """The model with the landmarks placed on this shape, if there are any; else with its own."""
     beside = path.with_name(path.name + PLACED)
     if not beside.is_file():
         return model
@@ -119,7 +119,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FaceMo
 
 
 def _modes(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """Modes stand as integers with one step in mm per mode, or as floats in mm without steps."""
+    """Modes, stored as integers with one step in mm per mode, or as floats in mm without steps."""
     modes = arrays[key].astype(np.float32)
     step = arrays.get(f"{key}_step_mm")
     return modes if step is None else modes * step.astype(np.float32)[:, None, None]

@@ -15,7 +15,7 @@ from stages.core.weights import MissingWeights
 from stages.face.landmarks import LIP_RINGS
 
 MOUTH_RADIUS_MM = 50
-"""Around the lips' centre, from the nose to the chin. Nothing farther hid lips of turned or bowed heads."""
+"""Radius around the lips' centre, from nose to chin. Nothing farther hid lips of turned or bowed heads."""
 
 
 class FaceModelError(MissingWeights):
@@ -23,7 +23,7 @@ class FaceModelError(MissingWeights):
 
 
 class Part(IntEnum):
-    """What a triangle belongs to."""
+    """Part of the head that a triangle belongs to."""
 
     SKIN = 0
     LIPS = 1
@@ -36,11 +36,11 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class ExpressionPrior:
-    """What a model's expression coefficients may be, in its own unit.
+    """Prior of a model's expression coefficients, in their own unit.
 
     Args:
         sigma: standard deviation, about 0.
-        low: least value. high: most.
+        low, high: least and largest value.
         accel_sigma: standard deviation of the second difference from frame to frame, at 25 fps.
     """
 
@@ -51,10 +51,13 @@ class ExpressionPrior:
 
 
 ACTIVATIONS = ExpressionPrior(sigma=0.25, low=-0.3, high=1.3, accel_sigma=0.3)
-"""Face units are made for 0 to 1; beyond this they stop looking like faces. A looser sigma follows the detector's
-errors: lips of drawn speakers were 0.1 mm worse at 0.3. So five syllables a second keep their size."""
+"""Prior of activations. Face units are made for 0 to 1; beyond these bounds faces look unnatural.
+
+A larger sigma follows the detector's errors: lips of drawn speakers were 0.1 mm worse at 0.3. With this acceleration
+five syllables a second keep their size.
+"""
 DEVIATIONS = ExpressionPrior(sigma=1.0, low=-3.0, high=3.0, accel_sigma=0.5)
-"""Of principal components: three standard deviations either way."""
+"""Prior of principal components, bounded at three standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,24 +95,24 @@ class FaceModel:
 
     @cached_property
     def face(self) -> FaceModel:
-        """What depth maps show, without landmarks; its vertices take a quarter less to compute."""
+        """The part of the model in depth maps, without landmarks; its vertices take a quarter less to compute."""
         return self._only(self.triangle_part != Part.HEAD)
 
     @cached_property
     def mouth(self) -> FaceModel:
-        """What may show within the lips of a depth map: of `face`, all within `MOUTH_RADIUS_MM` before or behind."""
+        """The part of `face` that may be visible between the lips: all within `MOUTH_RADIUS_MM`, at any depth."""
         face, rings = self.face, sorted({point for ring in LIP_RINGS for point in ring})
         centre = self.at_landmarks(self.mean)[rings].mean(axis=0)
         near = np.linalg.norm((face.mean - centre)[:, :2], axis=1) <= MOUTH_RADIUS_MM
         return face._only(near[face.triangles].all(axis=1))
 
     def person(self, id_coeff: np.ndarray) -> FaceModel:
-        """The model of one person (K,): what is left to choose are the expressions."""
+        """The model of one person (K,), with expressions alone."""
         shape = self.shape(id_coeff, np.zeros((1, len(self.expression))))[0]
         return replace(self, mean=shape, identity=self.identity[:0])
 
     def _only(self, chosen: np.ndarray) -> FaceModel:
-        """Some triangles (F,) bool and their vertices, without landmarks."""
+        """The model of some triangles, (F,) bool, and their vertices, without landmarks."""
         if chosen.all():
             return self
         vertices, corners = np.unique(self.triangles[chosen], return_inverse=True)

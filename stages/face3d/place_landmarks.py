@@ -1,8 +1,8 @@
-"""Where MediaPipe's 468 landmarks lie on any morphable model, found by looking.
+"""Placement of MediaPipe's 468 landmarks on any morphable model, by detection.
 
 Random faces of the model are drawn, the detector marks them, each mark is traced back through the triangle-id image
-to a point of the mean face, and the geometric median over all faces is the landmark. Needs no canonical mesh, and
-cancels what the detector sees wrongly on average. The points of the face oval slide along the silhouette and are vague.
+to a point of the mean face, and the geometric median over all faces is the landmark. This needs no canonical mesh, and
+cancels the detector's mean errors. The points of the face oval slide along the silhouette and are imprecise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LandmarksNotFound(UserError):
 
 @dataclass(frozen=True)
 class LandmarkSearch:
-    """How faces are drawn for the detector."""
+    """Settings of the faces drawn for the detector."""
 
     num_faces: int = 300
     seed: int = 1
@@ -45,7 +45,7 @@ class LandmarkSearch:
 
 
 def place_landmarks(model: FaceModel, task_file: Path, search: LandmarkSearch) -> tuple[FaceModel, np.ndarray]:
-    """The model with its landmarks, and the median distance in mm of single sightings from each landmark (468,)."""
+    """The model with its landmarks, and the median distance in mm of single detections from each landmark (468,)."""
     rng = np.random.default_rng(search.seed)
     sightings = np.full((search.num_faces, NUM_FACE_POINTS, 3), np.nan)
     with _detector(task_file) as detect:
@@ -73,11 +73,11 @@ def place_landmarks(model: FaceModel, task_file: Path, search: LandmarkSearch) -
 
 @dataclass(frozen=True)
 class Light:
-    """One far lamp and light from everywhere.
+    """A distant lamp and ambient light.
 
     Args:
-        direction: to the lamp, in the camera's axes (x right, y down, z away).
-        ambient: share of the light that comes from everywhere.
+        direction: direction to the lamp, in the camera's axes (x right, y down, z away).
+        ambient: share of ambient light.
     """
 
     direction: tuple[float, float, float] = (-0.3, -0.5, -1.0)
@@ -111,7 +111,7 @@ def shade(
 
 
 def _random_expression(model: FaceModel, rng: np.random.Generator) -> np.ndarray:
-    """Mostly calm, with a part-open jaw: the inner lips can be told apart only when they part."""
+    """A mostly neutral expression with a half-open jaw: closed inner lips cannot be distinguished."""
     exp_coeff = rng.uniform(0, 0.35, len(model.expression)) * (rng.random(len(model.expression)) < 0.12)
     names = list(model.expression_names)
     if "jawOpen" in names:
@@ -149,7 +149,7 @@ def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _trace(model: FaceModel, projected: np.ndarray, triangle_id: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Points of the mean face (468, 3) in mm under the marks; NaN beside the face or inside mouth and eyes."""
+    """Points of the mean face (468, 3) in mm at the marks; NaN beside the face or inside mouth and eyes."""
     size = len(triangle_id)
     pixel = np.floor(marks).astype(int)
     inside = ((pixel >= 0) & (pixel < size)).all(1)
@@ -176,7 +176,7 @@ def _geometric_median(points: np.ndarray) -> np.ndarray:
 
 
 def _mirrored_mean(points: np.ndarray, tolerance_mm: float = 5.0) -> np.ndarray:
-    """Average each point with the mirror image of its twin, where two points are each other's nearest mirror image."""
+    """Average each point with the mirror image of its twin, if two points are each other's nearest mirror image."""
     mirrored = points * [-1, 1, 1]
     distance = np.linalg.norm(points[:, None] - mirrored[None], axis=-1)
     twin = distance.argmin(1)
@@ -198,7 +198,7 @@ def _nearest_on_surface(model: FaceModel, points: np.ndarray) -> tuple[np.ndarra
 
 
 def _closest_barycentric(corners: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates (N, 3) of the place in each triangle (N, 3, 3) that is closest to a point."""
+    """Barycentric coordinates (N, 3) of the point in each triangle (N, 3, 3) that is closest to a point."""
     u, v, p = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], point - corners[:, 0]
     uu, uv, vv = (u * u).sum(1), (u * v).sum(1), (v * v).sum(1)
     pu, pv = (p * u).sum(1), (p * v).sum(1)

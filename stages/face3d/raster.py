@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 NEAR_MM = 1.0
-"""Triangles with a vertex nearer than this to the camera plane are left out; no face comes so near."""
+"""Least distance of a vertex from the camera plane; nearer triangles are left out, and no face is so near."""
 
 
 class NoCudaRasterizer(Exception):
-    """`device="cuda"` was asked for where there is no CUDA device."""
+    """`device="cuda"` was requested without a CUDA device."""
 
 
 def rasterize(
@@ -34,15 +34,15 @@ def rasterize(
         projected: (T, V, 3) vertices as x px, y px, z mm; the pixel in row r, column c is centred on c + .5, r + .5.
         triangles: (F, 3) vertex indices.
         size: side of the square image in pixels.
-        front_only: leave out triangles seen from behind (counter-clockwise from outside is the front). Right for closed
-            surfaces, where it saves time, and for open ones whose inside should not show.
+        front_only: leave out triangles seen from behind (counter-clockwise from outside is the front). It saves time
+            for closed surfaces, and hides the inside of open ones.
         device: cuda draws with nvdiffrast where it is installed, else with torch. nvdiffrast snaps vertices to a
             sixteenth of a pixel, so that a dozen pixels in 20,000 differ; the others agree to 0.01 mm.
     Returns:
-        depth, float32 (T, size, size): z in mm of the nearest surface, 0 where there is none; and triangle id, int32
-        (T, size, size): index of the triangle plus one, 0 where there is none.
+        Depth, float32 (T, size, size): z in mm of the nearest surface, 0 without one; and triangle id, int32 (T, size,
+        size): index of the triangle plus one, 0 without one.
     Raises:
-        NoCudaRasterizer: CUDA was asked for and cannot be used.
+        NoCudaRasterizer: CUDA was requested and cannot be used.
     """
     if projected.ndim != 3 or projected.shape[2] != 3:
         raise ValueError(f"projected vertices must be (T, V, 3), got {projected.shape}")
@@ -67,7 +67,7 @@ def _z_buffer() -> Callable[[np.ndarray, np.ndarray, bool, np.ndarray, np.ndarra
 
 @cache
 def _nvdiffrast() -> tuple[Any, Any] | None:
-    """nvdiffrast and its context; None where it is not installed (its licence is non-commercial, PyPI has it not)."""
+    """nvdiffrast and its context; None if it is not installed (its licence is non-commercial, it is not on PyPI)."""
     import torch
 
     if not torch.cuda.is_available():
@@ -82,7 +82,7 @@ def _nvdiffrast() -> tuple[Any, Any] | None:
 def _rasterize_cuda(
     vertices: np.ndarray, faces: np.ndarray, size: int, front_only: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """nvdiffrast wants clip coordinates; with w = z its 1/w interpolation is the CPU's 1/z."""
+    """Draw with nvdiffrast in clip coordinates; with w = z its 1/w interpolation equals the CPU's 1/z."""
     import torch
 
     from stages.face3d.raster_torch import rasterize_torch

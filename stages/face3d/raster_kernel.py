@@ -1,7 +1,7 @@
 """The z-buffer's inner loop, compiled by numba once per machine. Imported by `stages.face3d.raster` on first use.
 
-Triangles are filled row by row between their edges, so that only covered pixels are visited. An edge is reckoned from
-its upper end, whichever triangle it belongs to: neighbours agree on it to the last bit, and leave no gap.
+Triangles are filled row by row between their edges, so only covered pixels are visited. An edge is computed from its
+upper end in every triangle, so neighbours agree on it to the last bit and leave no gap.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ NEAR_MM = np.float32(1.0)
 HALF = np.float32(0.5)
 FAST = {"contract", "nsz"}
 Edge = tuple[Any, Any, Any]
-"""Upper end x, y, and how far it moves to the right in a row."""
+"""Upper end x, y, and the step to the right in a row."""
 Plane = tuple[Any, Any, Any, Any, Any]
 """1/z at a point, the point x, y, and the slopes along x and y."""
 
 
 @numba.njit(nogil=True, fastmath=FAST, error_model="numpy")
 def first_centre(place: np.float32, size: int) -> int:
-    """The first pixel whose centre is at `place` or beyond; clamped before the cast, so that nothing overflows it."""
+    """The first pixel whose centre is at `place` or beyond; clamped before the cast against overflow."""
     return int(min(max(np.ceil(place - HALF), np.float32(0)), np.float32(size)))
 
 
@@ -42,7 +42,7 @@ def edge(x: np.float32, y: np.float32, to_x: np.float32, to_y: np.float32) -> Ed
 def fill_rows(
     inverse: np.ndarray, ids: np.ndarray, number: int, rows: tuple[int, int], sides: tuple[Edge, Edge], plane: Plane
 ) -> None:
-    """Fill half-open rows between two edges with a plane of 1/z, where it is nearer than what stands there."""
+    """Fill half-open rows between two edges with a plane of 1/z, where it is nearer than the present surface."""
     (left_x, left_y, left_dx), (right_x, right_y, right_dx) = sides
     at, x, y, near_dx, near_dy = plane
     width = inverse.shape[1]

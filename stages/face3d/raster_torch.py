@@ -1,6 +1,6 @@
 """Meshes to depth and triangle ids in torch alone: for CUDA without nvdiffrast, and the same on a CPU.
 
-Every triangle lists the pixels of its bounding box, those within it bid with 1/z, and the highest bid of a pixel wins.
+Every triangle lists the pixels of its bounding box; of all triangles over a pixel the one with the largest 1/z wins.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from torch import Tensor
 
 NEAR_MM = 1.0
 EDGE = 2e-6
-"""Room for rounding, in triangles: without it a pixel centre on a shared edge can miss both neighbours."""
+"""Tolerance for rounding, in barycentric units: else a pixel centre on a shared edge can miss both neighbours."""
 MAX_CANDIDATES = 2_000_000
-"""Pixels of bounding boxes that are held at a time, in 420 MB. A 256 px face has 150,000."""
+"""Largest number of pixels of bounding boxes held at a time, in 420 MB. A 256 px face has 150,000."""
 
 
 def rasterize_torch(
     vertices: np.ndarray, triangles: np.ndarray, size: int, front_only: bool, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `stages.face3d.raster.rasterize`, for float32 vertices (T, V, 3) and int32 triangles (F, 3)."""
+    """Like `stages.face3d.raster.rasterize`, for float32 vertices (T, V, 3) and int32 triangles (F, 3)."""
     points, corners = torch.from_numpy(vertices).to(device), torch.from_numpy(triangles).long().to(device)
     depth = torch.zeros(len(vertices), size, size, device=device)
     triangle_id = torch.zeros(len(vertices), size, size, dtype=torch.int32, device=device)
@@ -36,7 +36,7 @@ def rasterize_torch(
 
 
 def _boxes(points: Tensor, corners: Tensor, size: int, front_only: bool) -> tuple[Tensor, Tensor]:
-    """Left, top, width (T, F, 3) of each triangle's pixels, and how many there are (T, F); none if it is not drawn."""
+    """Left, top, width (T, F, 3) of each triangle's pixels, and their number (T, F); 0 if it is not drawn."""
     seen = points[:, corners]  # (T, F, 3 corners, 3)
     u, v = seen[:, :, 1, :2] - seen[:, :, 0, :2], seen[:, :, 2, :2] - seen[:, :, 0, :2]
     area = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
@@ -72,6 +72,6 @@ def _draw(points: Tensor, corners: Tensor, boxes: Tensor, counts: Tensor, depth:
     ids = torch.full((depth.numel(),), none, dtype=torch.int32, device=depth.device)
     ids.scatter_reduce_(
         0, pixel[wins], (triangle[inside][wins] + 1).int(), "amin"
-    )  # of equals the first, as on the CPU
+    )  # the first among equals, as on the CPU
     depth.copy_(torch.where(best > 0, 1 / best, 0).view_as(depth))
     triangle_id.copy_(torch.where(ids == none, 0, ids).view_as(triangle_id))

@@ -1,4 +1,4 @@
-"""The colours of a clip's face, a colour per vertex, taken from its frames; and meshes painted with such values."""
+"""Vertex colours of a clip's face, sampled from its frames; and meshes painted with vertex values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from stages.face3d.model import FaceModel
 
 MIN_FACING = 0.35
-"""Cosine between a vertex's normal and the line of sight below which its colour is smeared: 70 degrees."""
+"""Least cosine between a vertex's normal and the line of sight, 70 degrees; beyond it its colour is smeared."""
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def paint(projected: np.ndarray, triangles: np.ndarray, triangle_id: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Per-vertex values seen in one drawn mesh.
+    """Vertex values interpolated over one drawn mesh.
 
     Args:
         projected: (V, 3) x px, y px, z mm, as it was drawn.
@@ -56,8 +56,8 @@ def sample_colours(
         vertices: (T, V, 3) camera mm, and `projected` (T, V, 3) x px, y px, z mm.
         triangle_id: (T, H, W) of `model.face_triangles`.
     Returns:
-        (V, 3) uint8 RGB. A vertex that no frame sees has its neighbours' colour, and far from what is seen the model's,
-        in the light of the others.
+        (V, 3) uint8 RGB. A vertex that no frame sees has its neighbours' colour; far from visible vertices it has the
+        model's, in the light of the others.
     """
     triangles = model.face_triangles
     seen_colours = np.full((len(frames), len(model.mean), 3), np.nan, np.float32)
@@ -84,7 +84,7 @@ def sample_colours(
 
 
 def _spread(colours: np.ndarray, known: np.ndarray, triangles: np.ndarray, steps: int = 6) -> None:
-    """Give vertices (V, 3) around the known ones the mean colour of their neighbours, edge by edge outwards."""
+    """Spread known colours (V, 3) to neighbouring vertices, edge by edge outwards."""
     from scipy.sparse import coo_array
 
     known = known.copy()

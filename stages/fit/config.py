@@ -1,4 +1,4 @@
-"""How a face model is fitted."""
+"""Settings of the fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.core.ranges import one_of, ranged
 
 @dataclass(frozen=True)
 class GeometryConfig:
-    """How the model is fitted. The sigmas are standard deviations of Gaussian priors."""
+    """Settings of the fit. The sigmas are standard deviations of Gaussian priors."""
 
     model: str = "cc0"  # Face model: the name of an embedded one, or the path of an .npz file or of BFM_model_front.mat
     # landmarks fits the model here. deep3d uses Deep3DFaceRecon's network, which the user supplies

@@ -1,8 +1,8 @@
-"""Deep3DFaceRecon's regressor: a clip's coefficients by a network instead of a fit, for those who have its weights.
+"""Deep3DFaceRecon's regressor: a clip's coefficients by a network instead of a fit, for users with its weights.
 
-Each frame is laid into the reference's 224 px picture by five points and gives 257 numbers. The identity is the clip's
-median; poses are carried over to the crop's camera by laying the same landmarks on the same pixels. Our crop is tighter
-than the pictures the network was trained on: what lies beyond it is black.
+Each frame is aligned to the reference's 224 px picture by five points and gives 257 coefficients. The identity is the
+clip's median. Poses are converted to the crop's camera by fitting the same landmarks to the same pixels. Our crop is
+tighter than the network's training pictures; pixels beyond it are black.
 
 Source: Deep3DFaceRecon_pytorch, `util/preprocess.py` and `models/networks.py`, read and checked numerically.
 """
@@ -45,18 +45,18 @@ FIVE_POINTS = np.array(
         [0.248466, -0.381282, 0.222358],
     ]
 )
-"""Of the standard face: eyes (the picture's left first), nose, corners of the mouth. From similarity_Lm3D_all.mat."""
+"""Points of the standard face: eyes (the picture's left first), nose, mouth corners. From similarity_Lm3D_all.mat."""
 FIVE_LANDMARKS = (468, 473, 1, 61, 291)
-"""The same in MediaPipe's mesh: irises, tip of the nose, corners of the mouth."""
+"""The five points in MediaPipe's mesh: irises, tip of the nose, corners of the mouth."""
 
 
 class Deep3dError(MissingWeights):
-    """A checkpoint that is not Deep3DFaceRecon's, or a face model that its coefficients do not belong to."""
+    """A checkpoint that is not Deep3DFaceRecon's, or a face model with other coefficients."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How the crop was laid into the network's picture: resized to `width` x `height`, then cut from `left`, `top`."""
+    """Alignment of the crop to the network's picture: resized to `width` x `height`, then cut from `left`, `top`."""
 
     width: int
     height: int
@@ -69,14 +69,14 @@ class Placement:
 
 
 def place(five_points: np.ndarray, aspect: float) -> Placement:
-    """Scale and place that bring five points to the standard face, by the reference's least squares and rounding.
+    """Alignment of five points to the standard face, by the reference's least squares and rounding.
 
     Args:
         five_points: (5, 2) in crop pixels, in the order of `FIVE_POINTS`.
         aspect: height over width of the source box that the crop shows as a square.
     """
     width, height = CROP_PX / np.sqrt(aspect), CROP_PX * np.sqrt(aspect)
-    points = five_points * [width / CROP_PX, height / CROP_PX] - 0.5  # the reference counts from a pixel's centre
+    points = five_points * [width / CROP_PX, height / CROP_PX] - 0.5  # the reference's origin is a pixel's centre
     points[:, 1] = height - 1 - points[:, 1]
     system = np.zeros((10, 8))
     system[0::2, :3] = system[1::2, 4:7] = FIVE_POINTS
@@ -103,7 +103,7 @@ class Deep3dRegressor:
         file: `epoch_20.pth`.
         device: a torch device's name.
     Raises:
-        Deep3dError: the file is no checkpoint of Deep3DFaceRecon.
+        Deep3dError: the file is not a checkpoint of Deep3DFaceRecon.
         UnsafeWeights: it is damaged, or would run code.
     """
 
@@ -128,11 +128,11 @@ class Deep3dRegressor:
 
 
 class Deep3dFitter:
-    """Adds what `FaceFitter` adds, in the Basel model's coefficients.
+    """Adds the columns of `FaceFitter`, in the Basel model's coefficients.
 
     Raises:
         Deep3dError: `geometry.model` is not the Basel model.
-        MissingWeights: the checkpoint is nowhere to be had.
+        MissingWeights: the checkpoint was found nowhere.
     """
 
     def __init__(self, config: GeometryConfig, weights: WeightStore) -> None:
@@ -186,13 +186,12 @@ def carry_over(
 ) -> np.ndarray:
     """Poses (T, 6) in the crop's camera that show the face where the network's camera showed it.
 
-    The two look along different axes at different scales, so no pose does it exactly: landmarks are off by parts of a
-    pixel.
+    The cameras have different axes and scales, so no pose is exact: landmarks have subpixel errors.
 
     Args:
-        identity: (80,) of the clip.
-        placements: of each frame's crop in the network's picture.
-        focal_px: (T, 2) of the crops.
+        identity: (80,), the clip's identity.
+        placements: alignment of each frame's crop to the network's picture.
+        focal_px: (T, 2), focal lengths of the crops.
     """
     poses = given.pose()
     shapes = model.at_landmarks(model.shape(identity, given.expression)).astype(np.float64) @ TO_CAMERA

@@ -1,4 +1,4 @@
-"""One clip fitted: its landmarks to one identity, and an expression and a pose for every frame."""
+"""Fit of one clip's landmarks by one identity, and an expression and a pose for every frame."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def fit_landmarks(
 
     Args:
         landmarks: (T, 468 or more, 3) MediaPipe points in crop pixels; z is used only for the first guess of the pose.
-        boxes: (T, 4) xyxy, what of the source the crops show.
-        trust: (T, 468) in 0-1, less where something hides the face; all are trusted without.
+        boxes: (T, 4) xyxy, the crops' boxes in the source.
+        trust: (T, 468) weight factors in 0-1, lower where something hides the face; None for 1 everywhere.
     Raises:
         Dropped: FIT_ERROR if there is no frame, or the landmarks are not finite.
     """
@@ -80,10 +80,10 @@ def fit_landmarks(
 
 
 def first_pose(shape: np.ndarray, points: np.ndarray, focal_px: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Poses (T, 6) that lay a rigid shape (468, 3) on landmarks (T, 468, 3), trusting MediaPipe's z for the turn.
+    """Poses (T, 6) that align a rigid shape (468, 3) with landmarks (T, 468, 3), with MediaPipe's z for the rotation.
 
-    The face is flat against its distance, so landmarks over focal length are the shape up to one scale, the inverse of
-    the distance (least squares, Umeyama 1991).
+    The face is flat compared with its distance, so landmarks over focal length are the shape up to one scale, the
+    inverse of the distance (least squares, Umeyama 1991).
     """
     from scipy.spatial.transform import Rotation
 

@@ -1,7 +1,7 @@
 """The fit's inner loops over frames and landmarks, compiled by numba once per machine.
 
-Landmarks are turned by the frame's rotation and moved by its translation, and seen by a pinhole at the crop's middle.
-Coordinates come before points, so that the loops over points run on whole vectors.
+Landmarks are rotated and translated by the frame's pose, and projected by a pinhole at the crop's middle. Coordinates
+come before points, so that the loops over points vectorise.
 An error of e px costs weight * r^2 * (sqrt(1 + e^2 / r^2) - 1): quadratic within r = `robust_px`, linear beyond.
 """
 
@@ -95,7 +95,7 @@ def landmark_bend(moved, motion, turn, turned, translation, focal_px, weight, er
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def landmark_slopes(basis, turn, turned, translation, focal_px, weight, error_px, robust_px, jacobian, slopes):
-    """How one frame's points move in the picture with each mode and the pose, by the root of their weight.
+    """Jacobian of one frame's points in the picture by each mode and the pose, times the root of their weight.
 
     Args:
         basis: (3, M, L) modes. jacobian: (3, 3), of the rotation. slopes: (M + 6, 2, L), filled.

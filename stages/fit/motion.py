@@ -1,4 +1,4 @@
-"""How a head moves: what of it is the crop's own motion, and how smooth the rest is."""
+"""Motion of a head: the share that the moving crop makes, and the smoothness of the rest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from stages.fit.config import GeometryConfig
 
 MOTION_STEPS_FRAMES = (4, 6)
-"""Over which motion is told from noise; shaking at four a second, the same again after six frames, shows over four."""
+"""Frame steps over which motion is distinguished from noise.
+
+Shaking at 4 Hz repeats after six frames, but shows over four.
+"""
 
 
 def carried_pose(boxes: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """How a head that stands still in the source moves in the crops' cameras (T, 6), because the boxes (T, 4) move.
+    """Motion (T, 6) in the crops' cameras of a head that is still in the source, because the boxes (T, 4) move.
 
-    Only differences between frames mean anything. `pose` (T, 6), about right, tells how large the head is.
+    Only differences between frames are meaningful. An approximate `pose` (T, 6) gives the size of the head.
     """
     side = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -28,10 +31,11 @@ def carried_pose(boxes: np.ndarray, pose: np.ndarray) -> np.ndarray:
 
 
 def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
-    """(6,) how much a head's turning and moving may change in a frame: as first poses (T, 6) do, at most.
+    """(6,) upper bound on the change of pose velocity per frame, estimated from a first fit (T, 6).
 
-    The detector's noise is white: its second differences are as large over several frames as over one. What is larger
-    over several is motion, or as much as noise may hide. A still head is so held still, and a lively one is not slowed.
+    The detector's noise is white: its second differences are as large over several frames as over one. An excess over
+    several frames is motion; the bound is at least the motion that noise may hide. So a still head is held still, and a
+    lively one is not slowed.
     """
     most = np.array(
         [config.rotation_accel_sigma_rad] * 3
@@ -45,7 +49,7 @@ def pose_accel_sigma(pose: np.ndarray, config: GeometryConfig) -> np.ndarray:
         return ((pose[2 * step :] - 2 * pose[step:-step] + pose[: -2 * step]) ** 2).mean(axis=0)
 
     noise = power(1)
-    in_doubt = 4 / np.sqrt(len(pose)) * noise  # two deviations of the power that so many frames of noise have
+    in_doubt = 4 / np.sqrt(len(pose)) * noise  # two standard deviations of the noise's power over so many frames
     motion = [np.sqrt(np.maximum(power(step) - noise - in_doubt, 0)) / step**2 for step in MOTION_STEPS_FRAMES]
     hidden = np.sqrt(in_doubt) / max(MOTION_STEPS_FRAMES) ** 2
     return np.clip(config.burst * np.max([*motion, hidden], axis=0), 1e-6 * most, most)

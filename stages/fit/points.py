@@ -1,7 +1,7 @@
-"""What the fit looks at: the lips' landmarks one by one, the others averaged over small patches.
+"""Points of the fit: the lips' landmarks one by one, the others averaged over small patches.
 
-Neighbouring landmarks come from one network's one look and say nearly the same: their mean says it with less noise, and
-the fit is twice as quick.
+Neighbouring landmarks come from one pass of one network and are nearly redundant: their mean has less noise, and the
+fit is twice as fast.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ class FitPoints:
     """P points of a model, in the camera's axes for a frontal head.
 
     Args:
-        share: (P, 468) float32, how a point is made of landmarks; rows sum to 1.
-        weight: (P,) float32, that of its landmarks together. is_lip: (P,) bool.
+        share: (P, 468) float32, weights of the landmarks in each point; rows sum to 1.
+        weight: (P,) float32, sum of the weights of its landmarks.
+        is_lip: (P,) bool.
         mean: (3, P); identity: (K, 3, P); expression: (E, 3, P): float32, mm.
-        expression_prior: the model's.
+        expression_prior: prior of the model.
         landmarks: (1 + K + E, 3, 468) float32, mean, identity and expression of all landmarks.
     """
 
@@ -69,7 +70,7 @@ class FitPoints:
     def landmarks_px(
         self, identity: np.ndarray, expression: np.ndarray, pose: np.ndarray, focal_px: np.ndarray
     ) -> np.ndarray:
-        """All landmarks (T, 2, 468) as the camera sees them, for (K,), (T, E) and (T, 6)."""
+        """All landmarks (T, 2, 468) projected by the camera, for (K,), (T, E) and (T, 6)."""
         neutral = self.landmarks[0] + np.tensordot(identity, self.landmarks[1 : 1 + len(identity)], 1)
         moved = expression @ self.landmarks[1 + len(identity) :].reshape(expression.shape[1], -1)
         turn = rotation_matrices(pose[:, :3]).astype(np.float32)
@@ -78,13 +79,13 @@ class FitPoints:
 
 
 def over_points(values: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Values of landmarks (..., 468, C) to those of points (..., C, P)."""
+    """Values of landmarks (..., 468, C) averaged to points (..., C, P)."""
     turned = np.ascontiguousarray(np.swapaxes(values, -1, -2))
     return (turned.reshape(-1, NUM_FACE_POINTS) @ share.T).reshape(*turned.shape[:-1], -1)
 
 
 def _patches(points: np.ndarray, among: np.ndarray, count: int) -> list[np.ndarray]:
-    """Landmarks grouped around seeds, each of which is the one farthest from those before."""
+    """Landmarks grouped around seeds; each seed is the landmark farthest from earlier ones."""
     there, count = points[among], min(count, len(among))
     distance = np.linalg.norm(there - there[0], axis=1)
     nearest = np.zeros(len(among), int)

@@ -2,7 +2,7 @@
 
 Identity and expression stay near the mean; expression and pose change smoothly (second differences over time, so there
 is no lag). First a few spread frames and their common identity are solved together, each frame with its own curvature.
-Then the identity stands, and all frames are solved at once.
+Then the identity is fixed, and all frames are solved at once.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ Step = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ClipProblem:
-    """What is fitted: L points, K identity and E expression modes, T frames; model axes turned to the camera's.
+    """The problem of one clip: L points, K identity and E expression modes, T frames; model axes as the camera's.
 
     Args:
         mean: (3, L); identity: (K, 3L); expression: (E, 3L): float32, mm, all x before all y before all z.
         target: (T, 2, L) float32 px. focal_px: (T, 2) float32. weight: (T, L) float32.
-        carried: (T, 6) the pose's share that the moving crop makes: the rest of it is smooth.
-        prior: (E + 6,) weight of the square of each of a frame's numbers; smooth: (E + 6,) of its second difference.
-        identity_prior: the same for the identity.
+        carried: (T, 6), the share of the pose that the moving crop makes; the rest is smooth.
+        prior: (E + 6,), weight of the square of each of a frame's numbers.
+        smooth: (E + 6,), weight of the square of its second difference.
+        identity_prior: weight of the square of each of the identity's numbers.
     """
 
     mean: np.ndarray
@@ -63,7 +64,7 @@ class ClipProblem:
         carried: np.ndarray,
         config: GeometryConfig,
     ) -> ClipProblem:
-        # Curvatures are counted in units of one landmark's 1/px^2, so priors carry the landmarks' variance.
+        # Curvatures are in units of one landmark's 1/px^2, so priors are multiplied by the landmarks' variance.
         variance = config.landmark_sigma_px**2
         num_expression, may_be = len(points.expression), points.expression_prior
         accel = np.concatenate([np.full(num_expression, may_be.accel_sigma), pose_accel_sigma(pose - carried, config)])
@@ -94,13 +95,13 @@ class ClipProblem:
         return low, high
 
     def free(self, at: Estimate) -> np.ndarray:
-        """(T, E + 6) bool: numbers that may move; those at a bound that would leave their range may not."""
+        """Numbers that may move, (T, E + 6) bool: all but those at a bound that would leave their range."""
         low, high = self.bounds()
         held = ((at.frames <= low) & (at.frames_gradient > 0)) | ((at.frames >= high) & (at.frames_gradient < 0))
         return ~held
 
     def at(self, chosen: np.ndarray) -> ClipProblem:
-        """The same with a few frames, too far apart to be smooth."""
+        """The problem of a few frames, too far apart to be smooth."""
         return replace(
             self,
             target=self.target[chosen],
@@ -114,7 +115,7 @@ class ClipProblem:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A point of the search: identity (K,) and, per frame, expression and pose (T, E + 6), and what is found there."""
+    """A point of the search: identity (K,), expression and pose (T, E + 6), with objective and gradients."""
 
     identity: np.ndarray
     frames: np.ndarray
@@ -144,7 +145,7 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
     start = evaluate(part, np.zeros(len(problem.identity)), frames[few])
     fitted = _descend(part, start, lambda at: IdentityCurvature(part, at).step(at))
     lip_sigma_mm = IdentityCurvature(part, fitted).relative_depth_sigma_mm(part, fitted, is_lip)
-    # Between the fitted frames, what fitting changed is taken to be linear in time.
+    # Between the fitted frames the change by the fit is interpolated linearly in time.
     change = fitted.frames - frames[few]
     frames = frames + np.stack([np.interp(np.arange(num_frames), few, column) for column in change.T], axis=1)
     start = evaluate(problem, fitted.identity, frames)
@@ -154,18 +155,18 @@ def solve(problem: ClipProblem, pose: np.ndarray, is_lip: np.ndarray) -> Solutio
 
 
 def known_frames(weight: np.ndarray) -> np.ndarray:
-    """Indices of the frames whose landmarks (T, L) weigh at least half of what those of the best frame do."""
+    """Indices of the frames whose landmark weights (T, L) sum to at least half of those of the best frame."""
     of_frame = weight.sum(axis=1)
     return np.flatnonzero(of_frame >= of_frame.max() / 2)
 
 
 def spread(among: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of some indices, from the first to the last."""
+    """At most `count` of some indices, evenly from the first to the last."""
     return among[np.unique(np.linspace(0, len(among) - 1, count).round().astype(int))]
 
 
 def _descend(problem: ClipProblem, here: Estimate, step_at: Callable[[Estimate], Step]) -> Estimate:
-    """Newton's method: the whole step where it helps, half of it and half again where it does not."""
+    """Newton's method with a line search that halves the step until the objective falls."""
     config, length = problem.config, 1.0
     for _ in range(config.max_steps):
         identity_step, frames_step = step_at(here)
@@ -235,13 +236,13 @@ def evaluate(problem: ClipProblem, identity: np.ndarray, frames: np.ndarray) -> 
 
 
 class IdentityCurvature:
-    """Gauss-Newton's curvature of a few frames and their identity, each frame with its own."""
+    """Gauss-Newton's curvature of a few frames and their identity, computed for each frame."""
 
     def __init__(self, problem: ClipProblem, at: Estimate) -> None:
         num_identity = len(at.identity)
         data = np.stack([_frame_curvature(problem, at, t) for t in range(len(at.frames))])
         self.coupling = data[:, :num_identity, num_identity:]
-        # A number that is held at a bound explains nothing.
+        # A number at a bound has no effect.
         self.free = problem.free(at)
         both = self.free[:, :, None] & self.free[:, None]
         own = (
@@ -249,11 +250,11 @@ class IdentityCurvature:
             + np.eye(len(problem.prior)) * np.where(self.free, problem.prior, 1)[:, None]
         )
         self.own_inverse = np.linalg.inv(own) * both
-        # What the frames tell of the identity after each has explained what it can by itself (Schur complement).
-        told = data[:, :num_identity, :num_identity] - self.coupling @ self.own_inverse @ self.coupling.transpose(
+        # Information of the frames on the identity after eliminating their own numbers (Schur complement).
+        info = data[:, :num_identity, :num_identity] - self.coupling @ self.own_inverse @ self.coupling.transpose(
             0, 2, 1
         )
-        self.identity_inverse = np.linalg.inv(told.sum(0) + problem.identity_prior * np.eye(num_identity))
+        self.identity_inverse = np.linalg.inv(info.sum(0) + problem.identity_prior * np.eye(num_identity))
 
     def step(self, at: Estimate) -> Step:
         gradient = at.frames_gradient * self.free
@@ -263,10 +264,10 @@ class IdentityCurvature:
         return identity, np.einsum("tij,tj->ti", self.own_inverse, rest) * self.free
 
     def relative_depth_sigma_mm(self, problem: ClipProblem, at: Estimate, chosen: np.ndarray) -> float:
-        """Expected error of the distance of some points (L,) bool to the camera against that of the others' middle.
+        """Expected error of the depth of some points, (L,) bool, relative to the mean of the others.
 
-        The square root of the posterior variance (Laplace's approximation), over points and frames. It knows what the
-        landmarks leave open, from these views and with these priors; not what the model cannot express.
+        It is the square root of the posterior variance (Laplace's approximation), over points and frames. It includes
+        the uncertainty that landmarks, views and priors leave, but not the error of the model.
         """
         config, num_identity = problem.config, len(at.identity)
         # The identity's prior was weighted as if the clip had `identity_frames`; its covariance is set back to that.
@@ -288,7 +289,7 @@ class FramesGuide:
     """A cheap approximate inverse of `FramesCurvature`.
 
     The curvature of a few spread frames, averaged, stands for every frame. The cosine transform over time makes the
-    smoothing diagonal, so that a frame's numbers fall apart into independent modes: no frame needs its own matrix.
+    smoothing diagonal, so a frame's numbers separate into independent modes and no frame needs its own matrix.
     """
 
     def __init__(self, problem: ClipProblem, at: Estimate) -> None:
@@ -308,9 +309,9 @@ class FramesGuide:
 
 
 class FramesCurvature:
-    """Gauss-Newton's curvature of all frames and their smoothing, the identity standing still.
+    """Gauss-Newton's curvature of all frames and their smoothing, with a fixed identity.
 
-    It is never written out: conjugate gradients need only its product with a vector.
+    The matrix is never formed: conjugate gradients need only its product with a vector.
     """
 
     def __init__(self, problem: ClipProblem, at: Estimate) -> None:
@@ -385,7 +386,7 @@ def _frame_curvature(problem: ClipProblem, at: Estimate, t: int, skip: int = 0) 
 
 
 def left_jacobian(rotation_rad: np.ndarray) -> np.ndarray:
-    """(T, 3, 3): how a rotation vector's change turns the rotated points; J = I + (1-cos)/a^2 K + (a-sin)/a^3 K^2."""
+    """Left Jacobian of rotation vectors, (T, 3, 3): J = I + (1-cos)/a^2 K + (a-sin)/a^3 K^2."""
     angle = np.maximum(np.linalg.norm(rotation_rad, axis=1), 1e-6)[:, None, None]
     x, y, z = rotation_rad.T
     zero = np.zeros_like(x)
@@ -395,6 +396,6 @@ def left_jacobian(rotation_rad: np.ndarray) -> np.ndarray:
 
 
 def _second_difference(frames: np.ndarray) -> np.ndarray:
-    """(T, P): neighbours minus twice the frame, the ends mirrored as the cosine transform has them. Symmetric."""
+    """Second difference over time (T, P), with the cosine transform's mirrored ends. Symmetric."""
     padded = np.concatenate([frames[:1], frames, frames[-1:]])
     return padded[2:] - 2 * frames + padded[:-2]

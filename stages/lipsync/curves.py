@@ -1,4 +1,4 @@
-"""What an expert for lips and sound says: how well each delay of the sound goes with the lips."""
+"""Agreement curves of a sync expert: the agreement of lips and sound at each delay of the sound."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stages.core.records import Row
 
 @dataclass(frozen=True)
 class Curves:
-    """How well each delay of the sound goes with the lips: the more the better, in the expert's own measure.
+    """Agreement of lips and sound at each delay of the sound, in the expert's own measure; higher is better.
 
     Args:
-        delays_ms: (D,) ascending; positive: the sound is late.
-        whole: (D,) over the whole clip.
-        halves: (2, D), over its first half and its second.
+        delays_ms: (D,) ascending; positive if the sound is late.
+        whole: (D,), agreement over the whole clip.
+        halves: (2, D), agreement over its first half and its second.
     """
 
     delays_ms: np.ndarray
@@ -27,7 +27,7 @@ class Curves:
 
 
 class Expert(Protocol):
-    """What hears and sees. `name` goes into the ledger."""
+    """A sync expert. Its `name` is written to the ledger."""
 
     @property
     def name(self) -> str: ...
@@ -35,16 +35,16 @@ class Expert(Protocol):
     def curves(self, row: Row) -> Curves: ...
 
     def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:
-        """How far delay `best` of a curve stands out."""
+        """Confidence of delay `best` of a curve: how far it stands out."""
         ...
 
     def distance(self, peak: float) -> float:
-        """How unlike lips and sound are where the curve has this value."""
+        """Distance of lips and sound at this value of the curve."""
         ...
 
 
 def best_delay(curve: np.ndarray, delays_ms: np.ndarray, max_offset_ms: float) -> int:
-    """Index of the best delay within reach."""
+    """Index of the best delay within `max_offset_ms`."""
     return int(np.where(np.abs(delays_ms) <= max_offset_ms, curve, -np.inf).argmax())
 
 
@@ -54,5 +54,5 @@ def halves_of(num_frames: int) -> tuple[slice, slice]:
 
 
 def curves_of(curve: Callable[[slice], np.ndarray], delays_ms: np.ndarray, num_frames: int) -> Curves:
-    """The curves of a clip, from a function that makes one of some of its frames."""
+    """The curves of a clip, from a function that gives the curve of some of its frames."""
     return Curves(delays_ms, curve(slice(0, num_frames)), np.stack([curve(half) for half in halves_of(num_frames)]))

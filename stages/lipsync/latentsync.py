@@ -1,9 +1,9 @@
-"""LatentSync's expert, where the user supplies its weights (`stable_syncnet.pt`).
+"""LatentSync's expert, for users with its weights (`stable_syncnet.pt`).
 
 Source: Li et al., LatentSync, arXiv:2412.09262, in its configuration of 16 frames of pixels with attention. Parameter
-names and shapes are those of the published file, which loads strictly. Faces are brought to its template by brows and
-nose; what lies beyond our crop is drawn out from the crop's rim. LatentSync publishes no confidence of it, so ours is
-formed as SyncNet's is: how far the least mean distance lies under the median of all delays.
+names and shapes are those of the published file, which loads strictly. Faces are aligned to its template by brows and
+nose; beyond our crop, the crop's rim is repeated. LatentSync publishes no confidence, so ours is computed as SyncNet's:
+how far the least mean distance lies under the median of all delays.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from stages.lipsync.syncnet import DistanceExpert, curves_by_distance
 
 WINDOW_FRAMES = 16
 WINDOW_STEPS = 52
-"""Mel steps of 12.5 ms: as long as the 16 frames."""
+"""Number of mel steps of 12.5 ms in a window of 16 frames."""
 STRIDE_FRAMES = 4
-"""From one window of pictures to the next: each costs 1 CPU-s, and its neighbours say the same."""
+"""Stride between windows of pictures: each costs 1 CPU-s, and neighbouring ones are redundant."""
 PICTURE_PX = 256
 TEMPLATE = np.array([[47.6, 56.0], [162.4, 56.0], [105.0, 112.0]])
-"""Middles of the brow on the picture's left, of the other, and of the nose: pixels of a picture of TEMPLATE_PX."""
+"""Middles of the picture's left brow, of the right brow, and of the nose, in a picture of TEMPLATE_PX."""
 TEMPLATE_PX = (210, 280)
-"""Width and height, which are then brought to a square."""
-POINTS = (  # MediaPipe's, of which the middle is taken
+"""Width and height of the template, which is then resized to a square."""
+POINTS = (  # landmarks whose mean is taken
     (46, 53, 52, 65, 55, 70, 63, 105, 66, 107),
     (276, 283, 282, 295, 285, 300, 293, 334, 296, 336),
     (4, 5, 129, 358),
 )
 Stages = tuple[tuple[int, tuple[int, int], bool], ...]
-"""Of an encoder: channels, strides down and across, and whether attention follows."""
+"""Stages of an encoder: channels, strides down and across, and whether attention follows."""
 AUDIO_STAGES: Stages = (
     (32, (2, 1), False),
     (64, (2, 2), False),
@@ -121,7 +121,7 @@ class _Encoder(nn.Module):
 
 
 class StableSyncNet(nn.Module):
-    """Lips of 16 frames and 650 ms of sound to 2048 numbers each, near to each other where both run together."""
+    """Embeds lips of 16 frames and 650 ms of sound in 2048 dimensions, close to each other where they are in sync."""
 
     def __init__(self, audio: Stages = AUDIO_STAGES, visual: Stages = VISUAL_STAGES) -> None:
         super().__init__()
@@ -138,10 +138,13 @@ class StableSyncNet(nn.Module):
 
 
 class StableSyncNetExpert(DistanceExpert):
-    """Raises, when made: MissingWeights where the file is not there, UnsafeWeights where it is no plain tensors.
+    """LatentSync's expert.
 
     Args:
-        net: to be filled with the file's weights; None: of the published size.
+        net: network that loads the file's weights; None for the published size.
+    Raises:
+        MissingWeights: the file is missing.
+        UnsafeWeights: the file holds other objects than tensors.
     """
 
     name = "stable_syncnet"
@@ -163,7 +166,7 @@ class StableSyncNetExpert(DistanceExpert):
 
     @torch.inference_mode()
     def embed(self, lower: np.ndarray, pcm16: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is seen every `STRIDE_FRAMES`, and what is heard every frame.
+        """Embeddings of the pictures every `STRIDE_FRAMES`, and of the sound every frame.
 
         Args:
             lower: (T, 128, 256, 3) uint8 RGB, T at least 16.
@@ -185,11 +188,11 @@ class StableSyncNetExpert(DistanceExpert):
 
 
 def picture(crop: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """What it looks at: (256, 256, 3) uint8 RGB, brows and nose where its template has them.
+    """The network's picture: (256, 256, 3) uint8 RGB, aligned to its template.
 
     Args:
         crop: (256, 256, 3) uint8 RGB.
-        box: (4,) of the crop, source pixels.
+        box: (4,), the crop's box in source pixels.
         points: (478, 3) landmarks, crop pixels.
     """
     source = to_source(points[None], box[None])[0, :, :2].astype(np.float64)
@@ -205,7 +208,7 @@ def picture(crop: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray
 
 
 def _similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """(2, 3): turned, scaled by the ratio of the spreads, and moved. Source: LatentSync's alignment."""
+    """Similarity transform (2, 3), scaled by the ratio of the spreads. Source: LatentSync's alignment."""
     middle, target = points.mean(axis=0), onto.mean(axis=0)
     scale = (onto - target).std() / (points - middle).std()
     left, _, right = np.linalg.svd((onto - target).T @ (points - middle))
@@ -219,7 +222,7 @@ _STEPS_PER_S = AUDIO_RATE_HZ / _HOP_SAMPLES
 
 
 def log_mel(pcm16: np.ndarray) -> np.ndarray:
-    """The spectrogram it was trained with: float32 (80, N // 200 + 1), -4 to 4 for -80 to 20 dB.
+    """The network's spectrogram: float32 (80, N // 200 + 1), -4 to 4 for -80 to 20 dB.
 
     Source: Wav2Lip's, arXiv:2008.10010: pre-emphasis .97, Hann windows of 50 ms, Slaney's mel bands of 55 to 7600 Hz.
     """

@@ -1,9 +1,9 @@
-"""A small learned expert for lips and sound: two matrices that turn both into series which rise and fall together.
+"""A small learned sync expert: two matrices that project lips and sound to correlated series.
 
-What is seen are distances between points of the lips, the nose and the chin; what is heard are log-mel bands; each with
-its neighbours in time, without its slow part. Canonical correlation analysis on clips that the pipeline made itself
-finds the combinations of both that are alike (`python -m model.sync` trains and measures it, and says on whom). Being
-linear and of a few thousand numbers, it can learn little about a person, and so holds for people it never saw.
+Lip features are distances between points of the lips, the nose and the chin. Sound features are log-mel bands. Both
+include neighbours in time and are high-pass filtered. Canonical correlation analysis on clips of the pipeline finds the
+correlated combinations of both (`python -m model.sync` trains and measures it, and names the clips). The expert is
+linear and has a few thousand numbers, so it learns little about a person and generalises to unseen people.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from stages.lipsync.curves import Curves, curves_of
 
 EMBEDDED = Path(__file__).parent / "lip_sound.npz"
 RATE_HZ = 100
-"""Steps of the sound, and of delays: 10 ms."""
+"""Rate of the sound's steps, and of delays: 10 ms."""
 MEL_STEPS_PER_FRAME = RATE_HZ // CLIP_FPS
 MAX_STEPS = 100
-"""Delays are looked at up to 1 s on both sides: what lies far out tells how high chance reaches."""
+"""Largest delay that is scored, 1 s on both sides; distant delays show how high chance reaches."""
 
 DISTANCES = (  # pairs of landmarks; a pair and its mirror image are averaged
     *(((13, 14),), ((82, 87), (312, 317)), ((81, 178), (311, 402))),  # between the lips, from the middle outwards
@@ -42,21 +42,21 @@ DISTANCES = (  # pairs of landmarks; a pair and its mirror image are averaged
     *(((61, 0), (291, 0)), ((61, 17), (291, 17))),  # halves of the lips
 )
 LIP_TAPS = range(-3, 4)
-"""Frames of 40 ms around each."""
+"""Neighbouring frames of 40 ms in a frame's lip features."""
 SOUND_TAPS = range(-12, 13, 4)
-"""Steps of 10 ms around each."""
+"""Neighbouring steps of 10 ms in a step's sound features."""
 NUM_BANDS = 8
 SLOW_S = 2.0
-"""Slower than this is not speech: heads move, microphones are turned up. Syllables come 3 to 7 times a second."""
+"""Period above which changes are filtered out: heads move, levels change. Syllables come 3 to 7 times a second."""
 FLOOR_DB = 50.0
-"""Of each clip, under its loud moments: below it is the room, not the voice."""
+"""Level under a clip's loud moments at which its sound is floored: below it is the room, not the voice."""
 _HOP_SAMPLES = AUDIO_RATE_HZ // RATE_HZ
 _WINDOW_SAMPLES = 400  # 25 ms
 _SMOOTHING_STEPS = 1.5
 
 
 def lip_features(points: np.ndarray) -> np.ndarray:
-    """What can be seen of speech, frame by frame.
+    """Lip features of every frame.
 
     Args:
         points: (T, 478, 3) landmarks, x, y and z in one unit.
@@ -74,12 +74,12 @@ def lip_features(points: np.ndarray) -> np.ndarray:
 
 
 def sound_features(audio: np.ndarray) -> np.ndarray:
-    """What can be heard of speech, every 10 ms.
+    """Sound features every 10 ms.
 
     Args:
         audio: float32 (N,) mono 16 kHz.
     Returns:
-        float64 (N // 160, taps * bands): powers of ten. Step k is at k * 10 ms.
+        float64 (N // 160, taps * bands), log10 of power. Step k is at k * 10 ms.
     """
     from scipy.fft import rfft
     from scipy.ndimage import gaussian_filter1d
@@ -110,7 +110,7 @@ def _with_neighbours(series: np.ndarray, taps: range) -> np.ndarray:
 
 
 def agreement(seen: np.ndarray, heard: np.ndarray, max_steps: int = MAX_STEPS) -> np.ndarray:
-    """Correlation of all series together for each delay of the sound, each over the part they share.
+    """Correlation over all series for each delay of the sound, over the part that both share.
 
     Args:
         seen: (T, K) every 40 ms.
@@ -143,7 +143,7 @@ class LipSound:
         sound: (taps * bands, K) for `sound_features`.
         chance: standard deviation of the agreement with one second of unrelated speech; it falls with the square root
             of the time.
-        made: how it was trained, and on how much.
+        made: description of the training and its data.
     """
 
     lips: np.ndarray
@@ -153,7 +153,7 @@ class LipSound:
 
     @property
     def name(self) -> str:
-        """Tells one training from another."""
+        """Name that identifies the training."""
         return "lips-" + hashlib.sha256(self.lips.tobytes() + self.sound.tobytes()).hexdigest()[:8]
 
     @staticmethod
@@ -171,7 +171,7 @@ class LipSound:
         return agreement(seen @ self.lips, heard @ self.sound)
 
     def curves(self, row: Row) -> Curves:
-        """Reads `landmarks`, `crop_box_xyxy_px` where there is one, and `audio_pcm16`."""
+        """Reads `landmarks`, `crop_box_xyxy_px` if there is one, and `audio_pcm16`."""
         points = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         if "crop_box_xyxy_px" in row:
             points = to_source(points, np.asarray(row["crop_box_xyxy_px"]))
@@ -186,7 +186,7 @@ class LipSound:
         return curves_of(curve, np.arange(-MAX_STEPS, MAX_STEPS + 1) * (1000 / RATE_HZ), len(seen))
 
     def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:
-        """The agreement in standard deviations of what unrelated speech of that length has."""
+        """The agreement in standard deviations of that of unrelated speech of the same length."""
         return float(curve[best] * np.sqrt(speech_s) / self.chance)
 
     def distance(self, peak: float) -> float:

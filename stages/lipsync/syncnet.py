@@ -1,9 +1,9 @@
-"""SyncNet as an expert, where the user supplies its weights (`syncnet_v2.model`).
+"""SyncNet as an expert, for users with its weights (`syncnet_v2.model`).
 
 Source: Chung and Zisserman, Out of time: automated lip sync in the wild, ACCV-W 2016. Parameter names and shapes are
-those of the published file, which loads strictly. It was trained on pictures around the face that reach further than
-our crops: what is missing of them is drawn out from the crop's rim, so numbers are near the published protocol's, not
-equal to them. Its confidence is LSE-C, its distance LSE-D.
+those of the published file, which loads strictly. It was trained on pictures that are larger than our crops:
+beyond the crop, its rim is repeated, so results are near those of the published protocol, not equal to them. Its
+confidence is LSE-C, its distance LSE-D.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from stages.lipsync.curves import Curves, curves_of
 
 PICTURE_PX = 224
 PICTURE_SIDE = 1.4
-"""Side of its pictures over the face's height; the face's top is theirs, and its middle is in their middle."""
+"""Side of its pictures over the face's height; the face is at their top and centred sideways."""
 WINDOW_FRAMES = 5
 MFCC_STEPS = 20
-"""Of 10 ms: as long as the five frames."""
+"""Number of MFCC steps of 10 ms in a window of five frames."""
 MAX_SHIFT_FRAMES = 20
-"""Delays compared, on both sides; the published protocol has 15."""
+"""Largest delay that is compared, on both sides; the published protocol has 15."""
 PUBLISHED_SHIFT_FRAMES = 15
 PAIRWISE_EPSILON = 1e-6
-"""Added to differences by the distance of PyTorch that the published evaluation takes."""
+"""Epsilon that PyTorch's pairwise distance, which the published evaluation uses, adds to differences."""
 CHUNK_FRAMES = 50
 _MFCC_STEPS_PER_FRAME = 4
 
@@ -41,7 +41,7 @@ def _block(conv: nn.Module, norm: nn.Module, pool: nn.Module | None = None) -> l
 
 
 class SyncNet(nn.Module):
-    """Lips and sound to 1024 numbers each, that are near to each other where both run together."""
+    """Embeds lips and sound in 1024 dimensions, close to each other where they are in sync."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SyncNet(nn.Module):
 
 
 class DistanceExpert:
-    """What experts have in common that lay lips and sound into one space: the nearer, the better."""
+    """Base of experts that embed lips and sound in one space, where a smaller distance is better."""
 
     def confidence(self, curve: np.ndarray, best: int, speech_s: float) -> float:  # noqa: ARG002
         """How far the best distance is under the median: SyncNet's LSE-C."""
@@ -98,7 +98,12 @@ class DistanceExpert:
 
 
 class SyncNetExpert(DistanceExpert):
-    """Raises, when made: MissingWeights where the file is not there, UnsafeWeights where it is no plain tensors."""
+    """SyncNet's expert.
+
+    Raises:
+        MissingWeights: the file is missing.
+        UnsafeWeights: the file holds other objects than tensors.
+    """
 
     name = "syncnet_v2"
 
@@ -118,7 +123,7 @@ class SyncNetExpert(DistanceExpert):
 
     @torch.inference_mode()
     def embed(self, pictures: np.ndarray, pcm16: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is seen and what is heard, window by window, every 40 ms.
+        """Embeddings of the pictures and of the sound, window by window, every 40 ms.
 
         Args:
             pictures: (T, 224, 224, 3) uint8 BGR.
@@ -142,7 +147,7 @@ class SyncNetExpert(DistanceExpert):
 
 
 def curves_by_distance(seen: np.ndarray, heard: np.ndarray, stride: int = 1) -> Curves:
-    """Mean distances, negative, for delays of up to MAX_SHIFT_FRAMES; -inf where less than half of the windows count.
+    """Negative mean distances for delays of up to MAX_SHIFT_FRAMES; -inf if less than half of the windows count.
 
     Args:
         seen: (S, D), every `stride` frames.
@@ -187,7 +192,7 @@ class Lse:
 
 
 def lip_sync_error(seen: np.ndarray, heard: np.ndarray) -> Lse:
-    """LSE-C and LSE-D of one clip, to the letter of the published evaluation.
+    """LSE-C and LSE-D of one clip, exactly as in the published evaluation.
 
     Mean distances for shifts of 15 frames to both sides; beyond the ends the sound is all zeros, which counts. LSE-D is
     the least of them, LSE-C how far that is under their median.
@@ -206,7 +211,7 @@ def lip_sync_error(seen: np.ndarray, heard: np.ndarray) -> Lse:
 
 
 def picture(crop: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """What SyncNet looks at: (224, 224, 3) uint8 BGR, from our (256, 256, 3) RGB crop and its box in the source."""
+    """SyncNet's picture: (224, 224, 3) uint8 BGR, from our (256, 256, 3) RGB crop and its box in the source."""
     width, height = box[2] - box[0], box[3] - box[1]
     step = PICTURE_SIDE * height / PICTURE_PX
     step_x, step_y = step * CROP_PX / width, step * CROP_PX / height
@@ -217,7 +222,7 @@ def picture(crop: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def mfcc(pcm16: np.ndarray) -> np.ndarray:
-    """Cepstra as SyncNet was trained with: float64 (steps of 10 ms, 13), the first of them the log energy.
+    """SyncNet's cepstra: float64 (steps of 10 ms, 13), the first of them the log energy.
 
     Source: the defaults of python_speech_features 0.6: 25 ms, 26 filters, FFT of 512, pre-emphasis .97, lifter 22.
     """

@@ -16,23 +16,25 @@ from stages.core.records import AUDIO_RATE_HZ
 from stages.media.file import MAX_LENGTH_S, MediaFile
 
 AUDIO_GAP_S = 0.015
-"""Timestamps this far from the count of samples are a hole or a jump: a packet has 20 ms or more. Below it they are
-rounding (1 ms in Matroska), or the jitter of a recorder's clock."""
+"""Distance of timestamps from the count of samples that is a hole or a jump: a packet has 20 ms or more.
+
+Less is rounding (1 ms in Matroska) or the jitter of a recorder's clock.
+"""
 AUDIO_DRIFT_S = 0.005
-"""On average over `DRIFT_PACKETS` they are no further from it: clocks drift, and Opus has packets of 2.5 ms, too."""
+"""Largest mean of that distance over `DRIFT_PACKETS`: clocks drift, and Opus has packets of 2.5 ms, too."""
 DRIFT_PACKETS = 16
 AUDIO_PREROLL_S = 0.5
-"""Decoded before the asked start: AAC and Opus need some frames (at most 80 ms) to settle."""
+"""Length of sound decoded before the requested start: AAC and Opus need some frames (at most 80 ms) to settle."""
 RATES_HZ = (4_000, 768_000)
-"""Between them lie all that is recorded: telephones have 8000. A second at 1 Hz would become 16,000 s at 16 kHz."""
+"""Range of accepted rates. Telephones have 8000. A second at 1 Hz would become 16,000 s at 16 kHz."""
 MAX_PACKET_S = 30.0
-"""Sound in one packet; codecs put in less than 1 s, uncompressed sound comes by the block."""
+"""Longest sound in one packet; codecs have less than 1 s, uncompressed sound comes in blocks."""
 MAX_OVERLAP_S = 2.0
-"""Sound on top of sound, beside 5 % for clocks that drift: timestamps that stand still or run backwards."""
+"""Longest overlapping sound, beside 5 % for clocks that drift; more means timestamps that stand still or go back."""
 
 
 def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
-    """Sound of a span, mono.
+    """Decode the sound of a span, mono.
 
     Args:
         end_s: None for the end of the audio stream.
@@ -46,11 +48,11 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
     with MediaFile(path) as media:
         if media.audio is None:
             raise Dropped(DropReason.NO_AUDIO, f"{path.name} has no audio stream")
-        # Files of sound alone often carry no index, and guess where a seek goes.
+        # Files of sound alone often have no index, so a seek is approximate.
         if media.video is not None and start_s > AUDIO_PREROLL_S:
             media.seek(start_s - AUDIO_PREROLL_S, media.audio)
             pieces.extend(_resampled(media, media.audio, start_s, end_s))
-            if not pieces or pieces[0][0] > 0:  # a hole, or a seek that went too far
+            if not pieces or pieces[0][0] > 0:  # a hole, or a seek that overshot
                 pieces.clear()
                 media.seek(0.0, media.audio)
         if not pieces:
@@ -72,7 +74,7 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
 def _resampled(
     media: MediaFile, stream: AudioStream, start_s: float, end_s: float | None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """16 kHz pieces with their place; a new run begins at every hole and change of format."""
+    """16 kHz pieces with their place; resampling restarts at every hole and change of format."""
     resampler, shape, due_s, at = None, None, 0.0, 0
     first_s, heard_s, drift_s = None, 0.0, 0.0
     for frame in media.decode(stream):
@@ -124,7 +126,7 @@ def _raise_if_absurd(media: MediaFile, frame: av.AudioFrame, pts_s: float, heard
 
 def _placed(frames: list[av.AudioFrame], at: int) -> Iterator[tuple[int, np.ndarray]]:
     for frame in frames:
-        if frame is None:  # a resampler that has nothing to do gives its flush back
+        if frame is None:  # a resampler with nothing to do returns its flush
             continue
         piece = frame.to_ndarray().reshape(-1).copy()
         yield at, piece

@@ -1,4 +1,4 @@
-"""What the bytes of a file say when no demuxer can open it: cut short, damaged, or no media at all."""
+"""Diagnosis of a file that no demuxer can open: truncated, damaged, or no media at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"OggS", "Ogg"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF"),
 )
-"""Offset, bytes and name of the containers that video comes in."""
+"""Offset, signature and name of video containers."""
 MAX_BOXES = 100_000
-"""Top-level boxes of an MP4 file that are read: four hours in fragments of 0.3 s."""
+"""Largest number of top-level boxes read of an MP4 file: four hours in fragments of 0.3 s."""
 SEGMENT_ID = b"\x18\x53\x80\x67"
 """The Matroska element that holds everything behind the header."""
 
@@ -60,7 +60,7 @@ def _ebml_number(file: BinaryIO) -> tuple[int, bool]:
 
 
 def declared_end(path: Path) -> int | None:
-    """Bytes that a file should have by its own header; None where the header does not say.
+    """Size that a file declares in its header; None if it declares none.
 
     Source: ISO/IEC 14496-12 (MP4 boxes), RFC 8794 (EBML), RIFF.
     """
@@ -82,7 +82,7 @@ def declared_end(path: Path) -> int | None:
 
 
 def raise_if_no_file(path: Path) -> None:
-    """Raises Dropped NOT_VIDEO for what has no end, or keeps whoever opens it waiting: folders, pipes, devices."""
+    """Raises Dropped NOT_VIDEO for folders, pipes and devices, which have no end or block when opened."""
     if path.exists() and not path.is_file():
         raise Dropped(DropReason.NOT_VIDEO, f"{path.name} is a folder, a pipe or a device")
 

@@ -1,4 +1,4 @@
-"""What a container says of itself, and whether that is so."""
+"""Facts that a container declares, checked against its content."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stages.media.first_look import raise_if_harmful
 from stages.media.video import MAX_FPS, frames_from
 
 TAIL_S = 3.0
-"""Read at the end of a file to see whether it is all there."""
+"""Length that is read at the end of a file to check that it is complete."""
 
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What a container says of itself, checked by decoding one frame and reading its end. Audio is None without any."""
+    """Declared facts, checked by decoding one frame and reading the end. Audio facts are None without audio."""
 
     container: str
     video_codec: str
@@ -38,11 +38,11 @@ class MediaFacts:
 
 
 def probe_media(path: Path, *, max_missing_s: float = 1.0, max_missing_ratio: float = 0.02) -> MediaFacts:
-    """Read the header, decode one frame and look whether the end is there.
+    """Read the header, decode one frame and check that the end is there.
 
     Args:
-        max_missing_s: the file is truncated if its packets end this much before the declared end, and
-        max_missing_ratio: this share of its length.
+        max_missing_s: length that may be missing before the declared end.
+        max_missing_ratio: share of the length that may be missing; the file is truncated if both are exceeded.
 
     Raises:
         Dropped: NOT_VIDEO (no media file), NO_VIDEO (sound only), CORRUPT, TRUNCATED, TOO_LARGE.
@@ -89,7 +89,7 @@ def _checked_rate(media: MediaFile, stream: VideoStream) -> Fraction:
 
 
 def _checked_duration_s(media: MediaFile, max_missing_s: float, max_missing_ratio: float) -> float:
-    """The declared length if the packets reach it, the found one where none is declared or they go on behind it.
+    """The declared length if the packets reach it; the found length if none is declared or the packets go on after it.
 
     Raises:
         Dropped: TRUNCATED.

@@ -21,22 +21,25 @@ from stages.core.reasons import Dropped, DropReason
 from stages.media.containers import explain_unreadable
 
 EPSILON_S = 1e-6
-"""Two times closer than this are one: timestamps are ticks of at most 1/90000 s, floats are not."""
+"""Difference below which two times are equal: timestamps are ticks of at most 1/90000 s, floats are not."""
 MAX_BAD_PACKETS = 16
-"""Packets in a row that may fail to decode: half a second; more is not a glitch."""
+"""Largest number of consecutive packets that fail to decode: half a second; more is not a glitch."""
 MAX_IDLE_PACKETS = 1_000
-"""Packets in a row that may give no frame; where pictures refresh bit by bit, some 250 do behind a seek."""
+"""Largest number of consecutive packets without a frame; with gradual refresh some 250 have none after a seek."""
 MAX_PIXELS = 4_096 * 2_304
-"""Of a frame: the most of H.264 up to level 5.2, 4K. Without a limit 600 bytes of H.264 fill 1.2 GB for 5 s."""
+"""Largest size of a frame, the limit of H.264 up to level 5.2 (4K).
+
+Without a limit 600 bytes of H.264 fill 1.2 GB for 5 s.
+"""
 MAX_STREAMS = 100
-"""Of a file; discs have some 40 languages of sound and text."""
+"""Largest number of streams in a file; discs have some 40 languages of sound and text."""
 READABLE = (
     "mov,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,rm,h264,hevc,av1,ivf,mxf,gxf,nut,dv,wtv,"
     "wav,w64,mp3,aac,flac,amr,ac3,eac3,aiff,au,caf"
 )
-"""Demuxers that may open a file. FFmpeg would also render texts, take pictures for videos, and follow playlists."""
+"""Demuxers that may open a file. FFmpeg would also render text, read pictures as videos, and follow playlists."""
 MAX_LENGTH_S = 86_400.0
-"""No timestamp lies behind it; its sound is 5.5 GB when decoded at once."""
+"""Largest timestamp; sound of this length takes 5.5 GB when decoded at once."""
 OPTIONS = {
     "format_whitelist": READABLE,
     "protocol_whitelist": "file",
@@ -44,13 +47,13 @@ OPTIONS = {
     "max_pixels": str(MAX_PIXELS),
 }
 MAX_FRAME_S = 1
-"""A frame within which an edit begins lasts no longer; behind that a file's times are not understood."""
+"""Longest frame within which an edit may begin; with a longer one a file's times are not understood."""
 LAST_TICK = 2**63 - 1
 PIECE_BYTES = 1 << 20
 
 
 def can_be_read(path: Path) -> bool:
-    """Whether the disk gives a file out, to its end."""
+    """Whether the disk can read a file to its end."""
     try:
         with path.open("rb") as file:
             while file.read(PIECE_BYTES):
@@ -64,7 +67,7 @@ class MediaFile:
     """An open file, its first real video and audio stream, and its clock.
 
     Args:
-        threads: of the video decoder.
+        threads: threads of the video decoder.
         coarse: decode without the deblocking filter: a quarter cheaper, and good enough to look for cuts and faces.
     """
 
@@ -112,7 +115,7 @@ class MediaFile:
 
     @property
     def declared_s(self) -> float | None:
-        """The end of the first video and audio as the header tells it; None where it tells none that can be."""
+        """The end of the first video and audio as the header declares it; None without a plausible declaration."""
         streams = [s for s in (self.video, self.audio) if s is not None]
         ends = [self.start_s(s) + float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
         whole = self.container.duration
@@ -120,7 +123,7 @@ class MediaFile:
         return end_s if end_s > 0 else None
 
     def seek(self, time_s: float, stream: VideoStream | AudioStream) -> None:
-        """To a key frame at or before this time, as far as the container knows; to the beginning below 0.
+        """Seek to a key frame at or before this time, as far as the container knows; below 0 to the beginning.
 
         Raises:
             Dropped: CORRUPT where neither this time nor the beginning is found.
@@ -128,7 +131,7 @@ class MediaFile:
         moved = self._moved if stream is self.video else 0
         ticks = int((Fraction(time_s) + self.origin - moved) / (stream.time_base or Fraction(1)))
         ticks = max(-LAST_TICK, min(ticks, LAST_TICK))
-        first = stream.start_time or 0  # FLV finds nothing before it
+        first = stream.start_time or 0  # FLV cannot seek before it
         for target in (ticks, min(ticks, first), first, -LAST_TICK):
             try:
                 return self.container.seek(target, stream=stream, backward=True)
@@ -145,9 +148,9 @@ class MediaFile:
             return
 
     def is_about_content(self, error: av.error.FFmpegError) -> bool:
-        """Whether FFmpeg complains of what is in the file, not of the disk it lies on.
+        """Whether an error of FFmpeg concerns the file's content and not the disk.
 
-        Of broken content, too, some demuxers and decoders say that it is not permitted, or cannot be read.
+        Some demuxers and decoders report broken content, too, as not permitted or not readable.
         """
         return not isinstance(error, OSError) or self._disk_reads
 
@@ -161,10 +164,10 @@ class MediaFile:
         return Dropped(DropReason.CORRUPT, f"{self.path.name} {what}: {error.strerror}")
 
     def decode(self, stream: VideoStream | AudioStream) -> Iterator[av.VideoFrame | av.AudioFrame]:
-        """Frames of one stream from where the container stands; isolated broken packets are left out.
+        """Frames of one stream from the container's position on; isolated broken packets are left out.
 
         Raises:
-            Dropped: CORRUPT where too many packets in a row give nothing, TOO_LARGE where frames do not fit MAX_PIXELS.
+            Dropped: CORRUPT if too many consecutive packets give no frame, TOO_LARGE if frames exceed MAX_PIXELS.
         """
         num_bad = num_idle = 0
         for packet in self.packets(stream):
@@ -193,10 +196,10 @@ class MediaFile:
 
 
 def _moved_to_edit(path: Path, stream: VideoStream) -> Fraction:
-    """How much too early, in seconds, FFmpeg shows the pictures of an MP4 whose edit list begins within a frame.
+    """Time by which FFmpeg shows the pictures of an MP4 too early if its edit list begins within a frame, in seconds.
 
-    It leaves that frame out and shows the next one from the edit's start on; the sound it cuts exactly. Videos that
-    were trimmed without coding them anew begin like this. Read without its edits, a file has the true times.
+    FFmpeg leaves that frame out and shows the next one at the edit's start, but cuts the sound exactly. Videos that
+    were trimmed without re-encoding begin like this. Read without edits, a file has the true times.
     """
     entries = stream.index_entries
     if "mov" not in stream.container.format.name or not len(entries) or not entries[0].is_discard:
@@ -214,13 +217,13 @@ def _moved_to_edit(path: Path, stream: VideoStream) -> Fraction:
                 if packet.pts >= 0 and (first is None or packet.pts < first):
                     first = packet.pts
     except av.error.FFmpegError:
-        return Fraction(0)  # whether it can be read is found elsewhere
+        return Fraction(0)  # an unreadable file is found elsewhere
     moved = ((first or 0) - (stream.start_time or 0)) * (stream.time_base or Fraction(0))
     return moved if 0 < moved <= MAX_FRAME_S else Fraction(0)
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
-    """Width of a pixel over its height; 1 where it is not told or absurd."""
+    """Width of a pixel over its height; 1 where it is not declared or absurd."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 

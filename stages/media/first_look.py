@@ -1,4 +1,4 @@
-"""A first look at a media file, in a process of its own that may die of it in place of a worker.
+"""A first look at a media file in a separate process, which may die instead of a worker.
 
 FFmpeg reads indices and decodes frames while it opens a file, in some containers before any limit can be set.
 `raise_if_harmful` runs this file by its path, so that the process imports PyAV and nothing else: 0.1 s.
@@ -13,22 +13,22 @@ import sys
 from pathlib import Path
 
 MEMORY_BYTES = 768 * 1024**2
-"""Above what the process starts with: the reference frames of the largest pictures take 230 MB."""
+"""Memory limit above the start of the process: the reference frames of the largest pictures take 230 MB."""
 CPU_S = 10
-"""An ordinary file takes 0.1 s, one of four hours 1 s."""
+"""CPU time limit; an ordinary file takes 0.1 s, one of four hours 1 s."""
 WALL_S = 120.0
-"""For disks that keep it waiting."""
+"""Wall time limit, for slow disks."""
 ASKS_TOO_MUCH, UNREADABLE = 3, 4
 
 
 def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
-    """Open a file in a process with little to use up.
+    """Open a file in a process with little memory and CPU time.
 
     Args:
-        options: of FFmpeg, those the file will be opened with.
+        options: FFmpeg options that the file will be opened with.
     Raises:
-        Dropped: CORRUPT where the file crashes or hangs the reader, TOO_LARGE where it asks for too much memory;
-            NOT_VIDEO, TRUNCATED or CORRUPT where it cannot be read.
+        Dropped: CORRUPT if the file crashes or hangs the reader, TOO_LARGE if it needs too much memory; NOT_VIDEO,
+            TRUNCATED or CORRUPT if it cannot be read.
     """
     from stages.core.reasons import Dropped, DropReason
     from stages.media.containers import explain_unreadable
@@ -61,7 +61,7 @@ def main(path: str, options: dict[str, str]) -> int:
     ):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    max_pixels = int(options.pop("max_pixels"))  # frames over it are to be measured here
+    max_pixels = int(options.pop("max_pixels"))  # larger frames are measured here
     try:
         with av.open(path, metadata_errors="replace", options=options) as container:
             videos = [s.codec_context for s in container.streams.video if s.codec_context is not None]
@@ -71,7 +71,7 @@ def main(path: str, options: dict[str, str]) -> int:
         print(f"asks for over {MEMORY_BYTES >> 20} MB, or {streams} streams, to be opened", end="")
         return ASKS_TOO_MUCH
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError):  # of the disk: for whoever opens the file next
+        if isinstance(error, OSError):  # an error of the disk, which the next open meets
             return 0
         print(error.strerror, end="")
         return UNREADABLE

@@ -20,18 +20,18 @@ from stages.core.reasons import Dropped, DropReason
 from stages.media.file import EPSILON_S, MAX_BAD_PACKETS, MAX_LENGTH_S, MediaFile, frame_rate, pixel_aspect, video_of
 
 SEEK_BACK_S = 10.0
-"""Second try when a seek lands behind its target: a usual distance between key frames."""
+"""Distance of a second try when a seek lands after its target: a usual distance between key frames."""
 MAX_FPS = 240
-"""Of a telephone's slow motion. It bounds the frames of a file by its length."""
+"""Largest frame rate, that of a telephone's slow motion. It bounds the frames of a file by its length."""
 
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """A picture at a time.
+    """A picture with its time.
 
     Args:
         pts_s: presentation time of the source frame.
-        time_s: the time it was asked for: the tick, or `pts_s` where no frame rate was asked for.
+        time_s: requested time: the tick, or `pts_s` if no frame rate was requested.
         rgb: (H, W, 3) uint8, contiguous, upright, square pixels. Ticks that show the same source frame share it.
     """
 
@@ -42,7 +42,7 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """A decoded frame that is converted only when asked: conversion costs as much as decoding."""
+    """A decoded frame that is converted on request: conversion costs as much as decoding."""
 
     pts_s: float
     duration_s: float
@@ -63,7 +63,7 @@ class SourceFrame:
 
     @property
     def _quarter_turns(self) -> int:
-        """Counterclockwise; 0 for any other angle."""
+        """Quarter turns counterclockwise; 0 for any other angle."""
         return self._frame.rotation // 90 if self._frame.rotation % 90 == 0 else 0
 
     def rgb(self, max_side_px: int | None = None) -> np.ndarray:
@@ -85,7 +85,7 @@ class SourceFrame:
     def sampled(self, step_px: int) -> np.ndarray:
         """About every `step_px`-th pixel of every `step_px`-th row as (h, w, 3) uint8 RGB, not rotated.
 
-        Taken from the planes, for a fraction of what the scaler costs; not smoothed.
+        Sampled from the planes, for a fraction of the scaler's cost; not smoothed.
         """
         frame = self._frame
         if frame.format.name not in ("yuv420p", "yuvj420p") or step_px % 2:
@@ -142,12 +142,12 @@ def decode_video(
     max_side_px: int | None = None,
     threads: int = 1,
 ) -> Iterator[VideoFrame]:
-    """Frames of a span of a video.
+    """Decode the frames of a span of a video.
 
     Args:
         fps: without it every source frame in [start_s, end_s); with it one frame per tick `start_s + k / fps` before
             `end_s` and before the end of the video, by `pick_by_time`.
-        max_side_px: shrink to at most this longer side.
+        max_side_px: largest longer side; larger frames are shrunk.
         threads: decoder threads; one, where many files are decoded side by side.
 
     Raises:
@@ -168,12 +168,12 @@ def decode_video(
 def pick_by_time(
     frames: Iterator[SourceFrame], start_s: float, end_s: float | None, fps: Fraction
 ) -> Iterator[tuple[SourceFrame, float]]:
-    """The frame on display half a tick behind each tick, and the tick.
+    """The frame on display half a tick after each tick, and the tick.
 
-    That is the middle of the time for which the tick's picture stands and over which its sound is heard. So whatever
-    begins in the video begins at most half a tick early or late, at any frame rate, constant or not; the nearest frame
-    would begin up to a whole tick less half a frame late at high rates. Before the first frame the first one stands in;
-    ticks end with the last one.
+    Half a tick later is the middle of the time for which the tick's picture is shown and its sound is heard. So an
+    event in the video begins at most half a tick early or late, at any frame rate, constant or not. With the nearest
+    frame it would begin up to a whole tick less half a frame late at high rates. Ticks before the first frame show the
+    first one; the last frame ends the ticks.
     """
     half_s = float(1 / (2 * fps))
     current = next(frames, None)
@@ -184,7 +184,7 @@ def pick_by_time(
         time_s = start_s + float(k / fps)
         if end_s is not None and time_s >= end_s - EPSILON_S:
             return
-        # Not the one that begins in the middle itself: behind a shot's last tick it may be the next shot's.
+        # Not a frame that begins exactly in the middle: after a shot's last tick it may belong to the next shot.
         while upcoming is not None and upcoming.pts_s < time_s + half_s - EPSILON_S:
             current, upcoming = upcoming, next(frames, None)
         if upcoming is None and time_s >= current.pts_s + current.duration_s - EPSILON_S:
@@ -193,11 +193,11 @@ def pick_by_time(
 
 
 def _source_frames(media: MediaFile, stream: VideoStream) -> Iterator[SourceFrame]:
-    """Frames whose timestamps grow; some that do not are left out.
+    """Frames with growing timestamps; single frames with others are left out.
 
     Raises:
-        Dropped: CORRUPT where many timestamps in a row do not grow, frames come too fast, or change their size;
-            TOO_LONG at a timestamp behind a day.
+        Dropped: CORRUPT if many consecutive timestamps do not grow, frames come too fast, or change their size;
+            TOO_LONG at a timestamp beyond a day.
     """
     reformatter, usual_s, aspect = VideoReformatter(), float(1 / frame_rate(stream)), pixel_aspect(stream)
     first_s, last_s, size_px, num_frames, num_late = None, -math.inf, None, 0, 0

@@ -1,4 +1,4 @@
-"""Pictures and sound into a file."""
+"""Writing of pictures and sound to a file."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def write_video(
     Args:
         frames: uint8 (H, W, 3) RGB, all of one size; an odd side is made even by repeating its last row or column.
         audio: float32 (N,) in [-1, 1], sample 0 at the first frame.
-        crf: x264's quality, lower is better; 18 is visually lossless.
-        comment: for the container's own tag of that name, which players show.
+        crf: quality of x264, lower is better; 18 is visually lossless.
+        comment: text of the container's tag of that name, which players show.
     Raises:
         ValueError: there is no frame, or frames differ in size or type.
     """
@@ -73,7 +73,7 @@ def _encode(
         image = reformatter.reformat(image, format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1)
         image.pts, image.time_base = k, 1 / fps
         container.mux(video.encode(image))
-        if sound is not None:  # side by side, so that the muxer need not hold the whole video back
+        if sound is not None:  # interleaved, so that the muxer need not buffer the whole video
             due = min(len(samples), round((k + 1) / fps * rate_hz))
             _encode_samples(container, sound, samples[num_written:due], num_written, rate_hz)
             num_written = due

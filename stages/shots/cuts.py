@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins: hard cuts and dissolves, in presentation time."""
+"""Detection of hard cuts and dissolves, in presentation time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 PATTERN_PX = (64, 64)
 PATTERN_SIGMA_PX = 1.5
-"""Against the edges of blocks, which a coarse decode leaves in."""
+"""Blur against the edges of coding blocks, which a coarse decode leaves in."""
 MAX_PATTERNS = 300
-"""2.5 s at 120 fps, 5 MB."""
+"""Largest number of patterns kept: 2.5 s at 120 fps, 5 MB."""
 DISSOLVE_FPS = 32.0
-"""Frames that come faster are not all looked at for dissolves."""
+"""Largest rate at which frames are searched for dissolves."""
 
 
 @dataclass(frozen=True)
 class CutConfig:
-    """What is a cut. Correlations are of lightness at 64 x 64."""
+    """Thresholds of cuts. Correlations are of lightness at 64 x 64."""
 
     # Least change of the picture at a cut, over the change of the frames around it (PySceneDetect)
     ratio: float = ranged(3.0, low=1)
@@ -69,13 +69,13 @@ class _Pattern:
 
 
 class CutFinder:
-    """Cuts of a stream of frames; tells them some frames late.
+    """Finds the cuts of a stream of frames, and reports them some frames late.
 
-    Hard cuts are PySceneDetect's adaptive detector's. A flash or a lamp changes a picture as much as a cut does, but
-    its pattern stays: what correlates across the change, and is the same picture again soon after, was no cut.
+    Hard cuts come from PySceneDetect's adaptive detector. A flash or a lamp changes a picture as much as a cut, but its
+    pattern stays. So a change is no cut if both sides correlate and the same picture returns soon after.
 
-    A dissolve is a run of frames that are mixtures of the picture before it and the one after, ever more of the latter.
-    It begins with one cut and ends with another, so that its mixtures are a shot of their own; so does a fade.
+    A dissolve is a run of frames that mix the pictures before and after it, with a growing share of the latter. A
+    dissolve or fade begins and ends with a cut, so its mixed frames are a separate shot.
     """
 
     def __init__(self, config: CutConfig) -> None:
@@ -83,7 +83,7 @@ class CutFinder:
 
         self._detector: AdaptiveDetector = AdaptiveDetector(
             adaptive_threshold=config.ratio,
-            min_scene_len=0,  # every cut counts: a shot of a few frames is too short, not part of its neighbour
+            min_scene_len=0,  # every cut counts: a shot of a few frames is dropped as too short, not merged
             window_width=config.window_frames,
             min_content_val=config.min_change,
         )
@@ -93,10 +93,10 @@ class CutFinder:
         self._hard: list[float] = []
         self._mixtures: list[tuple[float, float]] = []
         self._patterns: deque[_Pattern] = deque(maxlen=MAX_PATTERNS)
-        self._looked_s = self._told_s = -math.inf
+        self._looked_s = self._reported_s = -math.inf
 
     def push(self, time_s: float, picture: np.ndarray) -> list[float]:
-        """The cuts that this frame makes certain: times of the first frame behind each.
+        """The cuts that are certain after this frame, as the time of the first frame after each.
 
         Args:
             picture: (h, w, 3) uint8 RGB, of one size throughout.
@@ -120,7 +120,7 @@ class CutFinder:
         return self._certain(math.inf)
 
     def _look_back(self, length_s: float) -> None:
-        """Note a dissolve that the last `length_s` hold whole."""
+        """Record a dissolve that lies wholly within the last `length_s`."""
         now = self._patterns[-1]
         back = next(
             (k for k, seen in enumerate(reversed(self._patterns)) if now.time_s - seen.time_s >= length_s), None
@@ -141,13 +141,13 @@ class CutFinder:
         self._mixtures.append((start_s, end_s))
 
     def _certain(self, until_s: float) -> list[float]:
-        """Cuts up to a time, behind which enough has been seen of each."""
+        """Cuts up to a time, after which enough frames have been seen to confirm them."""
         hard = [cut_s for cut_s in self._hard if cut_s <= until_s]
         self._hard = [cut_s for cut_s in self._hard if cut_s > until_s]
-        mixed = [cut_s for span in self._mixtures for cut_s in span if self._told_s < cut_s <= until_s]
+        mixed = [cut_s for span in self._mixtures for cut_s in span if self._reported_s < cut_s <= until_s]
         lone = [cut_s for cut_s in hard if not self._in_mixture(cut_s) and not self._is_light(cut_s)]
         self._mixtures = [(start_s, end_s) for start_s, end_s in self._mixtures if end_s > until_s]
-        self._told_s = until_s
+        self._reported_s = until_s
         return sorted([*lone, *mixed])
 
     def _in_mixture(self, cut_s: float) -> bool:
@@ -164,7 +164,7 @@ class CutFinder:
     def _process(self, time_s: float, picture: np.ndarray) -> list[float]:
         from scenedetect import FrameTimecode
 
-        # The detector counts; the rate only lets it write its counts as times, which are not read.
+        # The detector counts frames; the rate only converts counts to times, which are not read.
         code = FrameTimecode(len(self._times_s), 25.0)
         self._times_s.append(time_s)
         cuts = self._detector.process_frame(code, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -172,13 +172,13 @@ class CutFinder:
 
 
 def mixing(frames: np.ndarray, max_rest: float) -> np.ndarray | None:
-    """How much of the last frame is in each, if all are mixtures of the first and the last, ever more of the last.
+    """Share of the last frame in each frame, if all mix the first and the last, with a growing share of the last.
 
     Args:
         frames: float (T, P).
-        max_rest: energy that no mixture explains, as a share of the difference's.
+        max_rest: largest energy that no mixture explains, as a share of the difference's.
     Returns:
-        (T,) from 0 to 1, or None.
+        (T,) from 0 to 1; None if a frame is no such mixture.
     """
     moved, change = frames - frames[0], frames[-1] - frames[0]
     energy = max(float(change @ change), 1e-9)
@@ -189,7 +189,7 @@ def mixing(frames: np.ndarray, max_rest: float) -> np.ndarray | None:
 
 
 def ramp_span(time_s: np.ndarray, share: np.ndarray) -> tuple[float, float]:
-    """First mixed frame and first frame behind the mixtures, from the middle of the ramp, where motion weighs least."""
+    """First mixed frame and first frame after the mixtures, from the middle of the ramp, where motion matters least."""
     first_s, last_s = (float(np.interp(level, np.maximum.accumulate(share), time_s)) for level in (0.2, 0.8))
     margin_s = (last_s - first_s) / 3
     inside = (time_s > first_s - margin_s) & (time_s < last_s + margin_s)

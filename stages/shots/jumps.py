@@ -1,8 +1,8 @@
-"""Where a piece of a scene is missing: person and camera stay, but from one frame to the next all that moves jumps.
+"""Detection of jumps, where a piece of a scene is missing: person and camera stay, but everything that moves jumps.
 
-Such a jump changes too little of the picture to be a cut by itself. But what has mass has a speed before and after: a
-head that is nearly still before and behind a frame, and crosses a centimetre in it, was not seen for a while. So each
-step is held against the steps around it: in the landmarks, and in the picture around the face.
+A jump changes too little of the picture to be found as a cut. But bodies have inertia: if a head is nearly still before
+and after a frame and crosses a centimetre in it, a piece is missing. So each step is compared with the steps around it,
+in the landmarks and in the picture around the face.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from stages.core.ranges import ranged
 
 THINNED_PX = 144
-"""Shorter side to which a frame is thinned; then it is averaged to half of that."""
+"""Shorter side to which a frame is subsampled; then it is averaged to half of that."""
 BLOCK_PX = 4
-"""Side of the blocks of that picture which are compared: an eighteenth of its shorter side."""
+"""Side of the compared blocks of that picture, an eighteenth of its shorter side."""
 AROUND = 0.5
-"""What is looked at around a face, in its sides: hair and shoulders."""
+"""Margin around a face, in its sides, that is compared too: hair and shoulders."""
 REACH = 2
-"""Steps before and behind that a step is held against."""
+"""Number of steps before and after a step that it is compared with."""
 PATIENCE_S = 0.5
-"""After so long without a new frame nothing is waited for: slides and calls that hang."""
+"""Longest wait for a new frame, as in slides and frozen calls."""
 
 
 @dataclass(frozen=True)
 class JumpConfig:
-    """What is a jump. How often one is found, and where there is none, stands in docs/reference/filters.md.
+    """Thresholds of a jump. docs/reference/filters.md has recall and false positives.
 
     Args:
         min_picture_step: least change of the picture at a jump, over the change of the steps around it: the geometric
@@ -52,12 +52,12 @@ class JumpConfig:
 
 @dataclass(frozen=True)
 class _Step:
-    """A frame that shows something new, and how fast things moved since the one before it.
+    """A frame with a new picture, and the speeds since the one before it.
 
     Args:
-        points: (478, 2) in blocks; None where no face was found.
-        picture_speed: change of lightness of each block in a second, (h, w); None where nothing is known before it.
-        face_speed: of the median landmark, face widths in a second; infinite without a face before and now.
+        points: (478, 2) in blocks; None without a face.
+        picture_speed: change of lightness of each block in a second, (h, w); None for the first frame.
+        face_speed: speed of the median landmark, face widths in a second; infinite without a face in both frames.
     """
 
     frame_idx: int
@@ -70,27 +70,26 @@ class _Step:
 
 
 class JumpFinder:
-    """Says of every frame of a shot whether something is missing before it; tells it some frames late.
+    """Tell for each frame, some frames late, whether a piece is missing before it.
 
-    Frames that repeat the last one do not count, so that a low rate in a higher one is an even motion with long steps.
-    A step may be the longer the more time it takes.
+    Repeated frames are ignored, and steps are compared per second.
     """
 
     def __init__(self, config: JumpConfig) -> None:
         self._config = config
         self._steps: deque[_Step] = deque(maxlen=2 * REACH + 1)
         self._last: _Step | None = None
-        self._num_seen = self._num_told = 0
+        self._num_seen = self._num_reported = 0
         self.still_s = 0.0
-        """How long the picture has been standing still."""
+        """Time since the picture last changed."""
 
     def push(self, pts_s: float, rgb: np.ndarray, points: np.ndarray | None) -> list[bool]:
-        """The frames that are certain with this one, in order.
+        """The results that are certain after this frame, in the order of the frames.
 
         Args:
-            pts_s: of the source frame.
+            pts_s: presentation time of the source frame.
             rgb: (H, W, 3) uint8, of one size throughout.
-            points: (478, 3) landmarks in its pixels; None where no face is found.
+            points: (478, 3) landmarks in its pixels; None without a face.
         """
         self._num_seen += 1
         last = self._last
@@ -112,7 +111,7 @@ class JumpFinder:
         return [*self._tell(judged.frame_idx), *self._tell(judged.frame_idx + 1, jump=self._is_jump())]
 
     def finish(self) -> list[bool]:
-        """The frames that are left at the end of the shot."""
+        """The remaining results at the end of the shot."""
         return self._tell(self._num_seen)
 
     def _give_up(self) -> list[bool]:
@@ -120,9 +119,9 @@ class JumpFinder:
         return self._tell(self._num_seen)
 
     def _tell(self, end: int, *, jump: bool = False) -> list[bool]:
-        told = [jump] * (end - self._num_told)
-        self._num_told = max(self._num_told, end)
-        return told
+        jumped = [jump] * (end - self._num_reported)
+        self._num_reported = max(self._num_reported, end)
+        return jumped
 
     def _is_jump(self) -> bool:
         step, config = self._steps[REACH], self._config
@@ -142,7 +141,7 @@ class JumpFinder:
 
 
 def thinned(rgb: np.ndarray) -> tuple[np.ndarray, int]:
-    """Lightness of a small, smooth copy, float32, and how many pixels one of its blocks covers."""
+    """Lightness of a small, smooth copy, float32, and the number of source pixels along a block."""
     step = max(1, round(min(rgb.shape[:2]) / THINNED_PX))
     few = np.ascontiguousarray(rgb[step // 2 :: step, step // 2 :: step])
     height, width = few.shape[:2]
@@ -152,7 +151,7 @@ def thinned(rgb: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:
-    """Means of blocks; what is left at the right and lower edge is not looked at."""
+    """Means of blocks; the rest at the right and lower edge is left out."""
     height, width = (length // BLOCK_PX for length in values.shape)
     whole = values[: height * BLOCK_PX, : width * BLOCK_PX]
     return whole.reshape(height, BLOCK_PX, width, BLOCK_PX).mean(axis=(1, 3))

@@ -1,4 +1,4 @@
-"""Stretches of a shot that can be used, told frame by frame and a few frames late: pure, no picture is seen here."""
+"""Usable stretches of a shot, reported frame by frame and a few frames late. Reads no pictures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from stages.core.reasons import DropReason
 
 TROUBLES = (DropReason.MULTI_FACE, DropReason.MOUTH_HIDDEN, DropReason.POSE, DropReason.MOUTH_STATIC)
-"""What a look at a frame can find, the gravest first."""
+"""Faults that a look at a frame can find, the gravest first."""
 
 
 class StretchFinder:
-    """Says of every frame what keeps it out of a clip, or None.
+    """Gives for every frame the reason that makes it unusable, or None.
 
-    Looks come at every so manieth frame. One look alone may err, so a trouble counts where two of three looks in a row
-    have it; a frame is free of it only if the looks on both of its sides are.
+    Every n-th frame is a look. A fault counts where two of three successive looks find it. A frame is free of a fault
+    only if the looks on both sides are.
 
     Args:
-        look_every_frames: distance of two looks.
-        max_gap_frames: so many frames without a face are a blink of the detector; more, and the face is lost.
+        look_every_frames: distance of two looks in frames.
+        max_gap_frames: largest gap without a face that is taken for a miss of the detector; in a longer one the face is
+            lost.
     """
 
     def __init__(self, look_every_frames: int, max_gap_frames: int) -> None:
@@ -27,22 +28,22 @@ class StretchFinder:
         self._found: list[bool] = []
         self._jumped: set[int] = set()
         self._looks: list[frozenset[DropReason]] = []
-        self._num_told = 0
+        self._num_reported = 0
 
     @property
     def is_look(self) -> bool:
-        """Whether the next frame is one to look at."""
+        """Whether the next frame is a look."""
         return len(self._found) % self._every == 0
 
     def push(
         self, found: bool, *, jumped: bool = False, troubles: Iterable[DropReason] = ()
     ) -> list[DropReason | None]:
-        """The frames that are certain with this one, in order.
+        """The results that are certain after this frame, in the order of the frames.
 
         Args:
             found: whether the frame shows a face.
             jumped: whether it cannot be the face of the frame before.
-            troubles: of `TROUBLES`, what a look found; not read of frames between two looks.
+            troubles: members of `TROUBLES` that a look found; ignored between two looks.
         """
         if self.is_look:
             self._looks.append(frozenset(troubles))
@@ -53,13 +54,13 @@ class StretchFinder:
         return self._tell(certain)
 
     def finish(self) -> list[DropReason | None]:
-        """The frames that are left at the end of the shot."""
+        """The remaining results at the end of the shot."""
         return self._tell(len(self._found))
 
     def _tell(self, end: int) -> list[DropReason | None]:
-        told = [self._of_frame(idx) for idx in range(self._num_told, end)]
-        self._num_told += len(told)
-        return told
+        reasons = [self._of_frame(idx) for idx in range(self._num_reported, end)]
+        self._num_reported += len(reasons)
+        return reasons
 
     def _of_frame(self, idx: int) -> DropReason | None:
         if self._is_lost(idx):
