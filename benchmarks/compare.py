@@ -3,9 +3,9 @@
     python -m benchmarks.compare --data OUT/shards --out runs/compare [--samples 4000] [--split test] [--full]
 
 All three are trained by `model.train` on the split train, for the same number of target frames and from nothing; the
-tiny presets unless `--full`. What comes before that, the tiny auto-encoder's and the sync expert's phases, is their
-presets' and is named. Then `model.evaluate` judges each on the clips of the splits left out, and the real video by the
-same means. A run that is there already is taken up again. Writes OUT/compare.json and OUT/compare.md.
+tiny presets unless `--full`. Earlier phases, of the tiny auto-encoder and the sync expert, follow the presets and
+are reported. Then `model.evaluate` judges each on the clips of the splits left out, and the real video by the
+same means. An existing run is resumed. Writes OUT/compare.json and OUT/compare.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METHODS = {
     "MuseTalk": (["musetalk"], ["musetalk", "tiny"]),
     "JoyGen": (["joygen"], ["tiny"]),
 }
-"""Presets of the full and of the tiny size; later ones win."""
+"""Presets of the full and of the tiny size, by method; later ones win."""
 
 
 def settings_of(name: str, full: bool, data: str, out: Path, samples: int, overrides: list[str]) -> TrainConfig:
@@ -79,13 +79,13 @@ def compare(
         results = [evaluate(model, data, split, weights, judged, Progress(active=True)) for split in splits]
         for row, key in ((name, "ours"), ("real video", "real")):
             found[row] = [clip[key] for result in results for clip in result["clips"]]
-            # Only of a whole split can some numbers be told.
+            # Some numbers are defined for a whole split only.
             means[row] = _numbers(results[0][key]) if len(splits) == 1 else _means(found[row])
     return {"samples": samples, "splits": splits, "trained": trained, "means": means, "clips": found}
 
 
 def _means(clips: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Means of every number over the clips that have it; of numbers alone."""
+    """Mean of every numeric score over the clips that have it."""
     out: dict[str, float | None] = {}
     for name in _numbers(clips[0]):
         known = [clip[name] for clip in clips if clip.get(name) is not None]

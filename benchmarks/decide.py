@@ -33,7 +33,7 @@ from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
 SPREAD = 0.2
-"""Standard deviation of what is measured, as a share of its threshold; the mean is two and a half of them inside."""
+"""Standard deviation of a measurement over its threshold; the mean is two and a half of them inside."""
 
 
 def make_measured(num_rows: int, seed: int = 0) -> pa.Table:
@@ -88,7 +88,7 @@ def make_measured(num_rows: int, seed: int = 0) -> pa.Table:
 
 
 def _forget_what_came_later(table: pa.Table) -> pa.Table:
-    """The ledger as a run leaves it: a row that fails was not measured by later stages."""
+    """The ledger of a run, in which a row that fails was not measured by later stages."""
     first = judge(table, PolicyConfig(), STAGE_NAMES).first
     last = np.array(table["last_stage"].to_pylist(), object)
     failed = first < len(CHECKS)

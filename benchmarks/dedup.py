@@ -22,12 +22,12 @@ from stages.core.records import Row
 from stages.face.motion_print import SIDE_BITS
 
 NUM_WORDS, NUM_MOTION_WORDS = 60, 60
-"""Of sound and of motion in 6 s."""
+"""Number of words of sound and of motion in 6 s."""
 CLIPS_PER_PERSON = 50
 COPY_EVERY = 50
 FLIPPED = 1 / 8
 FACE_NOISE = 0.4
-"""Cosine of two clips of one person is then about .85, of faces and of voices."""
+"""Noise of face and voice embeddings; two clips of one person then have a cosine of about .85."""
 VOICE_DIM = 192
 
 

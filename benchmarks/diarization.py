@@ -1,4 +1,4 @@
-"""Who speaks when, told in two ways, against the truth: our own joining of windows, and pyannote.audio's pipeline.
+"""Two diarizations against the truth: our own joining of windows, and pyannote.audio's pipeline.
 
     python -m benchmarks.diarization --audio FOLDER [--seconds 8]
 
@@ -40,7 +40,7 @@ from stages.core.weights import WeightStore
 from stages.media import decode_audio
 
 SECOND_S = (0.5, 1.0, 2.0, 3.0)
-"""How long the other one speaks."""
+"""Lengths of the second speaker's speech."""
 SETTINGS = {
     "segmentation": {"min_duration_off": 0.0},
     "clustering": {"method": "average", "min_cluster_size": 1, "threshold": 1 - DiarizeConfig().min_same_voice_sim},
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 class _Voices(Model):
-    """CAM++ as pyannote wants an embedding: of the samples under a mask."""
+    """CAM++ in pyannote's interface, which embeds the samples under a mask."""
 
     def __init__(self, voices: VoiceEmbedder) -> None:
         super().__init__(sample_rate=AUDIO_RATE_HZ)
@@ -70,7 +70,7 @@ class _Voices(Model):
 
 
 class _NoPlda(PLDA):
-    """The pipeline asks for one whatever the clustering; this one is never called."""
+    """Placeholder that the pipeline requires with every clustering; it is never called."""
 
     def __init__(self) -> None:
         pass
@@ -112,7 +112,7 @@ def _as_annotation(turns: Turns) -> Annotation:
 
 
 def make_cases(voices: Sequence[np.ndarray], seconds: float) -> list[tuple[float, np.ndarray]]:
-    """Sounds, and how long somebody else speaks in each; all of it is speech, equally loud."""
+    """Length of a second speaker's speech in each sound, and the sound; all of it is speech, equally loud."""
     length = round(seconds * AUDIO_RATE_HZ)
     cases = [(0.0, voice[at : at + length]) for voice in voices for at in range(0, len(voice) - length + 1, length)]
     for k, voice in enumerate(voices):
@@ -162,9 +162,9 @@ def main() -> int:
         truth = np.array([second_s for second_s, _ in cases])
         dropped = [shares[truth == second_s] > limit for second_s in (0.0, *SECOND_S)]
         der = DiarizationErrorRate()(labels, _as_annotation(way(call)))
-        told = [f"{found.sum()} of {len(found)}" for found in dropped]
-        told += [f"{np.abs(shares - truth / args.seconds).mean():.3f}", f"{der:.3f}", f"{cpu_s:.2f}"]
-        print(f"| {name} | {' | '.join(told)} |", flush=True)
+        cells = [f"{found.sum()} of {len(found)}" for found in dropped]
+        cells += [f"{np.abs(shares - truth / args.seconds).mean():.3f}", f"{der:.3f}", f"{cpu_s:.2f}"]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
     return 0
 
 

@@ -38,11 +38,11 @@ from stages.depth import decode_depth, joygen_view
 from stages.face.landmarks import LIPS_OUTER
 
 LOADER, AUGMENT = LoaderConfig(cache_clips=64), AugmentConfig()
-"""No more of our clips stay decompressed than are shuffled together: in a large set that is all that helps."""
+"""The cache holds as many clips as one shuffle pool, because in a large set more would not be hit."""
 FORK = "fork"
-"""How the others start their workers; ours has a reason not to."""
+"""Start method of the other layouts' workers; a forked worker of ours would hang."""
 SHUFFLED = 1000
-"""Samples of WebDataset's shuffle buffer: as many as `pool_clips` visits of ours hold."""
+"""Samples of WebDataset's shuffle buffer, as many as `pool_clips` of our visits hold."""
 
 
 @dataclass(frozen=True)

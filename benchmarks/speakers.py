@@ -38,9 +38,9 @@ from stages.fit.fit import FaceFit, fit_landmarks
 
 FRAME_PX, FINER = 384, 2
 FACE_MM, FACE_PX = 150.0, 230.0
-"""Width of a face, and how wide it is in the frame."""
+"""Width of a face in mm, and in px of the frame."""
 OPENING_MM = 10.0
-"""How far the front teeth stand behind the lips, about: what it costs to see lips where the mouth is open."""
+"""Approximate distance of the front teeth behind the lips, the error of lips where the mouth is open."""
 RIGID_POINTS = np.setdiff1d(np.arange(468), [*FACE_OVAL, *LIPS])
 
 
@@ -111,12 +111,12 @@ def _mottle(model: FaceModel, rng: np.random.Generator) -> np.ndarray:
 def depth_errors(
     model: FaceModel, clip: SeenClip, truth: FaceModel, projected: np.ndarray, every: int = 4
 ) -> np.ndarray:
-    """Mean absolute errors in mm: (mouth, lips, lips by themselves, face), over every so manieth frame.
+    """Mean absolute errors in mm: (mouth, lips, lips by themselves, face), over every n-th frame.
 
     The mouth is what lies within the outer lip ring of the detected landmarks, the face within their outline. Each
     frame's median offset over the face is taken out, which one eye cannot see; "by themselves" takes out that of the
-    lips. What lies behind the lips has no known depth: it counts nothing where truth and fit both see the opening, and
-    `OPENING_MM` where only one does.
+    lips. The depth behind the lips is unknown: it counts 0 where truth and fit both show the opening, and `OPENING_MM`
+    where only one does.
     """
     points = in_crop_camera(clip, clip.points)[::every]
     true_depth, true_triangle = rasterize(points, truth.face_triangles, CROP_PX, front_only=True)
@@ -161,7 +161,7 @@ def in_crop_camera(clip: SeenClip, points: np.ndarray) -> np.ndarray:
 
 
 def with_true_marks(clip: SeenClip) -> SeenClip:
-    """The clip as a perfect detector sees it."""
+    """The clip with the marks of a perfect detector."""
     seen = project(clip.landmarks, clip.focal_px, 0.0)
     marks = clip.marks.copy()
     marks[:, : seen.shape[1], :2] = seen[..., :2] + clip.middle_px[:, None]

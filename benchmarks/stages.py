@@ -1,4 +1,4 @@
-"""What each record costs in each stage, over a folder of videos: the distributions that `benchmarks.scale` works with.
+"""Cost of each record in each stage, over a folder of videos: the distributions for `benchmarks.scale`.
 
     python -m benchmarks.stages --manifest FOLDER --out events.jsonl [policy.key=value ...]
 
@@ -48,8 +48,8 @@ def main() -> None:
             events.clear()
             num_bytes = sum(_payload_bytes(row) for row in runner.run(source))
             length_s = max((event.hours * 3600 for event in events), default=0.0)
-            told = [asdict(event) | {"source_id": numbers[source["source_id"]]} for event in events]
-            file.write(json.dumps({"length_s": length_s, "row_bytes": num_bytes, "events": told}) + "\n")
+            described = [asdict(event) | {"source_id": numbers[source["source_id"]]} for event in events]
+            file.write(json.dumps({"length_s": length_s, "row_bytes": num_bytes, "events": described}) + "\n")
             file.flush()
 
 

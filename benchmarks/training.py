@@ -3,7 +3,7 @@
     python -m benchmarks.training --data OUT/shards --config tiny [--steps 40] [key=value ...]
 
 Samples come from the real loader, with as many workers as the preset has. On CUDA the parts are timed to their end, and
-memory and the share of the peak (`--peak-tflops`, dense, of the precision used) are told, too.
+memory and the share of the peak (`--peak-tflops`, dense, of the precision used) are reported, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 
 WARM_UP_STEPS = 3
-"""Caches, compiled kernels and the workers' first batches."""
+"""Steps before timing, which fill caches, compile kernels and start the workers."""
 TOP_OPERATORS = 8
 
 
@@ -37,7 +37,7 @@ def flop_of(steps: Steps) -> float:
 
 
 def operators(steps: Steps) -> list[tuple[str, float]]:
-    """Those that take most of a step's own time, and their shares."""
+    """Operators that take most of a step's own time, and their shares."""
     from torch.profiler import ProfilerActivity, profile
 
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if steps.device.type == "cuda" else [])]

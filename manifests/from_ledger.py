@@ -1,4 +1,4 @@
-"""A manifest by which another user gets the same bytes, or is told that they changed.
+"""A manifest by which another user gets the same bytes, or a message that they changed.
 
     python -m manifests.from_ledger DIR --out M.jsonl
 
@@ -20,7 +20,7 @@ from stages.core.records import SOURCE, Row
 from stages.core.storage import as_path, is_file, read_table, write_text
 
 _EXPECTED = {"sha256": "expect_sha256", "format_id": "expect_format_id"}
-_UNTOLD = frozenset({*_EXPECTED.values(), "parent_id"})
+_NOT_COPIED = frozenset({*_EXPECTED.values(), "parent_id"})
 
 
 def kept_sources(ledger: Path) -> list[Row]:
@@ -29,16 +29,16 @@ def kept_sources(ledger: Path) -> list[Row]:
     Raises:
         UserError: no such ledger, or not a ledger.
     """
-    told = [name for name in SOURCE.names if name not in _UNTOLD]
+    copied = [name for name in SOURCE.names if name not in _NOT_COPIED]
     if not is_file(ledger):
         raise UserError(f"{ledger} is missing: name the folder of a data set")
     try:
-        table = read_table(ledger, columns=[*told, *_EXPECTED, "verdict"])
+        table = read_table(ledger, columns=[*copied, *_EXPECTED, "verdict"])
     except pa.ArrowException as error:
         raise UserError(f"{ledger} is no ledger: {error}") from error
     table = table.filter(pc.field("verdict") == str(Verdict.KEEP)).drop(["verdict"])
     sources: dict[str, Row] = {}
-    for row in table.rename_columns([*told, *_EXPECTED.values()]).to_pylist():
+    for row in table.rename_columns([*copied, *_EXPECTED.values()]).to_pylist():
         sources[row["source_id"]] = {str(column): value for column, value in row.items() if value not in (None, [])}
     return [sources[source_id] for source_id in sorted(sources)]
 

@@ -31,11 +31,11 @@ class ListError(UserError):
 
 @dataclass
 class Joined:
-    """What the lists give together.
+    """Result of joining the lists.
 
     Args:
-        rows: of a manifest.
-        loose: what could not be joined, a line each.
+        rows: rows of a manifest.
+        loose: entries that could not be joined, one line each.
     """
 
     rows: list[Row] = field(default_factory=list)

@@ -3,10 +3,10 @@
     python -m model.published_a2m --weights model_ckpt_steps_400000.ckpt --hubert FOLDER --audio A --out exp.npy
 
 The network is Real3DPortrait's `PitchContourVAEModel`, parameter for parameter under its published names: a variational
-auto-encoder at a quarter of the frame rate, with shifting couplings as prior, told HuBERT features, pitch, and how wide
-mouth and eyes open. Only what inference uses is computed. Source: arXiv:2401.08503; layout: JoyGen,
+auto-encoder at a quarter of the frame rate, with shifting couplings as prior, conditioned on HuBERT features, pitch,
+and how wide mouth and eyes open. Only the parts for inference are computed. Source: arXiv:2401.08503; layout: JoyGen,
 `audio2motion/modules/vae.py`. It needs HuBERT large (`hubert-large-ls960-ft`), 1024 numbers every 20 ms, which the
-shards do not hold: its folder is the user's to supply, too.
+shards do not hold: the user supplies its folder, too.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m model.sync --data OUT/shards [OUT/parts ...] [--out stages/lipsync/lip_sound.npz] [--report report.json]
 
-Nobody says by how much the sound of a training video is late, and videos are off by up to 200 ms: so the expert is
-trained, asked for the delay of every source, and trained again with the sources moved by what it said. Which common
-delay is none at all it cannot know: the median of the sources is taken for it.
+The delay of a training video's sound is unknown, up to 200 ms. So the expert is trained, estimates the delay of every
+source, and is trained again with the sources moved by their delays. The absolute zero is unknown: the median of the
+sources is taken for it.
 """
 
 from __future__ import annotations

@@ -49,11 +49,11 @@ FREE_KEYS = {
     *("log_every_steps", "grid_every_steps", "grid_samples", "checkpoint_every_steps"),
     *("optim.micro_batch", "vae_optim.micro_batch", "expert_optim.micro_batch"),
 }
-"""Settings that may differ when a run is taken up again: where, how fast, and what is shown of it."""
+"""Settings that may differ when a run is resumed: places, speed and display."""
 
 
 class Average:
-    """Exponential moving average of a phase's weights; young averages forget quickly."""
+    """Exponential moving average of a phase's weights, with a lower decay in the first steps."""
 
     def __init__(self, names: list[str], values: list[Tensor], decay: float) -> None:
         self.names, self._live, self._decay = names, values, decay
@@ -69,13 +69,13 @@ class Average:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Make the averages the weights."""
+        """Set the weights to the averages."""
         for live, mean in zip(self._live, self.values, strict=True):
             live.copy_(mean)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """The averages are the weights for a while."""
+        """Use the averages as weights in the body."""
         kept = [live.detach().clone() for live in self._live]
         self.settle()
         yield
@@ -91,7 +91,7 @@ def learning_rate(config: OptimConfig, progress: float, step: int) -> float:
 
 
 def progress_of(config: OptimConfig, step: int, elapsed_s: float) -> float:
-    """Share of a phase that is done, by steps or by time, whichever is further."""
+    """Finished share of a phase, by steps or by time, whichever is larger."""
     by_time = elapsed_s / (60 * config.max_minutes) if config.max_minutes else 0.0
     return max(step / config.max_steps, by_time)
 
@@ -119,7 +119,7 @@ class Trainer:
             load_saved(task.module, self._resumed.model)
 
     def run_all(self) -> None:
-        """Train what is left.
+        """Train the remaining phases.
 
         Raises:
             DataError: the shards changed their features since the run began.
@@ -153,7 +153,7 @@ class Trainer:
         optimizer = make_optimizer([value for _, value in trained], optim)
         module = torch.compile(phase.loss) if self.config.compile else phase.loss
         module, ready = self.accelerator.prepare(module, optimizer)
-        # Only now have all processes the first one's weights.
+        # From here on all processes have the first one's weights.
         average = Average([n for n, _ in trained], [p for _, p in trained], optim.ema_decay)
         if self._resumed is not None and self.state.phase_step > 0:
             load_moments(optimizer, self._resumed.folder)
@@ -173,7 +173,7 @@ class Trainer:
         started_at_step, started = self.state.step, time.monotonic()
         module.train()
         while (done := progress_of(optim, self.state.phase_step, self.state.elapsed_s)) < 1:
-            # The only randomness of a step; so a resumed run repeats it.
+            # The only randomness of a step, so a resumed run repeats it.
             set_seed(config.seed * 1_000_003 + self.state.step + 7_919 * self.accelerator.process_index)
             rate = learning_rate(optim, done, self.state.phase_step)
             for group in optimizer.param_groups:
@@ -208,10 +208,10 @@ class Trainer:
                 self._save(optimizer, average)
 
     def _share(self, optim: OptimConfig) -> int:
-        """Samples of a step that are this process's.
+        """This process's samples of a step.
 
         Raises:
-            ConfigError: the processes cannot share a batch alike.
+            ConfigError: the processes cannot share a batch equally.
         """
         share, left = divmod(optim.batch_size, self.accelerator.num_processes)
         if left:
@@ -224,7 +224,7 @@ class Trainer:
     def _gradients(
         self, optim: OptimConfig, module: nn.Module, batches: Iterator[dict[str, Tensor]]
     ) -> tuple[float, dict[str, float]]:
-        """Gradients of one optimizer step; mean loss and its parts, which are 0 and none where they are not logged."""
+        """Gradients of one optimizer step; returns mean loss and its parts, 0 and none in steps that are not logged."""
         total, parts, share = torch.zeros((), device=self.accelerator.device), {}, self._share(optim)
         sizes = parts_of(share, optim.micro_batch)
         for i, size in enumerate(sizes):
@@ -241,8 +241,10 @@ class Trainer:
         return float(mean), {name: float(value) for name, value in parts.items()}
 
     def _elapsed_s(self, optim: OptimConfig, began: float) -> float:
-        """Time in the phase. Under a time limit several processes go by the first one's clock, so that all end the
-        phase together; they ask it only now and then, since an answer waits for the device.
+        """Time in the phase.
+
+        Under a time limit several processes use the first one's clock, so that all end the phase together. They ask it
+        only now and then, because an answer waits for the device.
         """
         elapsed_s = time.monotonic() - began
         if optim.max_minutes is None or self.accelerator.num_processes == 1:
@@ -287,7 +289,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _trim_metrics(self) -> None:
-        """Forget what was logged after the checkpoint that the run goes on from."""
+        """Remove metrics logged after the checkpoint that the run resumes from."""
         path = self.run / "metrics.jsonl"
         if self.accelerator.is_main_process and path.is_file():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.state.step]
@@ -302,7 +304,7 @@ def _check_same(config: TrainConfig, before: dict[str, Any]) -> None:
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key."""
+    """Leaf values of a tree, by dotted key."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
         out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -310,12 +312,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def train(config: TrainConfig, weights: WeightStore) -> Path:
-    """Train, or go on training, until the configuration's steps or minutes are done.
+    """Train, or resume training, until the configuration's steps or minutes are done.
 
     Returns:
         The run's folder.
     Raises:
-        ConfigError, DataError, MissingWeights: with what to change.
+        ConfigError, DataError, MissingWeights: the message says what to change.
     """
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)

@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 class JobProgress(Progress):
-    """Keeps what a job says where the page asks for it."""
+    """Keeps a job's progress for the page."""
 
     def __init__(self) -> None:
         super().__init__(active=False)
@@ -66,12 +66,12 @@ class Job:
     progress: JobProgress = field(default_factory=JobProgress)
 
     def facts(self) -> dict[str, Any]:
-        told = {"state": self.state, "notes": self.notes}
-        return told | {"share": round(self.progress.share, 3), "text": self.progress.text}
+        state = {"state": self.state, "notes": self.notes}
+        return state | {"share": round(self.progress.share, 3), "text": self.progress.text}
 
 
 class Studio:
-    """The models, and the jobs one after the other."""
+    """The models, and a queue of jobs."""
 
     def __init__(self, editor: Any, motion: Any, weights: WeightStore, config: InferConfig, folder: Path) -> None:
         self.has_motion = motion is not None
@@ -90,7 +90,7 @@ class Studio:
         return found
 
     async def start(self, request: web.Request) -> str:
-        """Take uploads and options, and queue the job; gives its id."""
+        """Take uploads and options, queue the job and return its id."""
         name = uuid.uuid4().hex[:12]
         folder = self._folder / name
         folder.mkdir()

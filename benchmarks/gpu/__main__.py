@@ -1,13 +1,13 @@
-"""Everything that a CUDA machine has to say of this project, in ten minutes, on a machine that has next to nothing.
+"""All measurements of this project on a CUDA machine, in ten minutes, with few installed packages.
 
     python -m benchmarks.gpu [--device cuda|cpu] [--minutes 9] [--shards FOLDER] --out DIR
     python -m benchmarks.gpu --wheels > wheels.txt && pip download --no-deps -r wheels.txt -d wheels
 
 Needs torch, accelerate, safetensors, numpy, OpenCV, numba, SciPy, pyarrow, jaxtyping and, as the one wheel that such
-machines lack, omegaconf. What else is missing is said, and costs only what needs it. No network is asked. Parts run in
-order of worth, each in a process and a time of its own; every result stands in `DIR/gpu.json` and `DIR/gpu.md` at once.
-A folder of model files (`KOUXING_WEIGHTS`) and shards of a pipeline run may be brought; without them weights are random
-and speakers drawn. `--device cpu` does all of it in small.
+machines lack, omegaconf. Other missing packages are reported and skip only the parts that need them. No network is
+used. Parts run in the order of their value, each in its own process and time limit; every result is written to
+`DIR/gpu.json` and `DIR/gpu.md` at once. A folder of model files (`KOUXING_WEIGHTS`) and shards of a pipeline run may be
+brought; without them weights are random and speakers drawn. `--device cpu` runs everything in small.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ PARTS = {
     "dubbing": 60,
     "small": 130,
 }
-"""Seconds of nine minutes; what a part leaves over goes to the last."""
+"""Time of each part, in seconds of nine minutes; time left over goes to the last part."""
 GRACE_S = 20
-"""That a part may take beyond its time before it is stopped, and besides half of what the later ones have."""
+"""Seconds that a part may overrun before it is stopped, in addition to half of the time of the later parts."""
 SHORTEST_S = 10
-"""In which a part gets anything done."""
+"""Least time in which a part gives a result."""
 NEEDED = ("torch", "accelerate", "safetensors", "numpy", "cv2", "numba", "scipy", "pyarrow", "jaxtyping", "omegaconf")
 HELPFUL = ("triton", "nvdiffrast", "av", "mediapipe", "ctranslate2", "pyannote", "torchaudio")
 WHEELS = ("omegaconf", "av", "mediapipe", "ctranslate2", "universal-pathlib", "pathlib-abc")
-"""What is worth bringing: the first is needed."""
+"""Packages to bring; only the first is required."""
 
 
 def wheels() -> list[str]:
@@ -53,7 +53,7 @@ def wheels() -> list[str]:
 
 
 def describe(out: Path, device: str) -> None:
-    """The machine, and what it lacks."""
+    """Report the machine and its missing packages."""
     import torch
 
     about = {"python": platform.python_version(), "torch": torch.__version__, "cpus": os.cpu_count()}
@@ -66,7 +66,7 @@ def describe(out: Path, device: str) -> None:
 
 
 def run_part(name: str, seconds: float, limit_s: float, given: argparse.Namespace) -> None:
-    """One part in a process of its own, which is killed if it does not end."""
+    """Run one part in a separate process, which is killed if it does not end."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", given.device]
     command += ["--seconds", str(seconds), "--out", str(given.out)]
     command += ["--shards", str(given.shards)] if given.shards else []

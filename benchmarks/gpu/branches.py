@@ -1,4 +1,4 @@
-"""Every branch of the code that a device decides on, once: the device's answer against the CPU's."""
+"""Every branch of the code that depends on the device, once: the device's result against the CPU's."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from stages.lipsync.latentsync import StableSyncNet, StableSyncNetExpert
 from stages.lipsync.syncnet import SyncNet, SyncNetExpert
 
 WIDTH = 16
-"""Of the drawn shards' audio tokens."""
+"""Width of the drawn shards' audio tokens."""
 TF32_TOLERANCE = 0.02
-"""Of networks: mean error in standard deviations of the answer; convolutions round to 10 bits on CUDA."""
+"""Largest mean error of a network, in standard deviations of its output; CUDA convolutions round to 10 bits."""
 LOSS_TOLERANCE = 0.02
-"""Of a few steps of training in float32: relative error of the losses."""
+"""Largest relative error of the losses of a few steps of training in float32."""
 HALF_TOLERANCE = {"a2m": 0.3}
-"""In bf16, where it is wider than others: the sync loss of a face that does not move yet divides by nearly nothing."""
+"""Wider tolerance in bf16, by preset: the sync loss of a face that does not move yet divides by nearly 0."""
 DEPTH_TOLERANCE_MM = 0.01
 EDGE_PIXELS = 1e-3
 """Share of pixels on edges that two rasterisers may give to different triangles."""
@@ -56,7 +56,7 @@ def run(lease: Lease) -> None:
 
 
 def stage_branches(lease: Lease) -> dict[str, Callable[[str], np.ndarray]]:
-    """Networks of the stages with random weights of the true shape: from a device to their answer."""
+    """Networks of the stages with random weights of the true shape, as functions from a device to their output."""
     files = Files(lease.work / "random", RANDOM)
     store, pcm16 = cast(WeightStore, files), noise_pcm16(3)
     sound = from_pcm16(pcm16)
@@ -147,7 +147,7 @@ TRAINED = {
     "tiny-wav2lip": ("optim.max_steps=4", "wav2lip.size_px=32", "expert_optim.max_minutes=null",
                      "expert_optim.max_steps=2"),
 }  # fmt: skip
-"""Presets, small and without noise, so that a device's losses can be held against the CPU's."""
+"""Presets, small and without noise, so that a device's losses are comparable with the CPU's."""
 
 
 def _training(lease: Lease, preset: str, settings: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Can this machine's cores feed the card? The loader alone, against the steps that were measured before."""
+"""Throughput of the loader alone on this machine's cores, against the measured steps of the card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.shards.samples import EditorDataset, endless_loader
 from model.training.config import load_train
 
 WIDTH = 384
-"""Of Whisper tiny's tokens, which `joygen.yaml` hears."""
+"""Width of Whisper tiny's tokens, which `joygen.yaml` reads."""
 
 
 def run(lease: Lease) -> None:

@@ -16,9 +16,9 @@ from model.nets.vae import TinyVae
 from model.training.config import TrainConfig, load_train
 
 SAMPLES = 4
-"""Two on a CPU."""
+"""Samples of a batch; two on a CPU."""
 WORST = 0.25
-"""Relative error of a parameter's gradient that bf16 may make: it keeps 8 bits, over a hundred layers."""
+"""Largest relative error of a parameter's gradient in bf16, which keeps 8 bits over a hundred layers."""
 
 
 PRESETS: dict[str, tuple[str, ...]] = {"joygen": (), "small": ()}

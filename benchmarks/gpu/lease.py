@@ -1,4 +1,4 @@
-"""The time a part has on a machine, and where its results go: at once, into `gpu.json` and a table."""
+"""The time limit of a part on a machine, and its results, which are written at once to `gpu.json` and a table."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 import torch
 
 SMALL = ("unet.block_channels=[32,64]", "unet.attention=[true,false]", "unet.layers_per_block=1", "unet.num_heads=4")
-"""Of an editor for a CPU, whose true size takes minutes a step."""
+"""Settings of a small editor for a CPU, on which the true size takes minutes a step."""
 SMALL_VAE = "vae.block_channels=[32,32,32,32]"
 
 
 @dataclass
 class Lease:
-    """What a part is given.
+    """Settings of a part.
 
     Args:
         part: its name.
         device: cuda or cpu; on a CPU everything is small.
         out: folder of the results.
         seconds: the part's time; it is killed some time after.
-        shards: of a pipeline run; None: drawn ones.
+        shards: folder of a pipeline run's shards; None for drawn ones.
     """
 
     part: str
@@ -46,27 +46,27 @@ class Lease:
 
     @property
     def work(self) -> Path:
-        """Folder for what a part needs and nobody reads afterwards."""
+        """Folder for temporary files of a part."""
         folder = self.out / "work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def tell(self, what: str, **values: Any) -> None:
-        """A result. Numbers keep four digits; `ok` says whether it is as it should be."""
+        """Record a result. Numbers keep four digits; `ok` says whether it is as expected."""
         add(self.out, {"part": self.part, "what": what, **{name: _short(value) for name, value in values.items()}})
 
     def skip(self, what: str, why: str) -> None:
         self.tell(what, skipped=why)
 
     def lacks(self, what: str, *packages: str) -> bool:
-        """Whether a package is missing that this needs; if so it is said."""
+        """Whether a needed package is missing, which is then reported."""
         missing = [name for name in packages if find_spec(name.split(".")[0]) is None]
         if missing:
             self.skip(what, f"not installed: {', '.join(missing)}")
         return bool(missing)
 
     def attempt(self, what: str, work: Callable[[], None]) -> None:
-        """Do one thing of a part; what goes wrong is a result, and the next thing is done all the same."""
+        """Run one item of a part; an error is recorded as a result, and the next item still runs."""
         if self.left_s < 0:
             self.skip(what, "out of time")
             return
@@ -85,7 +85,7 @@ def results(out: Path) -> list[dict[str, Any]]:
 
 
 def add(out: Path, result: dict[str, Any]) -> None:
-    """Write a result behind the others, and the table anew."""
+    """Append a result, and rewrite the table."""
     print(json.dumps(result, ensure_ascii=False), flush=True)
     out.mkdir(parents=True, exist_ok=True)
     every = [*results(out), result]

@@ -22,13 +22,13 @@ from model.training.config import TrainConfig
 from stages.core.records import CROP_PX
 
 ALLOCATION_BYTES = 512
-"""CUDA's allocator hands out multiples of it."""
+"""Granularity of CUDA's allocator."""
 WORKSPACE_GIB = 4.0
-"""Left free on a card: its context, a library's workspace, what the allocator wastes."""
+"""Memory left free on a card for its context, a library's workspace, and the allocator's waste."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes that tensors hold while it is entered: now, and at most."""
+    """Counts bytes that tensors hold within its context: now, and the peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class LiveBytes(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Count:
-    """Of one step: floating-point operations and bytes.
+    """Floating-point operations and bytes of one step.
 
     Args:
-        resting_bytes: weights, moments and averages: what stays between steps.
-        peak_bytes: the most at any moment of a step.
+        resting_bytes: weights, moments and averages, which stay between steps.
+        peak_bytes: largest number at any time in a step.
     """
 
     flop: float
@@ -84,12 +84,12 @@ def editor_batch_of(number: int, with_depth: int, width: int, tokens: int, devic
 
 
 def audio_width(unet: UnetConfig) -> int:
-    """Of a token; Whisper base's where the shards decide."""
+    """Width of an audio token; Whisper base's if it depends on the shards."""
     return unet.cross_attention_dim or 512
 
 
 def bare_editor(config: TrainConfig) -> Editor:
-    """The editor of a configuration, its weights as they come: no file is read."""
+    """The editor of a configuration with initial weights; no file is read."""
     tokens = config.loader.audio_steps * config.loader.audio_layers
     vae = build_vae(config.vae, None)
     return Editor(config.unet, vae, config.vae.latent_channels, audio_width(config.unet), tokens)
@@ -138,7 +138,7 @@ class Needs:
     sample_bytes: float
 
     def samples_in(self, memory_gib: float) -> int:
-        """How many a card of this memory takes at once; 0: not even one."""
+        """Number of samples that a card of this memory takes at once; 0 for none."""
         return max(0, int((2**30 * (memory_gib - WORKSPACE_GIB) - self.fixed_bytes) / self.sample_bytes))
 
 

@@ -36,7 +36,7 @@ from stages.track import FaceTracker, TrackConfig
 
 MAX_SIDE_PX = 720
 PHASE_S = 0.35
-"""By which a copy at another rate begins later."""
+"""Time by which a copy at another rate begins later."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Way:
     """One way to copy a video.
 
     Args:
-        crf: x264's quality, lower is better.
-        draw: what is done to each picture.
-        fps: None: the video's own.
-        start_s: where in the video it begins.
+        crf: quality of x264, lower is better.
+        draw: change of each picture.
+        fps: frame rate; None for the video's own.
+        start_s: start in the video.
     """
 
     crf: int
@@ -136,11 +136,11 @@ def _track(path: Path, way: Way, seconds: float, copy: Path, tracker: FaceTracke
 
 
 WHOLE_S, EXTRACT_S, COMMON_S = 8.0, 4.0, 3.0
-"""Lengths at most: of a clip, of a piece of its middle, of what two cuts that follow one another have in common."""
+"""Largest lengths of a clip, of a piece of its middle, and of the overlap of two consecutive cuts."""
 PLACE_S = 0.2
-"""By which the place of what is common may be off."""
+"""Tolerance of the place of the common piece."""
 STEP_S = 1.5
-"""Between the stretches that are compared for false alarms."""
+"""Step between the stretches that are compared for false positives."""
 
 
 def layouts(length_s: float) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
@@ -180,7 +180,7 @@ def _is_right(overlap: Overlap, shift_s: float) -> bool:
 
 
 def recall_table(takes: Sequence[Take], config: FinalizeConfig) -> str:
-    """Copies found, at the right place, by sound and by pictures; and how often the copy is then what goes."""
+    """Recall of copies at the right place, by sound and by pictures, and how often the copy is the one dropped."""
     lines, names = [], list(layouts(2 * WHOLE_S))
     originals = {take.video: take for take in takes if take.way == "itself"}
     for way in WAYS:
@@ -196,15 +196,15 @@ def recall_table(takes: Sequence[Take], config: FinalizeConfig) -> str:
                 for place, what in ((1, "sound"), (2, "pictures")):
                     cells[name][place] += any(overlap.what == what for overlap in right)
                 cells[name][3] += 1 in choose_copies(rows, right, config)
-        told = [f"{c[0]} | {c[1]} | {c[2]}" for c in cells.values()] + [f"{cells['whole'][3]}"]
-        lines.append(f"| {way} | {' | '.join(told)} |")
+        parts = [f"{c[0]} | {c[1]} | {c[2]}" for c in cells.values()] + [f"{cells['whole'][3]}"]
+        lines.append(f"| {way} | {' | '.join(parts)} |")
     head = " | ".join(f"{name} | by sound | by pictures" for name in names)
     return "\n".join([f"| copy | {head} | the copy goes |", "| --- " * (3 * len(names) + 2) + "|", *lines])
 
 
 def false_alarms(takes: Sequence[Take], config: FinalizeConfig) -> str:
-    """Pairs that have nothing in common and are held for copies all the same."""
-    told = []
+    """False positives: pairs with nothing in common that count as copies."""
+    parts = []
     for kind in ("of one video", "of others"):
         num_pairs = num_false = 0
         for one, other in combinations_with_replacement(takes, 2):
@@ -217,8 +217,8 @@ def false_alarms(takes: Sequence[Take], config: FinalizeConfig) -> str:
                     continue
                 num_pairs += 1
                 num_false += bool(find_overlaps([row_a, row_b], config))
-        told.append(f"{num_false} of {num_pairs} pairs of stretches {kind}")
-    return "; ".join(told)
+        parts.append(f"{num_false} of {num_pairs} pairs of stretches {kind}")
+    return "; ".join(parts)
 
 
 def _stretches(take: Take) -> list[tuple[float, float]]:

@@ -3,8 +3,8 @@
     python -m benchmarks.wild.jumps --clips FOLDER --out DIR [--names TEXT ...] [--per-clip 60]
 
 Each video's faces are followed once and kept in DIR; then frames are left out, in memory: 0.3 to 3 s, which is a jump,
-or one, or three that the frame before stands for, which are none. What is told of the video as it is counts as false:
-look at it, some of it is true.
+or one, or three that the frame before stands for, which are none. Jumps reported in the unchanged video
+count as false positives; some of them are true on inspection.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from stages.shots.jumps import JumpConfig, JumpFinder
 MAX_SIDE_PX = 480
 MISSING_S = (0.3, 0.5, 0.8, 1.2, 2.0, 3.0)
 AROUND = 20
-"""Frames on both sides of what is left out."""
+"""Number of frames on both sides of the missing piece."""
 PLAIN_MOVE = 0.04
-"""Of the skull over the cut, in face widths: half a centimetre."""
+"""Largest move of the skull over a cut that counts as plain, in face widths: half a centimetre."""
 THRESHOLDS = (1.3, 1.4, 1.5, 1.6, 1.8, 2.2)
 
 
@@ -51,25 +51,25 @@ class Take:
         return replace(self, pts_s=at_s, rgb=self.rgb[frames], points=self.points[frames])
 
     def jumps(self, config: JumpConfig) -> list[int]:
-        finder, told = JumpFinder(config), list[bool]()
+        finder, jumps = JumpFinder(config), list[bool]()
         for pts_s, rgb, points in zip(self.pts_s, self.rgb, self.points, strict=True):
-            told += finder.push(float(pts_s), rgb, None if np.isnan(points).any() else points)
-        return np.flatnonzero(told + finder.finish()).tolist()
+            jumps += finder.push(float(pts_s), rgb, None if np.isnan(points).any() else points)
+        return np.flatnonzero(jumps + finder.finish()).tolist()
 
     def without(self, first: int, missing: int) -> Take:
-        """Cut out for good: the clock goes on as if nothing were missing."""
+        """The take without some frames, on a continuous clock."""
         ahead, behind = np.arange(first - AROUND, first), np.arange(first + missing, first + missing + AROUND)
         later_s = self.pts_s[behind] - self.pts_s[behind[0]] + self.pts_s[first - 1] + 1 / CLIP_FPS
         return self.of(np.concatenate([ahead, behind]), np.concatenate([self.pts_s[ahead], later_s]))
 
     def uneven(self, first: int, lost: int, held: int) -> Take:
-        """Some frames lost, for which the one before stands so many times; on an even clock."""
+        """The take with some lost frames, replaced by repeats of the frame before, on an even clock."""
         around = [np.arange(first - AROUND, first), np.full(held, first - 1), np.arange(first, first + AROUND) + lost]
         frames = np.concatenate(around)
         return self.of(frames, np.arange(len(frames)) / CLIP_FPS)
 
     def move(self, first: int, missing: int) -> float:
-        """Of the skull over what is missing, in face widths."""
+        """Move of the skull over the missing piece, in face widths."""
         before, after = self.points[first - 1], self.points[first + missing]
         return float(np.median(np.linalg.norm(after[list(RIGID)] - before[list(RIGID)], axis=1)) / np.ptp(before[:, 0]))
 
@@ -108,8 +108,8 @@ def main() -> None:
     minutes, false = 0.0, np.zeros(len(configs), int)
     found, plain, uneven = ([] for _ in range(3))
     for take in load_takes(args.clips, args.out, args.names):
-        told = [take.jumps(config) for config in configs]
-        minutes, false = minutes + len(take.pts_s) / CLIP_FPS / 60, false + [len(jumps) for jumps in told]
+        unchanged = [take.jumps(config) for config in configs]
+        minutes, false = minutes + len(take.pts_s) / CLIP_FPS / 60, false + [len(jumps) for jumps in unchanged]
         hits = []
         for _ in range(args.per_clip):
             missing = round(rng.choice(MISSING_S) * CLIP_FPS)
@@ -126,7 +126,8 @@ def main() -> None:
         usual = THRESHOLDS.index(JumpConfig().min_picture_step)
         share = float(np.mean([hit[usual] for hit in hits])) if hits else 0.0
         print(
-            f"{take.name[:40]:40} {len(take.pts_s) / 25:5.1f} s, found {share:.2f}, as it is: {told[usual]}", flush=True
+            f"{take.name[:40]:40} {len(take.pts_s) / 25:5.1f} s, found {share:.2f}, as it is: {unchanged[usual]}",
+            flush=True,
         )
     print(f"{minutes:.1f} min; {len(found)} jumps, {len(plain)} plain; {len(uneven)} times frames lost\n")
     print("| min_picture_step | false a minute | found | found, plain | lost frames taken for one |")

@@ -24,9 +24,9 @@ from stages.core.records import STAGE_COLUMNS, Row
 from stages.core.weights import WeightStore
 
 LAST_STAGE = "sync"
-"""What comes behind it filters nothing here."""
+"""Last stage that is run; later ones filter nothing here."""
 SHARE = 12
-"""Films that a process measures before it tells of them: a minute or two, beside which loading the models is little."""
+"""Films that a process measures before it reports: a minute or two, long against loading the models."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def make_runner(config: Config, out: Path) -> Runner:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Of what is wrong with a video, or of how one is stored."""
+    """The recipe of this name, for a fault of a video or for a way to store one."""
     if name in RECIPES:
         return RECIPES[name]
     from benchmarks.wild.films.technical import TECHNICAL

@@ -135,7 +135,7 @@ def purity(results: Iterable[Result], min_clip_s: float) -> Purity:
 
 @dataclass
 class Tally:
-    """Of one reason: events of it, those caught for it, rows dropped for it, and those of them that were right."""
+    """Counts of one reason: its events, those caught for it, rows dropped for it, and those of them that were right."""
 
     events: int = 0
     caught: int = 0

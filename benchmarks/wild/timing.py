@@ -24,9 +24,9 @@ FLASH_S = 0.12
 LENGTH_S = 3.6
 SOUND_HZ = 48_000
 MARGIN_S = 0.1
-"""From the ends of a span, where a flash may have begun before it."""
+"""Margin at the ends of a span, where a flash may have begun before it."""
 CODE_SHARE = 0.75
-"""Of the picture's width; the rest flashes."""
+"""Share of the picture's width that holds the number; the rest flashes."""
 
 
 @dataclass(frozen=True)

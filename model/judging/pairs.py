@@ -110,7 +110,7 @@ def _show(path: Path, track: FaceTrack, stretch: slice, scale: tuple[float, floa
 
 
 def _squares(points: Float[np.ndarray, "t p xyz"]) -> Float[np.ndarray, "t 3"]:
-    """Left, top and side of SyncNet's pictures; the side is 1.4 times the face box's longer side, the top is the box's."""
+    """Left, top and side of SyncNet's pictures: the top is the face box's, the side 1.4 times its longer side."""
     from scipy.signal import medfilt
 
     low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)

@@ -19,7 +19,7 @@ from stages.lipsync.lip_sound import MAX_STEPS, MEL_STEPS_PER_FRAME, RATE_HZ, Li
 COLUMNS = ("row_id", "source_id", "start_s", "speech_ratio", "landmarks", "crop_box_xyxy_px", "audio_pcm16")
 SAMPLES_PER_FRAME = AUDIO_RATE_HZ // CLIP_FPS
 PEAK_STEPS = 20
-"""A syllable: nearer to the best delay than 200 ms, the agreement is no chance."""
+"""Distance from the best delay, a syllable of 200 ms, within which agreement is not by chance."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class SyncTrainConfig:
 
 @dataclass(frozen=True)
 class Take:
-    """Clips of one source that follow each other, as one.
+    """Consecutive clips of one source, joined.
 
     Args:
-        person: the same number for the same face.
+        person: number of the person, equal for the same face.
         points: float32 (T, 478, 3) landmarks in source pixels.
         audio: float32 (T * 640,) at 16 kHz.
     """
@@ -49,7 +49,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Features:
-    """A take as the expert takes it in: lips (T, ...) at 25 Hz, sound (4 T, ...) at 100 Hz."""
+    """Features of a take for the expert: lips (T, ...) at 25 Hz, sound (4 T, ...) at 100 Hz."""
 
     source_id: str
     person: int
@@ -102,13 +102,13 @@ def _take_of(row: Row, person: int) -> Take:
 
 
 def held_out(takes: Sequence[Features], config: SyncTrainConfig) -> Iterator[tuple[LipSound, list[Features]]]:
-    """For each person an expert trained on all others, and the person's takes."""
+    """For each person, an expert trained on all others, and the person's takes."""
     for person in sorted({take.person for take in takes}):
         yield train([t for t in takes if t.person != person], config), [t for t in takes if t.person == person]
 
 
 def chance_of(takes: Sequence[Features], config: SyncTrainConfig) -> float:
-    """Spread of the agreement with sound of other moments, for one second of it, of people not trained on."""
+    """Spread of the agreement with one second of sound of other moments, on people left out of the training."""
     spreads: list[float] = []
     for expert, mine in held_out(takes, config):
         for take in mine:
@@ -119,7 +119,7 @@ def chance_of(takes: Sequence[Features], config: SyncTrainConfig) -> float:
 
 
 def train(takes: Sequence[Features], config: SyncTrainConfig) -> LipSound:
-    """The expert for these takes, each person counting by the square root of their time."""
+    """The expert for these takes, with each person weighted by the square root of their time."""
     delays = dict.fromkeys((take.source_id for take in takes), 0)
     expert = fit(takes, delays, config)
     for _ in range(config.rounds - 1):
@@ -129,7 +129,7 @@ def train(takes: Sequence[Features], config: SyncTrainConfig) -> LipSound:
 
 
 def source_delays(expert: LipSound, takes: Sequence[Features], config: SyncTrainConfig) -> dict[str, int]:
-    """Delay of every source's sound in steps of 10 ms, against their median."""
+    """Delay of every source's sound in steps of 10 ms, relative to the median."""
     curves: dict[str, np.ndarray] = {}
     for take in takes:
         curve = len(take.lips) * expert.compare(take.lips, take.sound)

@@ -1,7 +1,7 @@
-"""How well the lip-sound expert does on people it was not trained on, by length of what it sees.
+"""Accuracy of the lip-sound expert on people left out of its training, by length of the window.
 
-Folds leave one person out. What a source's true delay is, nobody says: the expert's finding over the whole source is
-taken for it, and windows and shifts are judged against that. Intervals are bootstrapped over people, not over windows.
+Folds leave one person out. The true delay of a source is unknown: the expert's delay over the whole source is taken for
+it, and windows and shifts are judged against that. Intervals are bootstrapped over people, not over windows.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ LENGTHS_S = (2, 3, 5, 8, 10)
 SHIFTS_MS = (40, 80, 120, 200, 400)
 STEP_MS = 1000 // RATE_HZ
 RIGHT_MS = 40
-"""A delay is right within a frame."""
+"""Error up to which a delay is right: a frame."""
 NUM_BOOTSTRAPS = 1000
 DELAYS_MS = np.arange(-MAX_STEPS, MAX_STEPS + 1) * STEP_MS
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an expert says of one window.
+    """Result of an expert on one window.
 
     Args:
         kind: "sync", "same" (another moment of the same speaker), "other" (another speaker), or the shift in ms.
-        error_ms: distance of the delay found from the true one.
-        away_ms: from the source's own.
-        agreement: at the delay found.
-        is_kept: by the default policy, were the source in sync.
+        error_ms: distance of the found delay from the true one.
+        away_ms: distance of the found delay from the source's own.
+        agreement: agreement at the found delay.
+        is_kept: whether the default policy keeps the window, if the source is taken to be in sync.
     """
 
     person: int
@@ -68,7 +68,7 @@ def looks(expert: LipSound, mine: Sequence[Features], others: Sequence[Features]
 
 
 def _is_kept(expert: LipSound, curve: np.ndarray, own_ms: float, length_s: int) -> bool:
-    """Whether a window stays, all of it speech, and nothing known of its halves."""
+    """Whether the policy keeps a window, taken to be all speech and without drift."""
     sync, policy = SyncConfig(), PolicyConfig()
     best = best_delay(curve, DELAYS_MS, sync.max_offset_ms)
     conf, off_ms = expert.confidence(curve, best, length_s), abs(float(DELAYS_MS[best]) - own_ms)
@@ -79,7 +79,7 @@ def _is_kept(expert: LipSound, curve: np.ndarray, own_ms: float, length_s: int) 
 def _sounds(
     take: Features, others: Sequence[Features], first: int, num: int, random: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Kind, sound and by how much it is late, of what one window is shown with."""
+    """Kind, sound and delay of each sound that one window is compared with."""
     begin, steps = first * MEL_STEPS_PER_FRAME, num * MEL_STEPS_PER_FRAME
     for late_ms in (0, *SHIFTS_MS, *(-shift for shift in SHIFTS_MS)):
         start = begin - late_ms // STEP_MS
@@ -97,7 +97,7 @@ def _sounds(
 
 
 def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) -> dict[str, Any]:
-    """Accuracy, separation and what the policy keeps, by length and kind, each with a 95 % interval."""
+    """Accuracy, separation and share kept by the policy, by length and kind, each with a 95 % interval."""
     every: list[Look] = []
     chance = chance_of(takes, config)
     for expert, mine in held_out(takes, config):
@@ -109,46 +109,46 @@ def report(takes: Sequence[Features], config: SyncTrainConfig, seed: int = 0) ->
 
 
 _People = Sequence[dict[str, np.ndarray]]
-"""Of each person, by kind of sound, (windows, 4): error, distance from the source's own delay, agreement, kept."""
+"""Results of each person, by kind of sound, (windows, 4): error, distance from the source's delay, agreement, kept."""
 
 
 def _of_length(chosen: Sequence[Look]) -> dict[str, Any]:
     people: list[dict[str, np.ndarray]] = []
     for person in sorted({look.person for look in chosen}):
         mine = [look for look in chosen if look.person == person]
-        told_of = {kind: [look for look in mine if look.kind == kind] for kind in {look.kind for look in mine}}
+        windows_of = {kind: [look for look in mine if look.kind == kind] for kind in {look.kind for look in mine}}
         people.append(
             {
                 k: np.array([(x.error_ms, x.away_ms, x.agreement, x.is_kept) for x in some])
-                for k, some in told_of.items()
+                for k, some in windows_of.items()
             }
         )
-    told: dict[str, Any] = {"people": len(people), "windows": sum(look.kind == "sync" for look in chosen)}
-    told["delay right"] = _interval(people, lambda some: _share_right(some, "sync"))
+    numbers: dict[str, Any] = {"people": len(people), "windows": sum(look.kind == "sync" for look in chosen)}
+    numbers["delay right"] = _interval(people, lambda some: _share_right(some, "sync"))
     present = {look.kind for look in chosen}
-    told["kept"] = {
+    numbers["kept"] = {
         kind: [round(float(np.mean(kept)), 3), len(kept)]
         for kind in sorted(present)
         for kept in [[look.is_kept for look in chosen if look.kind == kind]]
     }
     for kind in (str(shift_ms) for shift_ms in SHIFTS_MS if str(shift_ms) in present):
-        told[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
-        told[f"{kind} ms: AUC"] = _interval(people, lambda some, kind=kind: 1 - _auc(some, kind, 1))
+        numbers[f"{kind} ms: delay right"] = _interval(people, lambda some, kind=kind: _share_right(some, kind))
+        numbers[f"{kind} ms: AUC"] = _interval(people, lambda some, kind=kind: 1 - _auc(some, kind, 1))
     for kind in ("same", "other"):
-        if kind not in present:  # nobody speaks long enough
+        if kind not in present:  # no person speaks long enough
             continue
-        told[f"wrong sound, {kind} speaker: AUC"] = _interval(people, lambda some, kind=kind: _auc(some, kind, 2))
-    return told
+        numbers[f"wrong sound, {kind} speaker: AUC"] = _interval(people, lambda some, kind=kind: _auc(some, kind, 2))
+    return numbers
 
 
 def _share_right(people: _People, kind: str) -> float:
-    """Share of delays that are right, each person counting the same."""
+    """Share of right delays, with equal weight for each person."""
     right = [float((found[kind][:, 0] <= RIGHT_MS).mean()) for found in people if kind in found]
     return float(np.mean(right)) if right else float("nan")
 
 
 def _auc(people: _People, kind: str, column: int) -> float:
-    """Chance that a window in sync has more in a column than one of another kind; a tie is half."""
+    """AUC: probability that a window in sync exceeds one of another kind in a column; a tie counts half."""
     own, wrong = ([found[k][:, column] for found in people if k in found] for k in ("sync", kind))
     if not own or not wrong:
         return float("nan")
@@ -158,7 +158,7 @@ def _auc(people: _People, kind: str, column: int) -> float:
 
 
 def _interval(people: _People, measure: Callable[[_People], float]) -> list[float]:
-    """The measure, and the 2.5th and 97.5th percentile of what it is for people drawn anew."""
+    """The measure, and its 2.5th and 97.5th percentile over bootstrapped people."""
     random = np.random.default_rng(0)
     drawn = [
         measure([people[k] for k in random.integers(len(people), size=len(people))]) for _ in range(NUM_BOOTSTRAPS)

@@ -1,9 +1,9 @@
 """Audio to motion: Whisper features at 50 Hz to expression coefficients at 25 fps, the identity left alone.
 
-A variational auto-encoder over time whose prior is a normalising flow, both told what is heard. The answer is the mean
-of what it says and of what a ridge regression on the same features says: each errs in its own way on people it never
-saw. About a second to either side is heard and nothing depends on where a window begins, so that any length runs in
-windows without seams. Sources: PortaSpeech, arXiv:2109.15166; Real3DPortrait, arXiv:2401.08503.
+A variational auto-encoder over time whose prior is a normalising flow, both conditioned on the sound. The answer is the
+mean of its output and of a ridge regression on the same features, whose errors on unseen people differ. The receptive
+field is about a second on each side and nothing depends on the start of a window, so any length runs in windows without
+seams. Sources: PortaSpeech, arXiv:2109.15166; Real3DPortrait, arXiv:2401.08503.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stages.core.ranges import ranged
 
 @dataclass(frozen=True)
 class A2mConfig:
-    """Audio to motion. The defaults are what did best on speakers left out (`benchmarks/motion.py`)."""
+    """Audio to motion. The defaults were the best on speakers left out (`benchmarks/motion.py`)."""
 
     components: int = 128  # Principal components of the audio features
     linear_frames: int = 3  # Frames of 40 ms on each side that the regression reads
@@ -51,18 +51,18 @@ class A2mConfig:
 
 
 NOISE_CHUNK = 64
-"""Frames of noise that are drawn together."""
+"""Number of frames whose noise is drawn together."""
 
 
 @dataclass(frozen=True)
 class MotionStart:
-    """What a model starts from, found in the training clips before the first step.
+    """Initial values of a model, computed from the training clips before the first step.
 
     Args:
-        basis: (D, P) principal components of the normalised features, to unit variance on the average.
+        basis: (D, P) principal components of the normalised features, scaled to unit variance on average.
         centre: (P,) mean of the features in that basis.
-        linear: (E, P, K) ridge regression from K frames of them, centred, to coefficients.
-        mean, deviation: (E,) of every coefficient.
+        linear: (E, P, K) ridge regression from K centred frames of components to coefficients.
+        mean, deviation: (E,) mean and standard deviation of every coefficient.
     """
 
     basis: Float[Tensor, "d p"]
@@ -162,7 +162,7 @@ class A2m(nn.Module):
         return moved.transpose(1, 2) + cast(Tensor, self.mean)
 
     def hear(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b c t"]:
-        """What the sound says: the condition of all networks."""
+        """Encoding of the sound, the condition of all networks."""
         return self.listen(self.to_frames(self._disturbed(seen) if self.training else seen))
 
     def decode(self, latents: Float[Tensor, "b z t"] | None, heard: Float[Tensor, "b c t"]) -> Float[Tensor, "b t e"]:
@@ -176,14 +176,14 @@ class A2m(nn.Module):
         """Coefficients of `steps // 2` frames.
 
         Args:
-            noise: what the flow makes latents of; None is none at all, the prior's own middle.
+            noise: noise that the flow turns into latents; None for zeros, the middle of the prior.
         """
         seen = self.components(whisper)
         heard, share = self.hear(seen), self.config.linear_share
         return (1 - share) * self.decode(self.guess(heard, noise), heard) + share * self.regress(seen)
 
     def guess(self, heard: Float[Tensor, "b c t"], noise: Float[Tensor, "b z t"] | None) -> Tensor | None:
-        """Latents for what is heard alone."""
+        """Latents from the sound alone."""
         if not self.config.latent:
             return None
         if noise is None:
@@ -200,7 +200,7 @@ class A2m(nn.Module):
         return Posterior(middle + noise * spread.exp(), density)
 
     def _disturbed(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b p steps"]:
-        """Noise, and a stretch of silence in some samples, so that no single moment is relied on."""
+        """Add noise, and mask a stretch in some samples, so that the model does not rely on single moments."""
         config = self.config
         seen = seen + config.feature_noise * torch.randn_like(seen)
         place = torch.arange(seen.shape[2], device=seen.device)
@@ -211,7 +211,7 @@ class A2m(nn.Module):
 
 
 def latent_noise(first_frame: int, num_frames: int, channels: int, seed: int) -> Float[np.ndarray, "z t"]:
-    """Standard normal noise of frames [first, first + number), each frame's the same whatever the span."""
+    """Standard normal noise of frames [first, first + number), independent of the span for each frame."""
     chunks = range(first_frame // NOISE_CHUNK, (first_frame + num_frames - 1) // NOISE_CHUNK + 1)
     drawn = [np.random.default_rng([seed, chunk % 2**32]).standard_normal((channels, NOISE_CHUNK)) for chunk in chunks]
     start = first_frame - chunks[0] * NOISE_CHUNK

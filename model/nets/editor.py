@@ -32,7 +32,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class Edited:
-    """What the editor made of a batch; `image` is in [-1, 1]."""
+    """Output of the editor for a batch; `image` is in [-1, 1]."""
 
     latents: Float[Tensor, "b c hl wl"]
     image: Float[Tensor, "b 3 h w"]
@@ -65,7 +65,7 @@ def sinusoidal_positions(num_tokens: int, width: int) -> Float[Tensor, "1 m d"]:
 
 
 def mouth_window(size: int) -> Float[Tensor, "1 1 hl wl"]:
-    """1 where mouth and chin lie in a crop, 0 elsewhere, with a ramp of four cells between: a shorter one shows."""
+    """1 at mouth and chin of a crop, 0 elsewhere, with a ramp of four cells between; a shorter ramp is visible."""
     place = (torch.arange(size) + 0.5) / size
     x, y = (place - 0.5).abs(), place
     ramp = size / 4
@@ -75,7 +75,7 @@ def mouth_window(size: int) -> Float[Tensor, "1 1 hl wl"]:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch in latents: what the U-Net is shown, and, where asked for, the truth."""
+    """Latents of a batch: the U-Net's input, and, if requested, the truth."""
 
     masked: Float[Tensor, "b c hl wl"]
     reference: Float[Tensor, "b c hl wl"]
@@ -100,16 +100,16 @@ class Editor(nn.Module):
         self.register_buffer("positions", sinusoidal_positions(num_tokens, audio_dim), persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference` and `audio`.
+        """Edit a batch: needs `target` (only its upper half is read), `reference` and `audio`.
 
-        `depth` holds the depth pictures of the samples that `depth_of` names; without these two none has any.
+        `depth` holds the depth pictures of the samples in `depth_of`; without both, no sample has depth.
         """
         latents = self.edit(self.look(batch), batch["audio"])
         return Edited(latents, self.vae.decode(latents))
 
     @torch.no_grad()
     def look(self, batch: dict[str, Tensor], truth: bool = False) -> Seen:
-        """Encode a batch's pictures, all at once. A missing depth is black, and encoded once for all that miss it.
+        """Encode a batch's pictures at once. A missing depth is black, and encoded once for all samples without depth.
 
         Args:
             truth: encode the whole target, too.
@@ -150,7 +150,7 @@ class Editor(nn.Module):
 
 
 class EditorLoss(nn.Module):
-    """L1 of the latents, of the lower half's pixels, and (where asked for) of the mouth's pixels once more.
+    """L1 of the latents, of the lower half's pixels, and (if weighted) of the mouth's pixels once more.
 
     A sample's loss does not depend on the batch that it is in.
     """
@@ -177,7 +177,7 @@ class EditorLoss(nn.Module):
 
 
 class VaeLoss(nn.Module):
-    """L1 of an auto-encoder that is trained."""
+    """L1 loss of the auto-encoder."""
 
     def __init__(self, vae: TinyVae) -> None:
         super().__init__()

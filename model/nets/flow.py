@@ -1,8 +1,8 @@
-"""A normalising flow over time: affine couplings that turn a latent series into noise and back, told what is heard.
+"""A conditional normalising flow over time: affine couplings that turn a latent series into noise and back.
 
-Every coupling keeps half of the channels and moves and scales the other half by what the kept ones and the condition
-say, each with its neighbours in time. So the inverse and the determinant are exact. Sources: RealNVP, arXiv:1605.08803;
-as the prior of a variational auto-encoder over speech, PortaSpeech, arXiv:2109.15166.
+Every coupling keeps half of the channels, and shifts and scales the other half by functions of the kept ones and the
+condition, each with its neighbours in time. So the inverse and the determinant are exact. Sources: RealNVP,
+arXiv:1605.08803; as the prior of a variational auto-encoder over speech, PortaSpeech, arXiv:2109.15166.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Coupling(nn.Module):
     def forward(
         self, z: Float[Tensor, "b c t"], condition: Float[Tensor, "b d t"]
     ) -> tuple[Float[Tensor, "b c t"], Float[Tensor, "b t"]]:
-        """Towards the noise, and the logarithm of the determinant, frame by frame."""
+        """Transform towards the noise, and the logarithm of the determinant, frame by frame."""
         kept, moved = z[:, : self.kept], z[:, self.kept :]
         shift, scale = self._terms(kept, condition)
         return torch.cat([kept, moved * scale.exp() + shift], dim=1), scale.sum(dim=1)
@@ -46,10 +46,11 @@ class Coupling(nn.Module):
 
 
 class Flow(nn.Module):
-    """Couplings, the channels turned round between them. Without couplings: a standard normal distribution.
+    """Couplings, with the channels reversed between them. Without couplings, a standard normal distribution.
 
     Args:
-        channels: of the latent series. condition: of what it depends on.
+        channels: channels of the latent series.
+        condition: channels of the condition.
     """
 
     def __init__(self, channels: int, condition: int, width: int, kernel: int, num_couplings: int) -> None:

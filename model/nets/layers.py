@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation whose answer has its input's type.
+    """Group normalisation whose output has its input's type.
 
-    Under CUDA's autocast torch's own answers in float32, which doubles what a network keeps for its backward pass. The
+    Under CUDA's autocast torch's own returns float32, which doubles a network's memory for its backward pass. The
     statistics are float32 either way.
     """
 
@@ -22,7 +22,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation whose answer has its input's type; see `GroupNorm`."""
+    """Layer normalisation whose output has its input's type; see `GroupNorm`."""
 
     def forward(self, input: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         with torch.autocast(input.device.type, enabled=False):
@@ -33,8 +33,8 @@ class LayerNorm(nn.LayerNorm):
 def doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Every pixel four times, in the memory format of `x`.
 
-    The same as `F.interpolate(x, scale_factor=2, mode="nearest")`, whose compiled bf16 gradients are zero in torch 2.13
-    on a CPU where a concatenation follows (`tests/model/test_compiled.py`).
+    Equal to `F.interpolate(x, scale_factor=2, mode="nearest")`, whose compiled bf16 gradients are zero in torch 2.13
+    on a CPU if a concatenation follows (`tests/model/test_compiled.py`).
     """
     b, c, h, w = x.shape
     if x.is_contiguous(memory_format=torch.channels_last):

@@ -18,12 +18,12 @@ from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights
 
 HUBERT_STEPS_PER_FRAME = 2
-"""It has 50 steps a second, as Whisper has."""
+"""HuBERT's steps a frame: 50 a second, as Whisper."""
 HUBERT_DIM, EXP_DIM, WIDTH, HIDDEN, LATENT = 1024, 64, 128, 256, 16
 STRIDE_FRAMES = 4
-"""Frames of 40 ms that one latent tells of."""
+"""Frames of 40 ms that one latent covers."""
 MIN_SAMPLES = 400
-"""What one step of HuBERT sees."""
+"""Samples that one step of HuBERT reads."""
 PITCH_RANGE_HZ = (80.0, 750.0)
 WHERE = (
     "these weights hear HuBERT large, not Whisper: download facebook/hubert-large-ls960-ft (or the `hubert` folder of "
@@ -32,7 +32,7 @@ WHERE = (
 
 
 class WaveNet(nn.Module):
-    """Gated convolutions with skips, told a condition."""
+    """Gated convolutions with skips, conditioned on a series."""
 
     def __init__(self, width: int, kernel: int, num_layers: int, condition: int) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class WaveNet(nn.Module):
         self.res_skip_layers = nn.ModuleList([nn.Conv1d(width, out, 1) for out in outs])
 
     def forward(self, x: Float[Tensor, "b c t"], condition: Float[Tensor, "b d t"]) -> Float[Tensor, "b c t"]:
-        told = self.cond_layer(condition).chunk(len(self.in_layers), dim=1)
+        conditions = self.cond_layer(condition).chunk(len(self.in_layers), dim=1)
         skipped = torch.zeros_like(x)
-        for enter, leave, given in zip(self.in_layers, self.res_skip_layers, told, strict=True):
+        for enter, leave, given in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
             value, gate = (enter(x) + given).chunk(2, dim=1)
             out = leave(value.tanh() * gate.sigmoid())
             if out.shape[1] == 2 * self.width:
@@ -70,7 +70,7 @@ class _Coupling(nn.Module):
 
 
 class _Flow(nn.Module):
-    """Four couplings; the published list counts the turns between them, too, which have no weights."""
+    """Four couplings; the published list also counts the reversals between them, which have no weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class PublishedA2m(nn.Module):
     """The network.
 
     Args:
-        mouth, eyes: whether these weights were trained to be told how wide mouth and eyes open.
+        mouth, eyes: whether these weights are conditioned on how wide mouth and eyes open.
     """
 
     def __init__(self, mouth: bool, eyes: bool) -> None:
@@ -146,26 +146,27 @@ class PublishedA2m(nn.Module):
         """Expression coefficients at 25 fps, without blinks.
 
         Args:
-            hubert: at 50 Hz, a multiple of 8 steps. pitch_hz: 0 where there is no voice.
-            noise: (b, 16, steps / 8); the reference draws it with a deviation of 0.2.
-            mouth_amplitude, eye_amplitude: how wide they open; the reference's own settings.
+            hubert: features at 50 Hz, a multiple of 8 steps.
+            pitch_hz: pitch, 0 without voice.
+            noise: (b, 16, steps / 8); the reference draws it with a standard deviation of 0.2.
+            mouth_amplitude, eye_amplitude: how wide mouth and eyes open; the defaults are the reference's.
         """
         heard, pitch = hubert[:, ::HUBERT_STEPS_PER_FRAME], coarse_pitch(pitch_hz[:, ::HUBERT_STEPS_PER_FRAME])
-        told = [
+        conditions = [
             self.mel_encoder(heard.transpose(1, 2)).transpose(1, 2),
             self.pitch_encoder(self.pitch_embed(pitch).transpose(1, 2)).transpose(1, 2),
             self.blink_embed(torch.zeros_like(pitch)),
         ]
         for embedding, amplitude in ((self.mouth_amp_embed, mouth_amplitude), (self.eye_amp_embed, eye_amplitude)):
             if embedding is not None:
-                told.append((amplitude * embedding).expand(*pitch.shape, -1))
-        condition = self.cond_proj(torch.cat(told, dim=-1)).transpose(1, 2)
+                conditions.append((amplitude * embedding).expand(*pitch.shape, -1))
+        condition = self.cond_proj(torch.cat(conditions, dim=-1)).transpose(1, 2)
         latents = self.vae.prior_flow.inverse(noise, self.vae.g_pre_net(condition))
         return self.vae.decoder(latents, condition).transpose(1, 2)
 
 
 def coarse_pitch(pitch_hz: Float[Tensor, "b t"]) -> Int[Tensor, "b t"]:
-    """Steps 1-255 on the mel scale from 50 to 1100 Hz, as the published embedding counts them; 1 without voice."""
+    """Index 1-255 of the published embedding, on the mel scale from 50 to 1100 Hz; 1 without voice."""
     mel = 1127 * torch.log1p(pitch_hz / 700)
     low, high = (1127 * math.log1p(hz / 700) for hz in (50.0, 1100.0))
     return ((mel - low) * 254 / (high - low) + 1).clamp(1, 255).add(0.5).long()
@@ -175,7 +176,7 @@ def load_published(path: Path) -> PublishedA2m:
     """The network of a published checkpoint.
 
     Raises:
-        MissingWeights: no such file, one that may run code, or one of another layout, which is named.
+        MissingWeights: the file is missing, may run code, or has another layout, which is named.
     """
     if not path.is_file():
         raise MissingWeights(f"no file {path}: give audio2secc_vae/model_ckpt_steps_400000.ckpt of JoyGen's models")
@@ -196,7 +197,7 @@ def load_published(path: Path) -> PublishedA2m:
 
 
 def _without_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolutions are published as direction `weight_v` and length `weight_g` of every filter."""
+    """Weights of convolutions that are published as direction `weight_v` and length `weight_g` of every filter."""
     out = {name: value for name, value in state.items() if not name.endswith(("weight_g", "weight_v"))}
     for name, value in state.items():
         if name.endswith("weight_v"):
@@ -209,7 +210,7 @@ def hear_hubert(audio: Float[np.ndarray, " n"], folder: Path) -> Float[np.ndarra
     """HuBERT's last hidden states every 20 ms, 20 s at a time as the reference does.
 
     Raises:
-        ConfigError: the folder does not hold the model, or there is hardly a sound.
+        ConfigError: the folder does not hold the model, or the audio is too short.
     """
     if len(audio) < MIN_SAMPLES:
         raise ConfigError(f"the sound has {len(audio)} samples at 16 kHz, HuBERT wants {MIN_SAMPLES} or more")
@@ -217,7 +218,7 @@ def hear_hubert(audio: Float[np.ndarray, " n"], folder: Path) -> Float[np.ndarra
         raise ConfigError(f"{folder} holds no config.json: {WHERE}")
     model = _load_hubert(folder)
     samples = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)).float()[None]
-    hop, rest = 20 * AUDIO_RATE_HZ, MIN_SAMPLES - AUDIO_RATE_HZ // 50  # a step sees more than it moves on
+    hop, rest = 20 * AUDIO_RATE_HZ, MIN_SAMPLES - AUDIO_RATE_HZ // 50  # a step reads more samples than its hop
     with torch.no_grad():
         parts = [
             model(samples[:, start : start + hop + rest]).last_hidden_state[0]
@@ -237,7 +238,7 @@ def _load_hubert(folder: Path) -> nn.Module:
     model = HubertModel(HubertConfig.from_json_file(folder / "config.json"))
     plain = folder / "model.safetensors"
     state = load_file(plain) if plain.is_file() else read_tensors(folder / "pytorch_model.bin")
-    # Published as the body of a speech recogniser, by a torch that called weight normalisation otherwise.
+    # Published as the body of a speech recogniser, with another torch's names for weight normalisation.
     renamed = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
     body: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -253,7 +254,7 @@ def _load_hubert(folder: Path) -> nn.Module:
 def pitch_of(audio: Float[np.ndarray, " n"], num_steps: int) -> Float[np.ndarray, " steps"]:
     """Pitch in Hz every 20 ms, 0 without voice, by normalised autocorrelation of 40 ms.
 
-    The reference asks Praat for the same range and threshold; a step of the embedding is 3 to 6 Hz wide.
+    The reference uses Praat with the same range and threshold; a step of the embedding is 3 to 6 Hz wide.
     """
     size, hop = AUDIO_RATE_HZ // 25, AUDIO_RATE_HZ // 50
     padded = np.zeros(num_steps * hop + size, np.float32)

@@ -16,7 +16,7 @@ from model.nets.layers import GroupNorm, ResnetBlock, Upsample
 
 GROUPS, EPS = 32, 1e-6
 LAYERS = 2
-"""Residual blocks of a resolution in the encoder; the decoder has one more."""
+"""Number of residual blocks of a resolution in the encoder; the decoder has one more."""
 
 
 def _block(inner: int, outer: int) -> ResnetBlock:
@@ -120,7 +120,7 @@ class _Decoder(nn.Module):
 
 
 class AutoencoderKL(nn.Module):
-    """The two networks; the encoder answers with its posterior's mean.
+    """The two networks; the encoder returns its posterior's mean.
 
     Args:
         widths: channels of the resolutions, finest first.
@@ -140,7 +140,7 @@ class AutoencoderKL(nn.Module):
 
 
 def modern_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published file names the attention of 2022's diffusers; its 1x1 convolutions have become linear layers."""
+    """The state with current diffusers' names; the file of 2022 has 1x1 convolutions for linear layers of attention."""
     renamed = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     out: dict[str, Tensor] = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""TAEF2, a small image auto-encoder that others have trained: 32 channels at an eighth of the resolution, 5 MB.
+"""TAEF2, a small published image auto-encoder: 32 channels at an eighth of the resolution, 5 MB.
 
 The layers are those of its published weights. Source: github.com/madebyollin/taesd, MIT.
 """
@@ -23,11 +23,11 @@ FILES = ("taef2_encoder.pth", "taef2_decoder.pth")
 CHANNELS = 32
 WIDTH = 64
 LIMIT = 3.0
-"""Latents are softly held within this on their way to the decoder."""
+"""Soft limit of the latents before the decoder."""
 
 
 class Block(nn.Module):
-    """Three convolutions beside the identity; `pooled` ones see the whole image through a group norm before."""
+    """Three convolutions beside the identity; `pooled` ones first apply a group norm over the whole image."""
 
     def __init__(self, pooled: bool) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class Taef2Vae(nn.Module):
     """The encoder and decoder, frozen.
 
     Args:
-        files: the published weights, `FILES`; none leaves the weights as they come.
+        files: the published weights, `FILES`; none leaves the initial weights.
     Raises:
-        ConfigError: a file is not there, or is of another network.
+        ConfigError: a file is missing, or belongs to another network.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:

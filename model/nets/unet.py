@@ -1,7 +1,7 @@
 """The editor's U-Net: Stable Diffusion 1.x's, written out in one file, parameter for parameter diffusers' names.
 
-`UNet2DConditionModel` weights load as they are. Every level: residual blocks with the time embedding, then (where
-`attention` says so) a transformer block that attends to itself, to the audio tokens, and feeds forward.
+`UNet2DConditionModel` weights load as they are. Every level has residual blocks with the time embedding, then (if
+`attention` says so) a transformer block with self-attention, cross-attention to the audio tokens, and a feed-forward.
 Source: arXiv:2112.10752; `tests/model/nets/test_unet.py` compares it with diffusers.
 """
 
@@ -41,7 +41,7 @@ class UnetConfig:
 
 
 EPS = 1e-5
-"""Of the residual blocks' norms."""
+"""Epsilon of the residual blocks' norms."""
 
 
 class Attention(nn.Module):
@@ -168,7 +168,7 @@ class UNet(nn.Module):
     """One step from masked target, reference and depth latents to the edited latents.
 
     Args:
-        in_channels: latents side by side.
+        in_channels: channels of all input latents together.
         context_dim: width of an audio token.
     """
 

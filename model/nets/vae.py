@@ -36,14 +36,14 @@ class VaeConfig:
 
 PATCH = 8
 REACH = 5
-"""Rows of latents beyond an edge that `TinyVae.decode` looks at."""
+"""Rows of latents beyond an edge that `TinyVae.decode` reads."""
 
 
 class SdVae(nn.Module):
     """Stable Diffusion 1.x's auto-encoder (4 latent channels), frozen. Source: arXiv:2112.10752, sd-vae-ft-mse.
 
     Args:
-        path: the published file; None leaves the weights as they come.
+        path: the published file; None leaves the initial weights.
     """
 
     def __init__(self, config: VaeConfig, path: Path | None) -> None:
@@ -85,7 +85,7 @@ class TinyVae(nn.Module):
     """A linear patch auto-encoder that starts as the principal components of 8x8 patches; convolutions refine it.
 
     The posterior has a constant variance (`noise`), so the KL term is the size of the mean, which whitening fixes.
-    The start is already sharp (about 30 dB on faces), so that some seconds of training go into seams and texture.
+    The start is already sharp (about 30 dB on faces), so seconds of training improve seams and texture.
     """
 
     def __init__(self, config: VaeConfig) -> None:
@@ -108,7 +108,7 @@ class TinyVae(nn.Module):
     def start_from(self, images: Float[Tensor, "n 3 h w"]) -> None:
         """Set the linear path to the principal components of these images' patches, half whitened.
 
-        Full whitening would weigh the unpredictable finest components like the coarse ones in the latent loss.
+        Full whitening would give the unpredictable finest components the weight of coarse ones in the latent loss.
         """
         patches = F.pixel_unshuffle(images.float(), PATCH).movedim(1, -1).flatten(0, 2)
         mean = patches.mean(0)
@@ -123,7 +123,7 @@ class TinyVae(nn.Module):
         self.to_latent.weight.copy_(encode.reshape(channels, 3, PATCH, PATCH))
         self.to_latent.bias.copy_(-encode @ mean)  # pyright: ignore[reportOptionalMemberAccess]
         self.from_latent.weight.copy_(decode.reshape(channels, 3, PATCH, PATCH))
-        # One bias a colour: what else the mean patch holds is moved into the latents.
+        # One bias for each colour: the rest of the mean patch is moved into the latents.
         colour = mean.reshape(3, -1).mean(1)
         self.from_latent.bias.copy_(colour)  # pyright: ignore[reportOptionalMemberAccess]
         rest = mean - colour.repeat_interleave(PATCH**2)
@@ -142,7 +142,7 @@ class TinyVae(nn.Module):
         return image[:, :, (latents.shape[2] // 2 - top) * PATCH :]
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """The image again, after the posterior's noise."""
+        """Reconstruction of the image with the posterior's noise."""
         latents = self.encode(image)
         return self.decode(latents + self.noise * torch.randn_like(latents))
 
@@ -151,13 +151,13 @@ Vae = SdVae | TinyVae | Taef2Vae
 
 
 def build_vae(config: VaeConfig, find: Callable[[str], Path] | None) -> Vae:
-    """The auto-encoder a configuration asks for.
+    """The auto-encoder of a configuration.
 
     Args:
-        find: where a published file of the registry lies, asked unless `vae.path` says it. None reads no file at all
-            and leaves the weights as they come, for counting and timing.
+        find: path of a published file of the registry, used without `vae.path`. None reads no file and leaves the
+            initial weights, for counting and timing.
     Raises:
-        ConfigError: there is no such kind, or `vae.path` is not what it should be.
+        ConfigError: there is no such kind, or `vae.path` cannot be used.
     """
     path = Path(config.path) if config.path else None
     if config.kind == "sd":

@@ -1,7 +1,7 @@
 """Wav2Lip, for comparison: a face from its masked frames, a reference and a sound, kept in sync by an expert on pixels.
 
 The generator is the published one level for level (encoders of six channels and of sound, a decoder with the encoder's
-skips), the expert Wav2Lip's own recipe: five mouths against their sound, by the cosine of two encoders. What differs:
+skips), the expert Wav2Lip's own recipe: five mouths against their sound, by the cosine of two encoders. Differences:
 sound is the shards' Whisper features of 200 ms instead of a mel spectrogram, the head is the data set's crop, norms are
 over groups of channels so that averaged weights need no statistics, and there is no adversarial quality network.
 Source: arXiv:2008.10010.
@@ -76,7 +76,7 @@ class PictureEncoder(nn.Module):
 
 
 class SoundEncoder(nn.Module):
-    """The audio tokens around a frame to one vector."""
+    """Encodes the audio tokens around a frame in one vector."""
 
     def __init__(self, num_tokens: int, audio_dim: int, width: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Generator(nn.Module):
 
 
 class SyncExpert(nn.Module):
-    """Do five mouths go with their sound? The logit is a scaled cosine of two vectors.
+    """Classifier of five mouths in sync with their sound; the logit is a scaled cosine of two vectors.
 
     The published cosine is a probability itself and stays at chance for long.
     """
@@ -135,7 +135,7 @@ class SyncExpert(nn.Module):
 
 
 class Wav2Lip(nn.Module):
-    """Generator and expert; as an editor it takes the batch of `model.nets.editor.Editor` and looks at no depth."""
+    """Generator and expert; as an editor it takes the batch of `model.nets.editor.Editor` and ignores depth."""
 
     def __init__(self, config: Wav2lipConfig, num_tokens: int, audio_dim: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Wav2Lip(nn.Module):
         self.expert = SyncExpert(config, num_tokens, audio_dim)
 
     def forward(self, batch: dict[str, Tensor]) -> Edited:
-        """Edit a batch: needs `target` (only its upper half is looked at), `reference` and `audio`."""
+        """Edit a batch: needs `target` (only its upper half is read), `reference` and `audio`."""
         side, size = batch["target"].shape[2], (self.config.size_px, self.config.size_px)
         target, reference = (resized(to_signed(batch[name]), size) for name in ("target", "reference"))
         small = self.generator(torch.cat([hide_lower_half(target), reference], dim=1), batch["audio"])
@@ -174,7 +174,7 @@ class ExpertLoss(nn.Module):
 
 
 class GeneratorLoss(nn.Module):
-    """L1 of the whole face, and what the expert, which no longer learns, makes of five frames in a row."""
+    """L1 of the whole face, and the loss of the frozen expert on five consecutive frames."""
 
     def __init__(self, module: Wav2Lip) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Clips that were decompressed lately, as files that all worker processes of a data set map into memory.
+"""Recently decompressed clips, as files that all worker processes of a data set map into memory.
 
-A visit's samples are spread over all workers. Were each to read the clip for itself, reading would cost as many times
-more as there are workers, in time and in memory.
+A visit's samples are spread over all workers. If each read the clip itself, reading would multiply time and memory by
+the number of workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stages.core.storage import staging_name
 
 
 class ClipCache:
-    """The latest `limit` clips of one data set, uncompressed; the folder goes with the process that made it."""
+    """The latest `limit` clips of one data set, uncompressed; the folder is removed with the process that made it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -25,7 +25,7 @@ class ClipCache:
         self.folder = Path(self._made.name)
 
     def get(self, idx: int, read: Callable[[], pa.Table]) -> pa.Table:
-        """Clip `idx`; `read` is asked where no process has lately."""
+        """Clip `idx`; calls `read` if it is not in the cache."""
         path = self.folder / str(idx)
         try:
             return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -39,16 +39,16 @@ class ClipCache:
         return table
 
     def _forget_oldest(self) -> None:
-        """A file that is still mapped stays until its last reader lets go."""
+        """Remove the oldest clip; a file that is still mapped stays until its last reader closes it."""
         ages: list[tuple[int, Path]] = []
         for path in self.folder.glob("[!.]*"):
             try:
                 ages.append((path.stat().st_mtime_ns, path))
             except FileNotFoundError:
-                continue  # another worker forgot it
+                continue  # another worker removed it
         for _, path in sorted(ages)[: -self._limit]:
             path.unlink(missing_ok=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers use the folder; it is not theirs to remove."""
+        """State for workers, which use the folder but do not remove it."""
         return {name: value for name, value in self.__dict__.items() if name != "_made"}

@@ -1,4 +1,4 @@
-"""Clips of shards, one by one: where each lies, and what of it is decoded when."""
+"""Random access to the clips of shards, decoded on demand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FIT_COLUMNS = ("id_coeff", "exp_coeff", "pose", "crop_box_xyxy_px")
 EDITOR_COLUMNS = ("row_id", "num_frames", "face_jpeg", "landmarks", *FIT_COLUMNS, *SOUND_COLUMNS)
 MOTION_COLUMNS = ("row_id", "num_frames", "exp_coeff", "audio_pcm16", *SOUND_COLUMNS)
 OPEN_CLIPS = 128
-"""Clips that a process holds open: what is mapped from the cache is shared, and takes no memory of its own."""
+"""Number of clips that a process keeps open: those mapped from the cache are shared and take no extra memory."""
 
 
 class DataError(UserError):
@@ -54,10 +54,10 @@ class DataError(UserError):
 
 
 def token_width(config: LoaderConfig, whisper_model: str, whisper_dim: int) -> int:
-    """Numbers of an audio token: of a step, one layer's.
+    """Width of an audio token: one layer of a step.
 
     Raises:
-        DataError: the features are not of as many layers.
+        DataError: the features have another number of layers.
     """
     if whisper_dim % config.audio_layers:
         raise DataError(
@@ -69,7 +69,7 @@ def token_width(config: LoaderConfig, whisper_model: str, whisper_dim: int) -> i
 
 @dataclass(frozen=True)
 class ClipRef:
-    """Where a clip lies."""
+    """Place of a clip in the shards."""
 
     file_idx: int
     row_group: int
@@ -88,7 +88,7 @@ class Clip:
     """One row, decoded frame by frame as needed.
 
     Args:
-        face: gives the model that it was fitted with, which only its depth needs.
+        face: returns the model that it was fitted with, which only depth needs.
     """
 
     def __init__(self, table: pa.Table, face: Callable[[], FaceModel]) -> None:
@@ -118,7 +118,7 @@ class Clip:
 
     @cached_property
     def _states(self) -> np.ndarray:
-        """As stored: float16, or int8 in units of `_step`."""
+        """Stored states: float16, or int8 in units of `_step`."""
         steps = self._table["whisper"][0].values
         if not pa.types.is_binary(steps.type):
             return _matrix(self._table["whisper"])
@@ -141,7 +141,7 @@ class Clip:
 
     @cached_property
     def sound(self) -> np.ndarray:
-        """(T, F) float32 what the lip-sound expert hears in the middle of every frame."""
+        """The lip-sound expert's sound features at the middle of every frame, (T, F) float32."""
         heard = lip_sound.sound_features(from_pcm16(self.array("audio_pcm16")))
         middle = np.arange(self.num_frames) * lip_sound.MEL_STEPS_PER_FRAME + lip_sound.MEL_STEPS_PER_FRAME // 2
         return heard[np.minimum(middle, len(heard) - 1)].astype(np.float32)
@@ -191,7 +191,7 @@ class ClipTable:
     Args:
         root: folder of `{split}-*.parquet` files, local or in a bucket (`s3://bucket/shards`).
         min_frames: shorter clips are left out, and counted in `num_too_short`.
-        cache_clips: how many to keep decompressed for all processes that share this table.
+        cache_clips: number of clips kept decompressed for all processes that share this table.
         face_model: path of the face model that the clips were fitted with; None: the embedded one that they name.
     Raises:
         DataError: no such shards, or none of their clips is long enough.
@@ -232,7 +232,7 @@ class ClipTable:
         return len(self.clips)
 
     def clip(self, idx: int) -> Clip:
-        """Clip `idx`, from memory if it was read lately."""
+        """Clip `idx`, from memory if it was read recently."""
         if idx in self._cache:
             self._cache.move_to_end(idx)
             return self._cache[idx]
@@ -263,7 +263,7 @@ class ClipTable:
         return self._open[idx]
 
     def _forget_handles(self) -> None:
-        """Workers open files of their own."""
+        """Drop open files; workers open their own."""
         self._open.clear()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The depth picture of a mouth, drawn from a fit: what the editor is trained on, and what it is shown when it dubs."""
+"""The depth picture of a mouth, drawn from a fit, for the editor's training and for dubbing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_IDENTITY = np.zeros(0, np.float32)
 class MouthDepth:
     """Draws the mouth of one person.
 
-    Drawing what can show within the lips takes less than decoding a stored depth map of the face, and no room on disk.
+    Drawing the inside of the lips is faster than decoding a stored depth map of the face, and takes no disk space.
     """
 
     def __init__(self, model: FaceModel, id_coeff: Float[np.ndarray, " k"]) -> None:
@@ -47,10 +47,10 @@ def fitted_model(face_model: str | None, geometry_model: str) -> FaceModel:
     """The face model that clips were fitted with.
 
     Args:
-        face_model: its name or path, as the user gives it; None: it is an embedded one.
-        geometry_model: what the clips call it.
+        face_model: its name or path from the user; None for an embedded one.
+        geometry_model: its name in the clips.
     Raises:
-        FaceModelError: it is not here, or the one given is another.
+        FaceModelError: it is missing, or the given one is another.
     """
     try:
         model = load_face_model(face_model or geometry_model)

@@ -1,8 +1,8 @@
-"""Training samples straight from Parquet shards: any sample by its number, the same whatever the workers and ranks.
+"""Training samples straight from Parquet shards, by number, independent of workers and ranks.
 
 Sample n of a run is a pure function of (seed, n): which clip, which frame, which reference, which augmentation. So the
 loader's position in a checkpoint is one integer, and a resumed run sees exactly what an uninterrupted one would have.
-Clips are read one row at a time and kept for a while; the samples of `pool_clips` of them are shuffled together.
+Clips are read one row at a time and cached; the samples of `pool_clips` of them are shuffled together.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from model.shards.views import (
 )
 
 HEARD_CLIPS = 1024
-"""Clips whose sound audio-to-motion keeps as the lip-sound expert hears it, about 50 kB each."""
+"""Number of clips whose sound features audio-to-motion caches, about 50 kB each."""
 MOUTH_MARGIN_PX = 8
-"""How far the mouth's pixels reach beyond the lips: the skin that moves with them."""
+"""Margin of the mouth's pixels around the lips: the skin that moves with them."""
 
 
 class Plan:
     """Sample number -> (clip, draw): shuffled visits to clips, long clips visited more often.
 
     Args:
-        num_frames: of every clip.
-        draws: samples of one visit.
-        pool: visits whose samples are shuffled together.
+        num_frames: number of frames of every clip.
+        draws: number of samples of one visit.
+        pool: number of visits whose samples are shuffled together.
     """
 
     def __init__(self, num_frames: list[int], draws: int, pool: int, seed: int) -> None:
@@ -69,7 +69,7 @@ class Plan:
 
 
 def is_dropped(sample: int, share: float) -> bool:
-    """Whether sample `sample` is one of this share: evenly spread, so that every batch of a run has as many."""
+    """Whether sample `sample` belongs to this share, spread evenly so that every batch of a run has as many."""
     exact = Fraction(share).limit_denominator(1000)
     return (sample + 1) * exact // 1 > sample * exact // 1
 
@@ -88,7 +88,7 @@ class EditorDataset(Dataset[dict[str, Tensor]]):
     """Samples of the editor.
 
     A sample is `target`, `reference` uint8 (3, 256, 256), `mouth` uint8 0/1 (1, 256, 256), `audio` float32 (steps *
-    layers, dim), its `clip` and `frame`, and, unless it goes without, `depth` uint8 (1, 256, 256) of the mouth.
+    layers, dim), its `clip` and `frame`, and, unless depth is dropped, `depth` uint8 (1, 256, 256) of the mouth.
     """
 
     def __init__(self, root: str, split: str, config: LoaderConfig, augmentation: AugmentConfig, seed: int) -> None:
@@ -131,9 +131,9 @@ def _chw(rgb: np.ndarray) -> Tensor:
 
 
 class MotionDataset(Dataset[dict[str, Tensor]]):
-    """Samples of audio-to-motion, of W frames in a row.
+    """Samples of audio-to-motion, of W consecutive frames.
 
-    `whisper` float32 (2 W, dim), `exp` float32 (W, E), and `sound` float32 (W, F): what the lip-sound expert hears.
+    `whisper` float32 (2 W, dim), `exp` float32 (W, E), and `sound` float32 (W, F), the lip-sound expert's features.
     """
 
     def __init__(self, root: str, split: str, config: LoaderConfig, seed: int) -> None:
@@ -157,7 +157,7 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         }
 
     def _sound(self, idx: int) -> np.ndarray:
-        """`Clip.sound`, which takes longer than all else, of the clips heard lately."""
+        """`Clip.sound`, the slowest part, cached for recent clips."""
         if idx not in self._heard:
             if len(self._heard) == HEARD_CLIPS:
                 self._heard.clear()
@@ -172,7 +172,7 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
 
 
 def parts_of(number: int, most: int | None) -> list[int]:
-    """Sizes of the fewest parts of at most `most` that `number` samples can be taken in, as equal as can be."""
+    """Sizes of the fewest, nearly equal parts of at most `most` that make up `number` samples."""
     parts = -(-number // most) if most else 1
     return [number // parts + (i < number % parts) for i in range(parts)]
 
@@ -202,11 +202,11 @@ def endless_loader(
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches of one rank without end, from batch number `first_batch` on.
+    """Endless batches of one rank, from batch number `first_batch` on.
 
     Args:
-        batch_size: of all ranks together, who share it alike.
-        micro_batch: a rank's share comes in parts of at most so many samples (`parts_of`).
+        batch_size: samples of all ranks together, shared equally.
+        micro_batch: largest part of a rank's share (`parts_of`).
     """
     loader = DataLoader(
         dataset,

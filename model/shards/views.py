@@ -1,6 +1,6 @@
-"""What the editor sees of a frame: lip masks, depth pictures, audio windows, and the random changes of training.
+"""Inputs of the editor for a frame: lip masks, depth pictures, audio windows, and the augmentation of training.
 
-All of it is NumPy on one sample, so that training, inference and tests share it.
+Everything is NumPy on one sample, shared by training, inference and tests.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ WHISPER_STEPS_PER_FRAME = 2
 """Audio features come at 50 Hz, frames at 25."""
 
 DEPTH_HALF_RANGE_MM = 64.0
-"""Distance from the head's centre that fills the depth picture: lips lie about 30 mm before it, two steps a mm."""
+"""Half range of the depth picture around the head's centre: lips lie about 30 mm before it, two steps a mm."""
 
 
 def audio_window(
     features: Real[np.ndarray, "t layers_x_dim"], frame_idx: int, steps: int, layers: int
 ) -> Float[np.ndarray, "tokens dim"]:
-    """The audio tokens of a frame: `steps` feature steps centred on its 40 ms, each layer of a step a token of its own.
+    """The audio tokens of a frame: `steps` feature steps centred on its 40 ms, each layer of a step a separate token.
 
     Frame i lies over steps 2 i and 2 i + 1, so that ten steps are 2 i - 4 ... 2 i + 5. Beyond the ends the first and
     last step are repeated.
 
     Args:
         features: encoder states at 50 Hz, layers side by side.
-        frame_idx: at 25 fps.
+        frame_idx: index of the frame at 25 fps.
     """
     first = frame_idx * WHISPER_STEPS_PER_FRAME - (steps - WHISPER_STEPS_PER_FRAME) // 2
     inside = first >= 0 and first + steps <= len(features)
@@ -71,11 +71,11 @@ def depth_view(
 ) -> UInt8[np.ndarray, "h w"]:
     """Depth as a picture: 128 at the head's centre, nearer is brighter, 0 outside the mask and where there is no face.
 
-    Metric, unlike the reference's view, whose scale hangs on each frame's nearest and farthest pixel.
+    It is metric, unlike the reference's view, whose scale depends on each frame's nearest and farthest pixel.
 
     Args:
-        centre_mm: distance of the head's centre in this frame, the pose's z. Not the clip's: the camera belongs to the
-            crop, so that the head steps back by centimetres where the crop's box widens.
+        centre_mm: distance of the head's centre in this frame, the pose's z. The clip's mean would not do: the camera
+            belongs to the crop, so the head moves back by centimetres where the crop's box widens.
     """
     view = np.zeros(depth_mm.shape, np.uint8)
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -87,7 +87,7 @@ def depth_view(
 
 @dataclass(frozen=True)
 class Views:
-    """One frame's pictures, 256x256; `depth` is None where a sample goes without."""
+    """One frame's pictures, 256x256; `depth` is None for a sample without depth."""
 
     target: UInt8[np.ndarray, "h w 3"]
     reference: UInt8[np.ndarray, "h w 3"]
@@ -97,12 +97,12 @@ class Views:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the pictures of one sample.
+    """Augmentation of one sample.
 
     Args:
         colour: affine map of RGB.
         left, top, side: the square in pixels that becomes the whole picture.
-        shift: of the depth alone, right and down, in pixels of the result.
+        shift: shift of the depth alone, right and down, in pixels of the result.
     """
 
     colour: Float[np.ndarray, "3 4"]
@@ -113,7 +113,7 @@ class Change:
 
 
 def draw_change(config: AugmentConfig, random: np.random.Generator) -> Change:
-    """A random change."""
+    """Draw a random augmentation."""
     side = round(CROP_PX * np.sqrt(random.uniform(config.min_crop_scale, 1)))
     left, top = (int(v) for v in random.integers(0, CROP_PX - side, 2, endpoint=True))
     right, down = (round(v * CROP_PX) for v in random.uniform(-config.depth_shift, config.depth_shift, 2))
@@ -121,7 +121,7 @@ def draw_change(config: AugmentConfig, random: np.random.Generator) -> Change:
 
 
 def apply_change(views: Views, change: Change) -> Views:
-    """Colours and crop change alike in all pictures; depth is shifted by itself."""
+    """Apply an augmentation: colours and crop alike to all pictures, the shift to depth alone."""
     box = np.s_[change.top : change.top + change.side, change.left : change.left + change.side]
     size = (CROP_PX, CROP_PX)
 

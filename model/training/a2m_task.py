@@ -18,7 +18,7 @@ from model.training.task import DataFacts, Phase
 from stages.lipsync.lip_sound import LipSound
 
 START_CLIPS = 256
-"""From which audio-to-motion's regression is found: half an hour of speech."""
+"""Number of clips that audio-to-motion's regression is fitted to: half an hour of speech."""
 
 
 class A2mTask:
@@ -37,14 +37,14 @@ class A2mTask:
 
     def start(self) -> None:
         number = min(len(self.dataset.table), START_CLIPS)
-        clips = lambda: map(self.dataset.whole, range(number))  # noqa: E731 - read twice and more
+        clips = lambda: map(self.dataset.whole, range(number))  # noqa: E731 - read several times
         self.module.start_from(motion_start(clips, self._config.a2m))
 
     def saved(self) -> dict[str, Tensor]:
         return self.module.state_dict()
 
     def preview(self, _phase: Phase, path: Path) -> None:
-        """The liveliest coefficients of one sequence, predicted and true, as one PNG."""
+        """Draw the coefficients of one sequence that vary most, predicted and true, as one PNG."""
         sample = self.dataset[0]
         device = next(self.module.parameters()).device
         with torch.no_grad():

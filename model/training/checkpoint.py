@@ -20,15 +20,15 @@ KEPT_CHECKPOINTS = 2
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands.
+    """Progress of a run.
 
     Args:
-        phase: index of the phase that runs, or comes next.
-        phase_step: optimizer steps done in it.
+        phase: index of the current or next phase.
+        phase_step: optimizer steps done in the phase.
         step: optimizer steps of the run.
-        batches: taken from the loader, over all phases: its position.
+        batches: batches taken from the loader over all phases, which is its position.
         elapsed_s: wall time spent in the phase.
-        finished: the last phase has ended.
+        finished: whether the last phase has ended.
     """
 
     phase: int = 0
@@ -41,9 +41,9 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back. `average` holds the moving average of the weights that the phase trains.
+    """A checkpoint that was read. `average` holds the moving average of the weights that the phase trains.
 
-    Between phases it is empty: a phase ends with the averages as the weights.
+    Between phases it is empty, because a phase ends with the averages as weights.
     """
 
     state: State
@@ -101,7 +101,7 @@ def read_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
 
 
 def _of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """Older versions counted a step's batches one by one: `batch_size` was what is now `micro_batch`."""
+    """A record of an older version in today's keys: its `batch_size` is now `micro_batch`, and counts differ."""
     for optim in (value for name, value in record["config"].items() if name.endswith("optim")):
         number = optim.pop("accumulate", 1)
         if number > 1:
@@ -111,13 +111,13 @@ def _of_today(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_moments(optimizer: Optimizer, folder: Path) -> None:
-    """Give an optimizer over the same parameters the moments of a checkpoint, and torch its random state."""
+    """Load a checkpoint's moments into an optimizer over the same parameters, and its random state into torch."""
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in load_file(folder / "optimizer.safetensors").items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]
-        # In the parameter's own memory format: fused and foreach updates are slow, or err, where it is another.
+        # In the parameter's memory format: fused and foreach updates are slow or fail with another one.
         placed = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
         state.setdefault(int(index), {})[key] = placed
     optimizer.load_state_dict(cast(dict[str, Any], {**optimizer.state_dict(), "state": state}))

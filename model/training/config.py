@@ -1,4 +1,4 @@
-"""What a training run is made of: one dataclass tree, defaults <- YAML <- `a.b=value`; unknown keys fail by name."""
+"""The configuration of a training run: a dataclass tree, defaults <- YAML <- `a.b=value`; unknown keys fail by name."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def preset(text: str) -> Path:
     """A YAML file by its path, or by the name of a preset.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is no such file or preset.
     """
     for file in (Path(text), PRESETS / f"{text}.yaml"):
         if file.is_file():
@@ -99,7 +99,7 @@ def load_train(files: Sequence[str], overrides: Sequence[str] = ()) -> TrainConf
 
 
 def load_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """A configuration from the plain values of `as_dict`; what an older version had besides is left out."""
+    """A configuration from the plain values of `as_dict`; unknown keys of an older version are left out."""
     defaults = OmegaConf.structured(kind)
     try:
         return cast(T, OmegaConf.to_object(OmegaConf.merge(defaults, _known(defaults, values))))
@@ -114,5 +114,5 @@ def _known(defaults: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """Values of a configuration as JSON has them."""
+    """Values of a configuration as plain JSON types."""
     return json.loads(json.dumps(OmegaConf.to_container(OmegaConf.structured(config))))

@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""Device and precision of the networks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def is_half(precision: str, device: str | None) -> bool:
 
     Args:
         precision: auto (bf16 on CUDA), bf16 or fp32.
-        device: None is `default_device`.
+        device: name of a device; None for `default_device`.
     """
     return precision == "bf16" or (precision == "auto" and (device or default_device()).startswith("cuda"))
 
 
 def allow_tf32() -> None:
-    """float32 matrix products may round their inputs to 10 bits, as convolutions do by torch's own default."""
+    """Allow float32 matrix products to round inputs to 10 bits, as convolutions do by torch's default."""
     import torch
 
     torch.set_float32_matmul_precision("high")
@@ -31,7 +31,7 @@ def allow_tf32() -> None:
 
 @contextmanager
 def inference(device_type: str) -> Iterator[None]:
-    """No gradients, and bf16 on CUDA: what a trained network is used in.
+    """Context for inference: no gradients, and bf16 on CUDA.
 
     Args:
         device_type: `type` of the `torch.device`.

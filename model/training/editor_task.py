@@ -1,4 +1,4 @@
-"""Training of the editor, with its own auto-encoder where the preset has one."""
+"""Training of the editor, and of its own auto-encoder if the preset has one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
     """The editor of a configuration.
 
     Args:
-        published: start from the published weights that the configuration names; False where a checkpoint follows.
+        published: start from the published weights that the configuration names; False if a checkpoint follows.
     Raises:
         DataError, ConfigError: the configuration does not fit the shards' features.
-        MissingWeights: the published auto-encoder is nowhere to be had.
+        MissingWeights: the published auto-encoder was found nowhere.
     """
     tokens, width = audio_shape(config.loader, facts)
     if config.unet.cross_attention_dim not in (None, width):
@@ -43,7 +43,7 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """A published U-Net: safetensors, or a torch file of plain tensors; a `unet.` or `module.` prefix is taken off."""
+    """Read a published U-Net: safetensors, or a torch file of plain tensors, without a `unet.` or `module.` prefix."""
     from safetensors.torch import load_file
 
     state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
@@ -53,7 +53,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 class EditorTask:
-    """Phases: `vae` where the auto-encoder is our own, then `edit`."""
+    """Training in phases: `vae` if the auto-encoder is our own, then `edit`."""
 
     def __init__(self, config: TrainConfig, weights: WeightStore) -> None:
         self._config = config
@@ -62,7 +62,7 @@ class EditorTask:
             augment = replace(augment, depth_drop_prob=1.0)
         self.dataset = EditorDataset(config.data, "train", config.loader, augment, config.seed)
         if augment.depth_drop_prob < 1:
-            self.dataset.table.face()  # missing, it is told before the first sample
+            self.dataset.table.face()  # a missing face model is reported before the first sample
         self.facts = DataFacts.of(self.dataset.table)
         self.module = build_editor(config, self.facts, weights)
         vae = self.module.vae
@@ -73,7 +73,7 @@ class EditorTask:
             vae.to(torch.bfloat16)
 
     def start(self) -> None:
-        """Before the first step of a fresh run."""
+        """Initialise weights before the first step of a new run."""
         if isinstance(self.module.vae, TinyVae):
             number = self._config.vae.init_images
             stride = max(1, self.dataset.plan.samples_per_epoch // number)
@@ -86,7 +86,7 @@ class EditorTask:
         return {name: value for name, value in state.items() if not name.startswith("vae.net.")}
 
     def preview(self, phase: Phase, path: Path) -> None:
-        """Reference, masked, depth, output and truth of fixed samples, as one PNG."""
+        """Draw reference, masked, depth, output and truth of fixed samples as one PNG."""
         step = max(1, self.dataset.plan.samples_per_epoch // self._config.grid_samples)
         device = next(self.module.unet.parameters()).device
         samples = editor_batch([self.dataset[i * step] for i in range(self._config.grid_samples)])

@@ -1,4 +1,4 @@
-"""Pictures of how training goes, as PNG files."""
+"""Pictures of the training's progress, as PNG files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def editor_grid(path: Path, batch: dict[str, Tensor], output: Tensor) -> None:
     """One row a sample: reference | masked | depth | output | truth.
 
     Args:
-        batch: a batch of the editor, bytes; a depth that it lacks is black.
+        batch: a batch of the editor, bytes; a missing depth is black.
         output: (b, 3, 256, 256) bytes.
     """
     masked = batch["target"].clone()
@@ -46,7 +46,7 @@ def editor_grid(path: Path, batch: dict[str, Tensor], output: Tensor) -> None:
 
 
 def motion_chart(path: Path, predicted: Float[np.ndarray, "t e"], truth: Float[np.ndarray, "t e"]) -> None:
-    """Curves of the liveliest coefficients: truth grey, prediction red."""
+    """Curves of the coefficients that vary most: truth grey, prediction red."""
     width, height = CHART_PX
     panels = []
     for column in np.argsort(-truth.std(0))[:CHART_ROWS]:

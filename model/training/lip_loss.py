@@ -1,6 +1,6 @@
-"""What audio-to-motion is trained on: where the lips' points are, how they move, and whether that goes with the sound.
+"""Loss of audio-to-motion: positions and velocities of the lips' points, and their sync with the sound.
 
-All of it is seen on the mean face of the data set's face model: a face's own shape hardly changes how its lips move.
+It is computed on the mean face of the data set's face model, because a face's shape hardly changes its lip motion.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 class SyncLoss(nn.Module):
-    """1 minus the agreement that the lip-sound expert finds without delay, so that gradients reach the expression.
+    """1 minus the lip-sound expert's agreement at delay 0, differentiable by the expression.
 
-    The same computation as `stages.lipsync.lip_sound`: distances of landmarks without their slow part, with their
-    neighbours.
+    It repeats the computation of `stages.lipsync.lip_sound`: high-pass filtered distances of landmarks with their
+    neighbours in time.
     """
 
     def __init__(self, face: LipModes, expert: LipSound) -> None:
@@ -62,7 +62,7 @@ class SyncLoss(nn.Module):
             self.register_buffer(name, _tensor(values), persistent=False)
 
     def forward(self, expression: Float[Tensor, "b t e"], sound: Float[Tensor, "b t f"]) -> Float[Tensor, ""]:
-        """Args: sound: `lip_sound.sound_features` at the middle of every frame."""
+        """The loss; `sound` is `lip_sound.sound_features` at the middle of every frame."""
         between = cast(Tensor, self.neutral) + torch.einsum("bte,epx->btpx", expression, cast(Tensor, self.modes))
         series = (between.norm(dim=-1) @ cast(Tensor, self.mean)).transpose(1, 2)  # (b, distances, t)
         size = round(SLOW_S * CLIP_FPS) | 1
@@ -79,12 +79,12 @@ class SyncLoss(nn.Module):
 class A2mLoss(nn.Module):
     """The loss of an `A2m` on a batch of `whisper` (b, 2 t, d), `sound` (b, t, f) and `exp` (b, t, e).
 
-    Reconstruction through the posterior, the divergence of the posterior from the flow, and, as that is what inference
-    does, reconstruction through the flow's middle.
+    It sums reconstruction through the posterior, the divergence of the posterior from the flow, and reconstruction
+    through the flow's middle, as in inference.
 
     Args:
-        face: None where neither lips nor sync have any weight.
-        expert: whose opinion of sync counts.
+        face: face model; None if lips and sync have no weight.
+        expert: sync expert.
     """
 
     def __init__(self, model: A2m, face: LipModes | None, expert: LipSound) -> None:
@@ -123,7 +123,7 @@ class A2mLoss(nn.Module):
 
 
 def needs_face(config: A2mConfig) -> bool:
-    """Whether the loss looks at a face model's lips."""
+    """Whether the loss needs a face model."""
     return config.lip_weight > 0 or config.sync_weight > 0
 
 

@@ -1,4 +1,4 @@
-"""What can be trained: the editor (with its own auto-encoder, for the tiny preset) and audio-to-motion.
+"""Tasks by name: the editor (with its own auto-encoder in the tiny preset), audio-to-motion and Wav2Lip.
 
 A task owns the data set and the module, and names the phases of its training in order.
 """
@@ -37,7 +37,7 @@ def build_task(config: TrainConfig, weights: WeightStore) -> Task:
 
 
 def load_saved(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load what `Task.saved` gave: everything but a published auto-encoder."""
+    """Load the state of `Task.saved`: everything but a published auto-encoder."""
     result = module.load_state_dict(state, strict=False)
     missing = [name for name in result.missing_keys if not name.startswith("vae.net.")]
     if missing or result.unexpected_keys:
@@ -48,7 +48,7 @@ def load_trained(run: Path, task: str, weights: WeightStore, device: str = "cpu"
     """The newest model of a run, averaged weights, ready for inference.
 
     Args:
-        task: a2m, or editor: whatever makes `Edited` of the editor's batch, so that Wav2Lip is one, too.
+        task: a2m, or editor for any network that returns `Edited` for the editor's batch, including Wav2Lip.
     Raises:
         ConfigError: there is no such run, it trained something else, or its auto-encoder has not been trained yet.
     """

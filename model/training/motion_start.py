@@ -1,4 +1,4 @@
-"""What audio-to-motion starts from: principal components of what is heard, and a ridge regression on them."""
+"""Initial values of audio-to-motion: principal components of the sound features, and a ridge regression on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.nets.a2m import A2mConfig, MotionStart
 from model.shards.views import WHISPER_STEPS_PER_FRAME
 
 PCA_STEPS = 8192
-"""Steps, evenly spread, that the principal components are found from."""
+"""Number of evenly spread steps that the principal components are computed from."""
 
 Heard = tuple[Float[np.ndarray, "steps d"], Float[np.ndarray, "t e"]]
 """Whisper features of a clip at 50 Hz, and its expression coefficients at 25 fps."""
@@ -24,7 +24,7 @@ def motion_start(clips: Callable[[], Iterable[Heard]], config: A2mConfig) -> Mot
     """Fit basis and regression.
 
     Args:
-        clips: gives the training clips, each time it is called.
+        clips: returns the training clips at each call.
     """
     motion = np.concatenate([expression for _, expression in clips()]).astype(np.float64)
     mean, deviation = motion.mean(axis=0), motion.std(axis=0) + 1e-6
@@ -45,10 +45,11 @@ def motion_start(clips: Callable[[], Iterable[Heard]], config: A2mConfig) -> Mot
 def moments(
     seen: Float[np.ndarray, "steps p"], motion: Float[np.ndarray, "t e"], reach: int
 ) -> tuple[Float[np.ndarray, "kp kp"], Float[np.ndarray, "kp e"]]:
-    """What a regression needs of a clip: products of the features around each frame with themselves and the motion.
+    """A clip's moments for the regression: products of the features around each frame with themselves and the motion.
 
     Args:
-        seen: components at 50 Hz, 2 t steps. reach: frames to either side.
+        seen: components at 50 Hz, 2 t steps.
+        reach: frames on each side.
     """
     frames = seen.reshape(-1, WHISPER_STEPS_PER_FRAME, seen.shape[1]).mean(axis=1).astype(np.float64)
     wide = np.pad(frames, ((reach, reach), (0, 0)))
@@ -67,7 +68,7 @@ def _normalized(whisper: np.ndarray) -> Tensor:
 
 
 def _components(steps: Float[Tensor, "n d"], number: int) -> tuple[Float[Tensor, "d p"], Float[Tensor, " p"]]:
-    """Directions of most variance, scaled to unit variance on the average, and the mean along them."""
+    """Directions of largest variance, scaled to unit variance on average, and the mean along them."""
     mean, number = steps.mean(dim=0), min(number, steps.shape[1])
     _, _, vectors = torch.pca_lowrank(steps - mean, q=min(number + 32, *steps.shape), center=False)
     vectors = vectors[:, :number]

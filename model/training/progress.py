@@ -13,7 +13,7 @@ PLAIN_EVERY_S = 10.0
 
 
 class Progress:
-    """Shows where a command stands; silent unless `active`."""
+    """Shows the progress of a command; silent unless `active`."""
 
     def __init__(self, active: bool) -> None:
         self._active, self._console = active, Console(highlight=False)
@@ -37,7 +37,7 @@ class Progress:
             self._console.print(text, markup=False)
 
     def show(self, name: str, step: int, share: float, metrics: dict[str, float]) -> None:
-        """Where the stretch `name` stands: `share` of it is done."""
+        """Show that `share` of the part `name` is done."""
         detail = f"step {step}  " + "  ".join(f"{k} {v:.4g}" for k, v in metrics.items())
         if self._bar is not None:
             if name not in self._tasks:

@@ -1,4 +1,4 @@
-"""What can be trained: a data set, a module, and the phases of its training in order."""
+"""Interface of a training task: a data set, a module, and the phases of its training in order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Phase:
     """One stretch of training.
 
     Args:
-        trained: its parameters alone change.
-        loss: makes a batch's loss, and the parts to be logged, of `trained`; it is what is compiled and wrapped for
-            several processes.
+        trained: module whose parameters are trained.
+        loss: module that computes a batch's loss and the parts to be logged from `trained`; it is compiled, and wrapped
+            for several processes.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a trained model needs to know of the shards it was trained on."""
+    """Facts about the shards that a trained model depends on."""
 
     whisper_model: str
     whisper_dim: int
@@ -49,14 +49,14 @@ def audio_shape(config: LoaderConfig, facts: DataFacts) -> tuple[int, int]:
     """Audio tokens of a frame, and their width.
 
     Raises:
-        DataError: the shards' features are not of as many layers.
+        DataError: the shards' features have another number of layers.
     """
     return config.audio_steps * config.audio_layers, token_width(config, facts.whisper_model, facts.whisper_dim)
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What the trainer needs."""
+    """A training task."""
 
     @property
     def dataset(self) -> Dataset[Batch]: ...

@@ -24,7 +24,7 @@ COLUMNS = ("row_id", "num_frames", "face_jpeg", *SOUND_COLUMNS)
 
 
 class Wav2lipDataset(Dataset[dict[str, Tensor]]):
-    """Samples of a few frames in a row.
+    """Samples of a few consecutive frames.
 
     `target` and `reference` uint8 (T, 3, size, size), `audio` float32 (T, tokens, dim) of each frame, and `other_audio`
     (tokens, dim) of another moment of the clip.
@@ -68,7 +68,7 @@ def build_wav2lip(config: TrainConfig, facts: DataFacts) -> Wav2Lip:
 
 
 class Wav2lipTask:
-    """Phases: `expert`, then `generator`."""
+    """Training in phases: `expert`, then `generator`."""
 
     def __init__(self, config: TrainConfig) -> None:
         settings = config.wav2lip
@@ -85,13 +85,13 @@ class Wav2lipTask:
         ]
 
     def start(self) -> None:
-        """Nothing comes before the first step."""
+        """Does nothing; the weights start at random."""
 
     def saved(self) -> dict[str, Tensor]:
         return self.module.state_dict()
 
     def preview(self, _phase: Phase, path: Path) -> None:
-        """A grid of the editor's kind, as PNG; the depth column stays black."""
+        """Draw a grid like the editor's as PNG; the depth column is black."""
         step = max(1, self.dataset.plan.samples_per_epoch // self._config.grid_samples)
         samples = [self.dataset[i * step] for i in range(self._config.grid_samples)]
         device = next(self.module.parameters()).device

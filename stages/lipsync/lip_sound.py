@@ -117,8 +117,8 @@ def agreement(seen: np.ndarray, heard: np.ndarray, max_steps: int = MAX_STEPS) -
         heard: (S, K) every 10 ms, from the beginning of the first frame.
     Returns:
         (2 max_steps + 1,) in -1 to 1 for delays of -max_steps .. max_steps times 10 ms: the middle of a frame is
-        compared with the sound heard so much later. 0 where less than half of the frames share sound, or one side
-        does not change.
+        compared with the sound after that delay. 0 if less than half of the frames share sound, or one side is
+        constant.
     """
     delays = np.arange(-max_steps, max_steps + 1)
     at = delays[:, None] + MEL_STEPS_PER_FRAME * np.arange(len(seen)) + MEL_STEPS_PER_FRAME // 2  # (D, T)

@@ -19,7 +19,7 @@ SUBTITLES = ("MA MA HU HU", "JIN TIAN TIAN QI", "YI QI SAN BU", "XIA CI ZAI JIAN
 
 
 FIRST_S, OTHER_S = 4.2, 6.0
-"""Of two clips in a row. Unequal: a long shot is halved, and its middle must not be the cut by chance."""
+"""Lengths of two consecutive clips, unequal because a long shot is halved and its middle must not be the cut."""
 
 
 def joined(clip: Clip, other: Clip, dissolve_s: float = 0.0) -> Film:

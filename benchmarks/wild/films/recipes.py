@@ -40,7 +40,7 @@ class Recipe:
     """One line of the table.
 
     Args:
-        kind: by which runs are chosen.
+        kind: name by which runs choose recipes.
         make: composes the film from a cast and `parameters`.
         num_others: clips of other people that it needs.
     """
@@ -56,8 +56,10 @@ class Recipe:
 
 
 EVENT = 0.44
-"""Where in a clip, as a share of it, something begins that lasts a second: what is left on both sides of an 8 s clip is
-longer than the shortest clip."""
+"""Start of an event of one second, as a share of the clip.
+
+The rest on both sides of an 8 s clip is longer than the shortest clip.
+"""
 KEEP_SNR_DB, DROP_SNR_DB = 20.0, 10.0
 """At 20 dB a disturbance is a quiet background, at 10 it is plainly heard in every pause."""
 KEEP_OFFSET_MS, DROP_OFFSET_MS = 120.0, 200.0
@@ -278,5 +280,5 @@ RECIPES: dict[str, Recipe] = {
 """All films by name."""
 
 TECHNICAL_KIND = "technical"
-"""Of the recipes in `benchmarks.wild.films.technical`."""
+"""Kind of the recipes in `benchmarks.wild.films.technical`."""
 KINDS: tuple[str, ...] = (*dict.fromkeys(recipe.kind for recipe in RECIPES.values()), TECHNICAL_KIND)

@@ -14,10 +14,10 @@ from manifests.demo.voice.texts import ENGLISH, WEATHER
 from stages.core.records import AUDIO_RATE_HZ
 
 Maker = Callable[[int, np.random.Generator], np.ndarray]
-"""So many samples of a sound, at random."""
+"""Function that returns a number of random samples of a sound."""
 PEAK = 0.95
 ACTIVE_DB = 25.0
-"""Frames this far under the loudest twentieth are pauses; levels of speech are told without them (as ITU-T P.56)."""
+"""Frames this far under the loudest twentieth are pauses, which speech levels leave out (as in ITU-T P.56)."""
 
 
 def active_power(audio: np.ndarray) -> float:

@@ -26,7 +26,7 @@ from av.video.reformatter import ColorRange
 NTSC = Fraction(1001, 1000)
 TICKS_HZ = 90_000
 SAMPLES_PER_BLOCK = 1024
-"""Handed to the encoder at once; packets of codecs that take any number have as many."""
+"""Samples handed to the encoder at once, and packet size of codecs that take any number."""
 COUNTING = ("mpeg4", "mpeg2video")
 """Codecs that allow no clock as fine as `TICKS_HZ`: their frames are counted."""
 OPTIONS = {
@@ -41,9 +41,9 @@ CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6}
 CENTRE = 2
 """The channel of 5.1 that voices are in."""
 BY_CODEC = ("mkv", "webm")
-"""Containers that hide what an encoder puts before sample 0."""
+"""Containers that hide an encoder's samples before sample 0."""
 BY_EDIT = ("mp4", "mov")
-"""Containers that hide of it what lies before 0."""
+"""Containers that hide samples before 0 by an edit list."""
 MUXERS = {"mkv": "matroska", "ts": "mpegts"}
 
 
@@ -106,10 +106,10 @@ class Variant:
         rotation_deg: clockwise, by the player, of pictures stored the other way round.
         aspect: width of a pixel over its height; pictures are stored narrower by it.
         bars: share of the picture's height that is black, above and below together.
-        scale: of both sides.
+        scale: factor on both sides.
         drift: the sound's timestamps run fast by this share, and
         jitter_s: they are wrong by up to this much.
-        lost: every so manieth packet of sound is missing, none at 0.
+        lost: every n-th packet of sound is missing; none at 0.
         keep: share of the file's bytes that is there.
     """
 
