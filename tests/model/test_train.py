@@ -16,10 +16,10 @@ from torch import Tensor
 from model.shards.samples import editor_batch
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
 from model.training.checkpoint import State, load_moments, save_checkpoint
-from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.training.config import OptimConfig, TrainConfig
 from model.training.editor_task import EditorTask
 from model.training.load import build_task, load_trained
-from stages.core.settings import ConfigError, load_as
+from stages.core.settings import ConfigError, as_dict, load_as, load_dict
 from stages.core.weights import WeightStore
 
 TINY = [
