@@ -10,6 +10,7 @@ import math
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import tomllib
@@ -39,6 +40,8 @@ from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[2]
 REFRESH_S = 1.0
+STDERR = 2
+"""The file that Ray's C++ code writes to, whatever `sys.stderr` is."""
 STOP_S = 10.0
 """How long a stream that is stopped may take to let its workers go."""
 _COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
@@ -113,6 +116,7 @@ class Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
             _start_ray(self._config)
+        _hear_out_ray()
         self._coordinator = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
@@ -316,6 +320,32 @@ def _start_ray(config: Config) -> None:
             ray.shutdown()
             if is_last:
                 raise
+
+
+def _hear_out_ray() -> None:
+    """Make Ray print, unseen, the ERROR line that it prints once in a process, so that no run begins with it.
+
+    The line warns that an actor which may restart has arguments in the object store, where they could be lost. Every
+    actor of Ray Data has such arguments (https://github.com/ray-project/ray/issues/57733), and their owner is this
+    process, so they live as long as the run. The line stays in the driver's log of Ray's session.
+    """
+    actor, argument = ray.remote(num_cpus=0, max_restarts=1)(_Idle), ray.put(None)
+    sys.stderr.flush()
+    shown, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
+    try:
+        actor.remote(argument)  # ends at once: nobody keeps its handle
+    finally:
+        os.dup2(shown, STDERR)
+        os.close(shown)
+        os.close(nowhere)
+
+
+class _Idle:
+    """An actor that does nothing."""
+
+    def __init__(self, _: None) -> None:
+        pass
 
 
 @contextmanager

@@ -6,6 +6,7 @@ One data set is made for all tests of this file; it takes most of the suite's ti
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,8 @@ from stages.core.rows import rows_from_table, table_from_rows
 from stages.depth import decode_depth
 
 ROOT = Path(__file__).resolve().parents[2]
+RAY_LINE = r"^(\[?\d{4}-\d\d-\d\d |\(\w+ pid=|\(raylet)"
+"""How Ray's C++ code, its Python code and its workers begin what they print."""
 NAMES = ("clean_astronaut_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
 
 
@@ -227,12 +230,15 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
     command = [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, stopped)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "dropped" not in (line := process.stdout.readline()) or "dropped 0" in line:
+        printed = []
+        while not printed or "dropped" not in printed[-1] or "dropped 0" in printed[-1]:
             assert process.poll() is None, process.communicate()[1]
+            printed.append(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        rest, stderr = process.communicate(timeout=120)
     assert process.returncode == INTERRUPTED, stderr
     assert "run the same command again" in stderr
+    assert [line for line in [*printed, rest, stderr] if re.search(RAY_LINE, line, re.MULTILINE)] == []
     assert run.main(_command(corpus, stopped)) == 0
     columns = ["row_id", "verdict", "drop_reason", "face_px", "language_prob", "fit_error_px"]
     pd.testing.assert_frame_equal(_ledger(stopped)[columns], _ledger(out)[columns])
