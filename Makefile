@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo compare test test-cluster test-gpu test-hostile test-tutorial fuzz doctor weights lint clean help
+.PHONY: demo compare quick test test-cluster test-gpu test-hostile test-tutorial fuzz doctor weights lint clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
+	@echo "make quick    tests without networks, training, servers and Ray: after every edit"
 	@echo "make test     lint, types and tests"
 	@echo "make test-cluster  the same job through ray job submit and on several raylets, training on two processes"
 	@echo "make test-gpu  what GPUs run, on the CPU: compiled training of every preset, benchmarks.gpu in small"
@@ -18,6 +19,9 @@ help:
 
 demo: $(VENV)/ready
 	$(RUN) -m pipeline.demo --out out/demo
+
+quick: $(VENV)/ready
+	$(RUN) -m pytest -m "not slow" --durations 5 tests
 
 test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile --durations 12 tests

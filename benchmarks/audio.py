@@ -15,6 +15,7 @@ import numpy as np
 
 from manifests.demo.voice.speech import Voice, speak
 from manifests.demo.voice.texts import FILM, STUDY, TRAVEL, WEATHER
+from stages.audio.pcm16 import to_pcm16
 from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.weights import WeightStore
@@ -58,7 +59,7 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
         "diarization": lambda: [diarizer(c) for c in clips],
         "whisper encoder": lambda: [encoder.encode(c) for c in clips],
         "fingerprint": lambda: [fingerprint(c) for c in clips],
-        "sync": lambda: [expert.curves({"landmarks": points, "audio_pcm16": c * 32767}) for c in clips],
+        "sync": lambda: [expert.curves({"landmarks": points, "audio_pcm16": to_pcm16(c)}) for c in clips],
     }
 
 

@@ -32,13 +32,14 @@ from model.train import Average, learning_rate
 from model.training.config import OptimConfig, load_train
 from model.training.lip_loss import A2mLoss, LipModes
 from model.training.motion_start import moments, motion_start, solve
+from stages.audio.pcm16 import from_pcm16
 from stages.core.command import make_parser
 from stages.face.crop import to_source
 from stages.face.landmarks import LIPS
 from stages.face3d.load import load_face_model
 from stages.face3d.model import FaceModel
 from stages.lipsync.curves import best_delay
-from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features
+from stages.lipsync.lip_sound import MAX_STEPS, MEL_STEPS_PER_FRAME, RATE_HZ, LipSound, lip_features
 from stages.sync import SyncConfig
 
 COLUMNS = (
@@ -80,7 +81,7 @@ def read_clips(folder: Path) -> tuple[list[Clip], str]:
 
 def _clip(row: pa.Table) -> Clip:
     stored = Stored(row, load_face_model)
-    audio = stored.array("audio_pcm16").astype(np.float32) / 32768
+    audio = from_pcm16(stored.array("audio_pcm16"))
     expression, boxes = stored.exp_coeff.astype(np.float32), stored.matrix("crop_box_xyxy_px")
     take = Take(row["source_id"][0].as_py(), 0, to_source(stored.landmarks.astype(np.float32), boxes), audio)
     row_id, person = (row[name][0].as_py() for name in ("row_id", "identity_id"))
@@ -135,7 +136,7 @@ def windows(clips: list[Clip], number: int, seed: int) -> Iterator[dict[str, Ten
             clip = clips[idx]
             start = int(random.integers(len(clip.expression) - WINDOW_FRAMES + 1))
             frames = np.arange(start, start + WINDOW_FRAMES)
-            middle = frames * STEPS_PER_FRAME + STEPS_PER_FRAME // 2
+            middle = frames * MEL_STEPS_PER_FRAME + MEL_STEPS_PER_FRAME // 2
             batch["whisper"].append(clip.whisper[2 * start : 2 * (start + WINDOW_FRAMES)])
             batch["exp"].append(clip.expression[frames])
             batch["sound"].append(clip.features.sound[np.minimum(middle, len(clip.features.sound) - 1)])

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.show.clip_geometry import open_clip
+from stages.audio.pcm16 import from_pcm16
 from stages.core.command import command, make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.storage import as_path
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("clip", help="row_id of a kept clip")
     args = parser.parse_args(arguments)
     clip = open_clip(as_path(args.out), args.clip)
-    sound = np.asarray(clip.row["audio_pcm16"], np.float32) / 32768
+    sound = from_pcm16(clip.row["audio_pcm16"])
     args.video.parent.mkdir(parents=True, exist_ok=True)
     write_video(args.video, clip.pictures(), Fraction(CLIP_FPS), sound)
     print(f"{args.video}: {clip.num_frames} frames; crop, landmarks, mesh, own colours, depth")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.audio.fingerprint import fingerprint
+from stages.audio.pcm16 import from_pcm16
 from stages.audio.whisper_mel import LogMel
 from stages.audio.whisper_weights import encoder_from_ctranslate2, encoder_from_openai
 from stages.core.ranges import one_of, ranged
@@ -17,7 +18,7 @@ from stages.face.motion_print import motion_fingerprint
 SAMPLES_PER_STEP = 320
 """One feature step is 20 ms."""
 
-_READERS = {
+READERS = {
     "base": ("whisper_base", encoder_from_ctranslate2),
     "tiny": ("whisper_tiny", encoder_from_openai),
 }
@@ -64,9 +65,9 @@ class WhisperEncoder:
 
         from stages.audio.whisper_encoder import WhisperEncoderNetwork
 
-        if config.model not in _READERS:
-            raise ValueError(f"features.model is {config.model!r}, want one of {sorted(_READERS)}")
-        weight_name, read = _READERS[config.model]
+        if config.model not in READERS:
+            raise ValueError(f"features.model is {config.model!r}, want one of {sorted(READERS)}")
+        weight_name, read = READERS[config.model]
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if config.device != "auto":
             self._device = torch.device(config.device)
@@ -124,7 +125,7 @@ class WhisperFeatures:
         self._encoder = WhisperEncoder(config, weights)
 
     def __call__(self, row: Row) -> Row:
-        audio = row["audio_pcm16"].astype(np.float32) / 32768
+        audio = from_pcm16(row["audio_pcm16"])
         return {
             **row,
             "whisper": self._encoder.encode(audio),

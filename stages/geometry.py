@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.records import NUM_LANDMARKS, Row
-from stages.face.landmarks import LIPS, NUM_FIT_LANDMARKS
+from stages.face.landmarks import LIPS, NUM_FACE_POINTS
 from stages.face.mouth_look import MouthConfig, hidden_frames
 from stages.face3d.load import load_face_model
 from stages.fit.config import GeometryConfig
@@ -22,8 +22,8 @@ class FaceFitter:
     def __call__(self, row: Row) -> Row:
         landmarks = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
         boxes = np.asarray(row["crop_box_xyxy_px"], np.float64)
-        is_lip = np.isin(np.arange(NUM_FIT_LANDMARKS), LIPS)
-        trust = np.ones((len(landmarks), NUM_FIT_LANDMARKS), np.float32)
+        is_lip = np.isin(np.arange(NUM_FACE_POINTS), LIPS)
+        trust = np.ones((len(landmarks), NUM_FACE_POINTS), np.float32)
         trust[np.outer(hidden_frames(row, self.mouth), is_lip)] = self.config.hidden_trust
         trust[~np.asarray(row["face_found"], bool)] = self.config.guessed_trust
         fit = fit_landmarks(self.model, landmarks, boxes, self.config, trust)

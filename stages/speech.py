@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stages.audio.diarize import DiarizeConfig, Diarizer, Turns, samples_of
+from stages.audio.pcm16 import from_pcm16
 from stages.audio.vad import VadConfig, join_spans
 from stages.core.ranges import one_of, ranged
 from stages.core.reasons import Dropped, DropReason
@@ -99,7 +100,7 @@ class SpeechAnalyser:
     def __call__(self, row: Row) -> Row:
         from stages.audio.whisper_language import best_guess
 
-        audio = row["audio_pcm16"].astype(np.float32) / 32768
+        audio = from_pcm16(row["audio_pcm16"])
         spans = self._vad(audio)
         if len(spans) == 0:
             raise Dropped(DropReason.SPEECH, f"no speech in {len(audio) / AUDIO_RATE_HZ:.1f} s")

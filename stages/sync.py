@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from stages.audio.pcm16 import to_pcm16
 from stages.core.ranges import one_of, ranged
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
@@ -79,7 +78,7 @@ class SyncMeasurer:
             audio = decode_audio(Path(row["media_path"]), row["start_s"] + late_s, row["end_s"] + late_s)
         except Dropped as fault:
             raise Dropped(fault.reason, fault.detail, measured) from fault
-        pcm16 = np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+        pcm16 = to_pcm16(audio)
         return row | measured | {"av_shift_ms": shift_ms, "audio_pcm16": pcm16}
 
     def measure(self, row: Row) -> Row:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.audio.pcm16 import to_pcm16
 from stages.core.ranges import ranged
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS, Row
@@ -117,7 +118,7 @@ class FaceTracker:
         try:
             audio = decode_audio(path, clip["start_s"], clip["end_s"])
             pictures = crop_clip(stretch.frames, config.max_gap_frames, config.jpeg_quality)
-            return clip | pictures | {"audio_pcm16": _pcm16(audio)}
+            return clip | pictures | {"audio_pcm16": to_pcm16(audio)}
         except Dropped as fault:
             return clip | _as_fault(fault)
 
@@ -252,7 +253,3 @@ def _until_fault(frames: Iterator[VideoFrame], faults: list[Dropped]) -> Iterato
 
 def _as_fault(dropped: Dropped) -> Row:
     return {"fault_reason": str(dropped.reason), "fault_detail": dropped.detail}
-
-
-def _pcm16(audio: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)

@@ -12,6 +12,19 @@ from stages.core.storage import as_path
 from stages.core.weights import WeightStore
 from tests.object_store import BUCKET, ObjectStore
 
+SLOW_FIXTURES = {"weights", "store", "remote", "site", "run_source", "reader", "corpus", "shared_ray", "own_ray"}
+"""They run networks, a server or a cluster."""
+OTHER_LANES = ("cluster", "gpu", "hostile", "tutorial")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow by what it asks for is marked so: `make quick` leaves it out."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if SLOW_FIXTURES.intersection(fixtures) or any(item.get_closest_marker(lane) for lane in OTHER_LANES):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def weights() -> WeightStore:

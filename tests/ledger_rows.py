@@ -5,7 +5,6 @@ Measurements are drawn at random around what real footage shows, and the verdict
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,19 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from PIL import Image, ImageDraw
 
 from pipeline.dataset.decide import FINAL_LEDGER
 from pipeline.dataset.stats import compute_stats
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.policy import PolicyConfig, decide
 from stages.core.reasons import DropReason
 from stages.core.records import Row, row_id
 from stages.core.rows import table_from_rows
+from tests.rows import measured, thumb_jpeg
 
-STAGES = (
-    *("crawl", "probe", "hear", "scan", "track", "identity"),
-    *("mouth", "speech", "sync", "geometry", "depth", "features"),
-)
 HOSTILE_TITLES = (
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -126,7 +122,7 @@ def _rows_of_source(i: int, reason: DropReason | None, rng: np.random.Generator)
     fault_stage, fault_detail = FAULTS.get(reason, (None, None)) if reason else (None, None)
     bad = BAD_MEASUREMENTS.get(reason, {}) if reason else {}
     bad_stage = next(iter(bad), fault_stage)
-    bad_idx = STAGES.index(bad_stage) if bad_stage else len(STAGES)
+    bad_idx = STAGE_NAMES.index(bad_stage) if bad_stage else len(STAGE_NAMES)
     source = {
         "source_id": f"src-{i:03d}",
         "uri": f"https://example.org/video/{i}",
@@ -141,12 +137,12 @@ def _rows_of_source(i: int, reason: DropReason | None, rng: np.random.Generator)
     row = {**source}
     for stage in ("crawl", "probe", "hear"):
         if stage != fault_stage:
-            row |= _measure(stage, rng) | bad.get(stage, {})
+            row |= measured(stage, rng) | bad.get(stage, {})
         if stage == bad_stage:
             yield _finish(row, stage, reason if fault_stage else None, fault_detail)
             return
     for shot in range(2):
-        shot_row = {**row, **_measure("scan", rng), "shot_idx": shot, "num_shots": 2}
+        shot_row = {**row, **measured("scan", rng), "shot_idx": shot, "num_shots": 2}
         shot_row |= {"shot_start_s": 0.0 if shot == 0 else row["duration_s"] * 0.6, "shot_end_s": row["duration_s"]}
         if shot == 0:
             shot_row["shot_end_s"] = row["duration_s"] * 0.6
@@ -162,9 +158,9 @@ def _rows_of_source(i: int, reason: DropReason | None, rng: np.random.Generator)
             clip_row["end_s"] = clip_row["start_s"] + length_s - float(rng.uniform(0, min(5, length_s - 3.2)))
             spoilt = clip == 0
             last = "features"
-            for stage in STAGES[4:]:
-                clip_row |= _measure(stage, rng) | (bad.get(stage, {}) if spoilt else {})
-                if spoilt and STAGES.index(stage) == bad_idx:
+            for stage in STAGE_NAMES[4:]:
+                clip_row |= measured(stage, rng) | (bad.get(stage, {}) if spoilt else {})
+                if spoilt and STAGE_NAMES.index(stage) == bad_idx:
                     last = stage
                     break
             if reason is None and i % 12 == 11 and clip == num_clips - 1:
@@ -177,70 +173,13 @@ def _finish(row: Row, last_stage: str, fault: DropReason | None, detail: str | N
     row = {**row, "last_stage": last_stage}
     if fault is not None:
         row |= {"fault_reason": str(fault), "fault_detail": detail}
-    row |= {name: value for name, value in decide(row, PolicyConfig(), STAGES).items() if value is not None}
+    row |= {name: value for name, value in decide(row, PolicyConfig(), STAGE_NAMES).items() if value is not None}
     row["row_id"] = row_id(row)
     return row
 
 
-def _measure(stage: str, rng: np.random.Generator) -> Row:
-    """Measurements of one stage that the default policy keeps."""
-    near = rng.normal
-    if stage == "probe":
-        fps_num, fps_den = [(25, 1), (30, 1), (30000, 1001), (24, 1), (60, 1)][rng.integers(5)]
-        length_s = float(np.exp(rng.normal(4.2, 0.8))) + 12
-        size = {"width_px": 1920, "height_px": 1080, "fps_num": fps_num, "fps_den": fps_den, "duration_s": length_s}
-        return {**size, "container": "mov,mp4", "video_codec": "h264", "audio_codec": "aac"}
-    if stage == "hear":
-        found = {"source_speech_s": 40.0, "source_speech_ratio": 0.8, "source_language": "zh"}
-        return {**found, "source_language_prob": 0.97, "source_dnsmos_bak": 3.6, "source_dnsmos_sig": 3.8}
-    if stage == "scan":
-        found = {"shot_num_looks": 20, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}
-        return {**found, "shot_face_px": float(rng.uniform(100, 420))}
-    if stage == "track":
-        found = {"num_frames": 200, "track_ratio": 1.0, "track_multi_face_ratio": 0.0, "jitter": 0.01}
-        found |= {"face_px": float(np.clip(near(230, 80), 92, 620)), "yaw_deg": float(abs(near(0, 11)) % 34)}
-        found |= {"detail_px": min(256.0, found["face_px"]), "flat_ratio": 0.03}
-        return {**found, "pitch_deg": float(abs(near(6, 5)) % 29), "roll_deg": float(abs(near(0, 4)) % 29)}
-    if stage == "identity":
-        person = {"gender": ("female", "male")[rng.integers(2)], "age_years": float(np.clip(near(34, 10), 16, 78))}
-        return {**person, "identity_min_sim": float(rng.uniform(0.55, 0.95)), "gender_prob": 0.97}
-    if stage == "mouth":
-        found = {"mouth_px": float(rng.uniform(30, 160)), "mouth_light": 60.0, "mouth_visible_ratio": 1.0}
-        return {**found, "mouth_motion": float(rng.uniform(0.008, 0.03)), "teeth_ratio": float(rng.uniform(0, 0.6))}
-    if stage == "speech":
-        found = {"speech_ratio": float(rng.uniform(0.6, 1)), "num_speakers": 1, "second_speaker_ratio": 0.0}
-        found |= {"language": "zh", "language_prob": 0.96, "language_margin": 0.9, "dnsmos_ovr": 3.1}
-        found |= {"dnsmos_bak": float(np.clip(near(3.5, 0.5), 2.3, 4.6)), "snr_db": float(np.clip(near(24, 9), 15, 58))}
-        return {**found, "dnsmos_sig": float(np.clip(near(3.7, 0.3), 2.1, 4.5))}
-    if stage == "sync":
-        offset_ms = float(np.clip(near(0, 45), -115, 115))
-        shift_ms = offset_ms if abs(offset_ms) >= 60 else 0.0
-        return {"av_offset_ms": offset_ms, "av_shift_ms": shift_ms, "sync_conf": float(rng.uniform(3, 9))}
-    if stage == "geometry":
-        return {"geometry_model": "anny", "fit_error_px": float(rng.uniform(0.8, 3.4))}
-    return {}
-
-
 def make_ledger(rows: list[Row]) -> pa.Table:
     return table_from_rows(rows, FINAL_LEDGER)
-
-
-def thumb_jpeg(seed: int) -> bytes:
-    """A 128 px drawing of a head, so that cards can be told apart."""
-    rng = np.random.default_rng(seed)
-    wall, coat, skin = (
-        tuple(int(c) for c in rng.integers(low, high, 3)) for low, high in ((60, 200), (20, 120), (150, 230))
-    )
-    image = Image.new("RGB", (128, 72 if seed % 3 else 128), wall)
-    draw, middle, top = ImageDraw.Draw(image), 64 + int(rng.integers(-12, 12)), image.height * 0.14
-    draw.ellipse((middle - 40, image.height * 0.72, middle + 40, image.height * 1.5), fill=coat)
-    draw.ellipse((middle - 20, top, middle + 20, image.height * 0.78), fill=skin)
-    draw.ellipse((middle - 8, image.height * 0.58, middle + 8, image.height * 0.66), fill=(120, 30, 40))
-    for x in (middle - 9, middle + 5):
-        draw.ellipse((x, image.height * 0.38, x + 4, image.height * 0.38 + 4), fill=(20, 20, 20))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
 
 
 def write_out(out: Path, rows: list[Row]) -> Path:
@@ -249,6 +188,6 @@ def write_out(out: Path, rows: list[Row]) -> Path:
     seen = [{**row, "thumb_jpeg": thumb_jpeg(i)} if "shot_idx" in row else row for i, row in enumerate(rows)]
     ledger = make_ledger(seen)
     pq.write_table(ledger, out / "ledger.parquet")
-    (out / "stats.json").write_text(json.dumps(compute_stats(ledger, STAGES), allow_nan=False), encoding="utf-8")
+    (out / "stats.json").write_text(json.dumps(compute_stats(ledger, STAGE_NAMES), allow_nan=False), encoding="utf-8")
     (out / "config.yaml").write_text(yaml.safe_dump({"policy": {"min_face_px": 90.0, "languages": ["zh"]}}))
     return out

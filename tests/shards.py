@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from stages.core.records import CLIP_FPS, CROP_PX, NUM_LANDMARKS, Row, shard_schema
 from stages.core.rows import table_from_rows
 from stages.face.landmarks import LIP_RINGS
+from tests.rows import kept_clip
 
 EXP_DIM, JAW_OPEN = 52, 24
 """Of the face model cc0."""
@@ -20,6 +21,7 @@ DISTANCE_MM = 700.0
 MOUTH_CENTRE = (128, 190)
 POSE = (0.0, 0.0, 0.0, 0.0, -12.6, DISTANCE_MM)
 """Facing the camera, with cc0's lips at `MOUTH_CENTRE`."""
+SCHEMA = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM, depth=False, exact_whisper=True)
 
 
 def openness(num_frames: int, clip_idx: int) -> np.ndarray:
@@ -56,19 +58,13 @@ def whisper(num_frames: int, clip_idx: int = 0) -> np.ndarray:
     return steps.reshape(2 * num_frames, -1)
 
 
-def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
+def drawn(clip_idx: int, num_frames: int) -> Row:
+    """What the stages find on the drawn face."""
     opening = openness(num_frames, clip_idx)
     expression = np.zeros((num_frames, EXP_DIM))
     expression[:, JAW_OPEN] = 0.5 * opening
-    jpegs = [cv2.imencode(".jpg", face(o, clip_idx)[..., ::-1])[1].tobytes() for o in opening]
     return {
-        "split": split,
-        "identity_id": f"id{clip_idx}",
-        "fps": CLIP_FPS,
-        "row_id": f"source-s{clip_idx:04d}-c000",
-        "source_id": "source",
-        "num_frames": num_frames,
-        "face_jpeg": jpegs,
+        "face_jpeg": [cv2.imencode(".jpg", face(o, clip_idx)[..., ::-1])[1].tobytes() for o in opening],
         "landmarks": np.stack([landmarks(o).ravel() for o in opening]),
         "crop_box_xyxy_px": np.tile([0.0, 0.0, CROP_PX, CROP_PX], (num_frames, 1)),
         "pose": np.tile(POSE, (num_frames, 1)),
@@ -81,12 +77,18 @@ def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
     }
 
 
+def clip_row(clip_idx: int, num_frames: int, split: str = "train") -> Row:
+    """As it stands in a shard."""
+    row = kept_clip("source", clip_idx, clip_idx, num_frames=num_frames, **drawn(clip_idx, num_frames))
+    row |= {"split": split, "identity_id": f"id{clip_idx}", "fps": CLIP_FPS}
+    return {name: value for name, value in row.items() if name in SCHEMA.names}
+
+
 def write_shards(folder: Path, lengths: tuple[int, ...] = (30, 30, 24), per_file: int = 2) -> Path:
     """`train-*.parquet` with clips of these lengths, a clip a row group."""
     folder.mkdir(parents=True, exist_ok=True)
-    schema = shard_schema(EXP_DIM, AUDIO_LAYERS * AUDIO_DIM, depth=False, exact_whisper=True)
     rows = [clip_row(i, n) for i, n in enumerate(lengths)]
     for number, start in enumerate(range(0, len(rows), per_file)):
-        table = table_from_rows(rows[start : start + per_file], schema)
+        table = table_from_rows(rows[start : start + per_file], SCHEMA)
         pq.write_table(table, folder / f"train-{number:05d}.parquet", row_group_size=1)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,11 @@ from model.training.task import DataFacts
 from stages.core.settings import load_as
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
+
+FPS = Fraction(25)
+NUM_FRAMES = 24
+NUM_BLANK = 6
+"""Frames without a face at the end."""
 
 
 def moving_photo(num_frames: int) -> list[np.ndarray]:

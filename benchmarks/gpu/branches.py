@@ -18,6 +18,7 @@ from benchmarks.gpu.material import Files, drawn_clip, drawn_shards, noise_pcm16
 from model.train import train
 from model.training.config import load_train
 from stages.audio.campplus import CampPlusNetwork, VoiceEmbedder
+from stages.audio.pcm16 import from_pcm16
 from stages.audio.whisper_encoder import WhisperEncoderNetwork
 from stages.audio.whisper_weights import OPENAI_LAYER_NAMES
 from stages.core.weights import WeightStore
@@ -58,7 +59,7 @@ def stage_branches(lease: Lease) -> dict[str, Callable[[str], np.ndarray]]:
     """Networks of the stages with random weights of the true shape: from a device to their answer."""
     files = Files(lease.work / "random", RANDOM)
     store, pcm16 = cast(WeightStore, files), noise_pcm16(3)
-    sound = pcm16.astype(np.float32) / 32768
+    sound = from_pcm16(pcm16)
     random = np.random.default_rng(0)
     faces = random.integers(0, 256, (8 if lease.small else 24, 224, 224, 3), dtype=np.uint8)
     lower = random.integers(0, 256, (20, 128, 256, 3), dtype=np.uint8)
@@ -187,7 +188,7 @@ def _diarisation(lease: Lease) -> None:
     if not (store.has("pyannote_segmentation") and store.has("campplus")):
         lease.skip("diarisation", "pyannote_segmentation and campplus are not in KOUXING_WEIGHTS")
         return
-    sound = noise_pcm16(12).astype(np.float32) / 32768
+    sound = from_pcm16(noise_pcm16(12))
     turns = [
         Diarizer(DiarizeConfig(), store, VoiceEmbedder(store, device), device)(sound).activity
         for device in (lease.device, "cpu")
@@ -205,7 +206,7 @@ def _language(lease: Lease) -> None:
     if not store.has("whisper_base"):
         lease.skip("language", "whisper_base is not in KOUXING_WEIGHTS")
         return
-    sound = noise_pcm16(10).astype(np.float32) / 32768
+    sound = from_pcm16(noise_pcm16(10))
     ours, theirs = (WhisperLanguage(store, device)(sound) for device in (lease.device, "cpu"))
     error = max(abs(ours[name] - theirs.get(name, 0)) for name in ours)
     lease.tell("language", error=error, tolerance=0.05, ok=error < 0.05)  # float16 against int8

@@ -29,6 +29,7 @@ from model.nets.vae import TinyVae
 from model.training.config import TrainConfig, load_train
 from model.training.devices import allow_tf32
 from model.training.task import DataFacts
+from stages.audio.pcm16 import from_pcm16
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS
 from stages.core.weights import WeightStore
 from stages.face.crop import decode_jpeg
@@ -72,7 +73,7 @@ def _dub(lease: Lease, preset: str, config: TrainConfig, depth: str) -> None:
     marks = row["landmarks"].reshape(-1, NUM_LANDMARKS, 3).astype(np.float32)
     track = FaceTrack(np.ones(len(frames), bool), row["crop_box_xyxy_px"].astype(np.float32), marks)
     store = cast(WeightStore, Files(lease.work / "random", RANDOM))
-    samples = noise_pcm16(num_frames / CLIP_FPS).astype(np.float32) / 32768
+    samples = from_pcm16(noise_pcm16(num_frames / CLIP_FPS))
     batch = 2 if lease.small else 16
 
     def once() -> float:
@@ -107,7 +108,7 @@ def _whole(lease: Lease) -> None:
 
     row = drawn_clip(load_face_model(), 8 if lease.small else 50, 0, 8)
     pictures = [np.pad(decode_jpeg(jpeg), ((60, 60), (60, 60), (0, 0)), mode="edge") for jpeg in row["face_jpeg"]]
-    sound = noise_pcm16(len(pictures) / CLIP_FPS).astype(np.float32) / 32768
+    sound = from_pcm16(noise_pcm16(len(pictures) / CLIP_FPS))
     video, out = lease.work / "drawn.mp4", lease.work / "dubbed.mp4"
     write_video(video, iter(pictures), Fraction(CLIP_FPS), sound, comment="drawn")
     settings = [*SMALL, SMALL_VAE, "unet.cross_attention_dim=384"]

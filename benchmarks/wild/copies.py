@@ -24,6 +24,7 @@ from benchmarks.wild.films.clips import VIDEO_SUFFIXES
 from pipeline.dataset.dedup import Overlap, choose_copies, find_overlaps
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
+from stages.audio.pcm16 import from_pcm16
 from stages.core.command import make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
@@ -165,7 +166,7 @@ def cut_row(take: Take, start_s: float, end_s: float) -> Row:
     samples = slice(*(at * AUDIO_RATE_HZ // CLIP_FPS for at in (first, last)))
     return {
         "row_id": f"{take.video} {take.way} {start_s:.1f}-{end_s:.1f}",
-        "audio_fingerprint": fingerprint(take.row["audio_pcm16"][samples].astype(np.float32) / 32768),
+        "audio_fingerprint": fingerprint(from_pcm16(take.row["audio_pcm16"][samples])),
         "motion_fingerprint": motion_fingerprint(row["landmarks"], row["crop_box_xyxy_px"]),
         "face_embedding": take.row["face_embedding"],
         "num_frames": len(row["landmarks"]),

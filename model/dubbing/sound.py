@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Integer
 
 from model.nets.a2m import A2m, latent_noise
-from model.shards.views import STEPS_PER_FRAME
+from model.shards.views import WHISPER_STEPS_PER_FRAME
 from stages.core.records import CLIP_FPS
 from stages.core.settings import ConfigError
 from stages.core.weights import WeightStore
@@ -81,19 +81,19 @@ class Sound:
 
     def window(self, time_s: float, steps: int, layers: int) -> Float[np.ndarray, "tokens dim"]:
         """The audio tokens of the frame shown from `time_s` on, cut like `views.audio_window`."""
-        first = round(time_s * CLIP_FPS * STEPS_PER_FRAME) - (steps - STEPS_PER_FRAME) // 2
+        first = round(time_s * CLIP_FPS * WHISPER_STEPS_PER_FRAME) - (steps - WHISPER_STEPS_PER_FRAME) // 2
         return self.features(np.arange(first, first + steps)).reshape(steps * layers, -1).astype(np.float32)
 
     def expression(self, time_s: float) -> Float[np.ndarray, " e"]:
         """Predicted expression coefficients at a time, between the two nearest of 25 a second."""
-        last = (self.num_steps + 1) // STEPS_PER_FRAME - 1
+        last = (self.num_steps + 1) // WHISPER_STEPS_PER_FRAME - 1
         place = min(max(time_s * CLIP_FPS, 0.0), float(max(last, 0)))
         low = int(place)
         share = place - low
         return (1 - share) * self._frame(low) + share * self._frame(min(low + 1, max(last, 0)))
 
     def _frame(self, frame: int) -> np.ndarray:
-        block, place = divmod(frame, BLOCK_STEPS // STEPS_PER_FRAME)
+        block, place = divmod(frame, BLOCK_STEPS // WHISPER_STEPS_PER_FRAME)
         return self._motion_block(block)[place]
 
     def _encode(self, block: int) -> np.ndarray:
@@ -110,10 +110,10 @@ class Sound:
         steps = np.arange(start - CONTEXT_STEPS, start + BLOCK_STEPS + CONTEXT_STEPS)
         device = next(self._motion.parameters()).device
         whisper = torch.from_numpy(self.features(steps).astype(np.float32))[None].to(device)
-        context, frames = CONTEXT_STEPS // STEPS_PER_FRAME, BLOCK_STEPS // STEPS_PER_FRAME
+        context, frames = CONTEXT_STEPS // WHISPER_STEPS_PER_FRAME, BLOCK_STEPS // WHISPER_STEPS_PER_FRAME
         noise = None
         if self._temperature > 0 and self._motion.config.latent:
-            first, number = start // STEPS_PER_FRAME - context, len(steps) // STEPS_PER_FRAME
+            first, number = start // WHISPER_STEPS_PER_FRAME - context, len(steps) // WHISPER_STEPS_PER_FRAME
             drawn = latent_noise(first, number, self._motion.config.latent, self._seed)
             noise = torch.from_numpy(self._temperature * drawn)[None].to(device)
         return self._motion(whisper, noise)[0, context : context + frames].float().cpu().numpy()

@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from stages.face.landmarks import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER
+from stages.face.landmarks import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER, NUM_FACE_POINTS
 
 LIPS = [*LIPS_OUTER, *LIPS_INNER]
-NUM_FACE_POINTS = 468
-"""Behind them come the irises."""
 MAX_PSNR_DB = 100.0
 """Of pictures that are the same: JSON has no infinity."""
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from model.dubbing.face_track import FaceTrack, follow_face
 from model.judging.judge import Shown
+from stages.audio.pcm16 import to_pcm16
 from stages.core.command import UserError
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CLIP_FPS
@@ -104,7 +105,7 @@ def _show(path: Path, track: FaceTrack, stretch: slice, scale: tuple[float, floa
         pictures.append(_picture(rgb, squares[idx - stretch.start]))
     start_s, end_s = stretch.start / CLIP_FPS, stretch.stop / CLIP_FPS
     audio = decode_audio(path, start_s, end_s)
-    pcm16 = np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+    pcm16 = to_pcm16(audio)
     return Shown(np.stack(crops), track.boxes[stretch], track.points[stretch], pcm16, np.stack(pictures))
 
 

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.identities import cluster_identities
 from pipeline.rules.config import FinalizeConfig
+from stages.audio.pcm16 import from_pcm16
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.face.crop import to_source
-from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound, lip_features, sound_features
+from stages.lipsync.lip_sound import MAX_STEPS, MEL_STEPS_PER_FRAME, RATE_HZ, LipSound, lip_features, sound_features
 
 COLUMNS = ("row_id", "source_id", "start_s", "speech_ratio", "landmarks", "crop_box_xyxy_px", "audio_pcm16")
 SAMPLES_PER_FRAME = AUDIO_RATE_HZ // CLIP_FPS
@@ -95,7 +96,7 @@ def read_takes(folders: Sequence[Path], config: SyncTrainConfig) -> list[Take]:
 def _take_of(row: Row, person: int) -> Take:
     crop_points = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
     audio = np.zeros(len(crop_points) * SAMPLES_PER_FRAME, np.float32)
-    given = np.asarray(row["audio_pcm16"], np.float32)[: len(audio)] / 32768
+    given = from_pcm16(row["audio_pcm16"])[: len(audio)]
     audio[: len(given)] = given
     return Take(row["source_id"], person, to_source(crop_points, np.asarray(row["crop_box_xyxy_px"])), audio)
 
@@ -148,7 +149,7 @@ def fit(takes: Sequence[Features], delays: dict[str, int], config: SyncTrainConf
         frames[take.person] = frames.get(take.person, 0) + len(take.lips)
     lips, sound, weights = [], [], []
     for take in takes:
-        at = STEPS_PER_FRAME * np.arange(len(take.lips)) + STEPS_PER_FRAME // 2 + delays[take.source_id]
+        at = MEL_STEPS_PER_FRAME * np.arange(len(take.lips)) + MEL_STEPS_PER_FRAME // 2 + delays[take.source_id]
         heard = (at >= 0) & (at < len(take.sound))
         seen, said = take.lips[heard], take.sound[at[heard]]
         lips.append(seen - seen.mean(axis=0))

@@ -16,7 +16,7 @@ from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, held_out
 from pipeline.rules.policy import PolicyConfig
 from stages.core.records import CLIP_FPS
 from stages.lipsync.curves import best_delay
-from stages.lipsync.lip_sound import MAX_STEPS, RATE_HZ, STEPS_PER_FRAME, LipSound
+from stages.lipsync.lip_sound import MAX_STEPS, MEL_STEPS_PER_FRAME, RATE_HZ, LipSound
 from stages.sync import SyncConfig
 
 LENGTHS_S = (2, 3, 5, 8, 10)
@@ -80,7 +80,7 @@ def _sounds(
     take: Features, others: Sequence[Features], first: int, num: int, random: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Kind, sound and by how much it is late, of what one window is shown with."""
-    begin, steps = first * STEPS_PER_FRAME, num * STEPS_PER_FRAME
+    begin, steps = first * MEL_STEPS_PER_FRAME, num * MEL_STEPS_PER_FRAME
     for late_ms in (0, *SHIFTS_MS, *(-shift for shift in SHIFTS_MS)):
         start = begin - late_ms // STEP_MS
         if 0 <= start <= len(take.sound) - steps:
@@ -88,11 +88,11 @@ def _sounds(
     elsewhere = [at for at in range(len(take.lips) - num + 1) if abs(at - first) >= num]
     strangers = [other for other in others if len(other.lips) >= num]
     if elsewhere:
-        start = int(random.choice(elsewhere)) * STEPS_PER_FRAME
+        start = int(random.choice(elsewhere)) * MEL_STEPS_PER_FRAME
         yield "same", take.sound[start : start + steps], 0.0
     if strangers:
         other = strangers[random.integers(len(strangers))]
-        start = int(random.integers(len(other.lips) - num + 1)) * STEPS_PER_FRAME
+        start = int(random.integers(len(other.lips) - num + 1)) * MEL_STEPS_PER_FRAME
         yield "other", other.sound[start : start + steps], 0.0
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.nets.flow import Flow
-from model.shards.views import STEPS_PER_FRAME
+from model.shards.views import WHISPER_STEPS_PER_FRAME
 from stages.core.ranges import ranged
 
 
@@ -128,7 +128,7 @@ class A2m(nn.Module):
         self.register_buffer("linear", torch.zeros(exp_dim, seen, 2 * config.linear_frames + 1))
         self.register_buffer("mean", torch.zeros(exp_dim))
         self.register_buffer("deviation", torch.ones(exp_dim))
-        self.to_frames = nn.Conv1d(seen, width, STEPS_PER_FRAME, stride=STEPS_PER_FRAME)
+        self.to_frames = nn.Conv1d(seen, width, WHISPER_STEPS_PER_FRAME, stride=WHISPER_STEPS_PER_FRAME)
         self.listen = _blocks(config, config.num_layers)
         if config.latent:
             self.prior = Flow(config.latent, width, config.width, 3, config.num_couplings)
@@ -150,12 +150,12 @@ class A2m(nn.Module):
 
     def components(self, whisper: Float[Tensor, "b steps d"]) -> Float[Tensor, "b p whole"]:
         """Principal components of the features of whole frames."""
-        whole = whisper[:, : whisper.shape[1] // STEPS_PER_FRAME * STEPS_PER_FRAME]
+        whole = whisper[:, : whisper.shape[1] // WHISPER_STEPS_PER_FRAME * WHISPER_STEPS_PER_FRAME]
         return ((self.norm(whole) @ self.basis) - self.centre).transpose(1, 2)
 
     def regress(self, seen: Float[Tensor, "b p steps"]) -> Float[Tensor, "b t e"]:
         """The regression's coefficients."""
-        means = F.avg_pool1d(seen, STEPS_PER_FRAME)
+        means = F.avg_pool1d(seen, WHISPER_STEPS_PER_FRAME)
         moved = F.conv1d(means, cast(Tensor, self.linear), padding=self.config.linear_frames)
         return moved.transpose(1, 2) + cast(Tensor, self.mean)
 

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.nets.a2m import latent_noise
-from model.shards.views import STEPS_PER_FRAME
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.settings import ConfigError
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights
 
+HUBERT_STEPS_PER_FRAME = 2
+"""It has 50 steps a second, as Whisper has."""
 HUBERT_DIM, EXP_DIM, WIDTH, HIDDEN, LATENT = 1024, 64, 128, 256, 16
 STRIDE_FRAMES = 4
 """Frames of 40 ms that one latent tells of."""
@@ -149,7 +150,7 @@ class PublishedA2m(nn.Module):
             noise: (b, 16, steps / 8); the reference draws it with a deviation of 0.2.
             mouth_amplitude, eye_amplitude: how wide they open; the reference's own settings.
         """
-        heard, pitch = hubert[:, ::STEPS_PER_FRAME], coarse_pitch(pitch_hz[:, ::STEPS_PER_FRAME])
+        heard, pitch = hubert[:, ::HUBERT_STEPS_PER_FRAME], coarse_pitch(pitch_hz[:, ::HUBERT_STEPS_PER_FRAME])
         told = [
             self.mel_encoder(heard.transpose(1, 2)).transpose(1, 2),
             self.pitch_encoder(self.pitch_embed(pitch).transpose(1, 2)).transpose(1, 2),
@@ -278,10 +279,10 @@ def express(
 ) -> Float[np.ndarray, "frames e"]:
     """Expression coefficients at 25 fps for a whole recording at 16 kHz."""
     num_steps = len(hubert)
-    padded = -(-num_steps // (STEPS_PER_FRAME * STRIDE_FRAMES)) * STEPS_PER_FRAME * STRIDE_FRAMES
+    padded = -(-num_steps // (HUBERT_STEPS_PER_FRAME * STRIDE_FRAMES)) * HUBERT_STEPS_PER_FRAME * STRIDE_FRAMES
     heard = np.pad(hubert, ((0, padded - num_steps), (0, 0))).astype(np.float32)
     pitch = np.pad(pitch_of(audio, num_steps), (0, padded - num_steps))
-    noise = temperature * latent_noise(0, padded // (STEPS_PER_FRAME * STRIDE_FRAMES), LATENT, seed=0)
+    noise = temperature * latent_noise(0, padded // (HUBERT_STEPS_PER_FRAME * STRIDE_FRAMES), LATENT, seed=0)
     with torch.no_grad():
         found = network(*(torch.from_numpy(v)[None] for v in (heard, pitch, noise)))[0]
-    return found[: -(-num_steps // STEPS_PER_FRAME)].numpy()
+    return found[: -(-num_steps // HUBERT_STEPS_PER_FRAME)].numpy()

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from model.shards.clip_cache import ClipCache
 from model.shards.mouth_depth import MouthDepth, fitted_model
 from model.shards.views import audio_window, lip_mask
+from stages.audio.pcm16 import from_pcm16
 from stages.core.command import UserError
 from stages.core.ranges import ranged
 from stages.core.records import NUM_LANDMARKS
@@ -140,8 +141,8 @@ class Clip:
     @cached_property
     def sound(self) -> np.ndarray:
         """(T, F) float32 what the lip-sound expert hears in the middle of every frame."""
-        heard = lip_sound.sound_features(self.array("audio_pcm16").astype(np.float32) / 32768)
-        middle = np.arange(self.num_frames) * lip_sound.STEPS_PER_FRAME + lip_sound.STEPS_PER_FRAME // 2
+        heard = lip_sound.sound_features(from_pcm16(self.array("audio_pcm16")))
+        middle = np.arange(self.num_frames) * lip_sound.MEL_STEPS_PER_FRAME + lip_sound.MEL_STEPS_PER_FRAME // 2
         return heard[np.minimum(middle, len(heard) - 1)].astype(np.float32)
 
     @cached_property

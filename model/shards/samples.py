@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.shards.clips import EDITOR_COLUMNS, MOTION_COLUMNS, Clip, ClipTable, LoaderConfig, token_width
 from model.shards.views import (
-    STEPS_PER_FRAME,
+    WHISPER_STEPS_PER_FRAME,
     AugmentConfig,
     Views,
     apply_change,
@@ -149,7 +149,7 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
         clip = self.table.clip(idx)
         width = self.config.window_frames
         start = int(random.integers(clip.num_frames - width + 1))
-        steps = np.arange(start * STEPS_PER_FRAME, (start + width) * STEPS_PER_FRAME)
+        steps = np.arange(start * WHISPER_STEPS_PER_FRAME, (start + width) * WHISPER_STEPS_PER_FRAME)
         return {
             "whisper": torch.from_numpy(clip.whisper(steps)),
             "exp": torch.from_numpy(clip.exp_coeff[start : start + width].copy()),
@@ -167,7 +167,7 @@ class MotionDataset(Dataset[dict[str, Tensor]]):
     def whole(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
         """Features (2 T, dim) and coefficients (T, E) of clip `idx`."""
         clip = self.table.clip(idx)
-        steps = np.arange(clip.num_frames * STEPS_PER_FRAME)
+        steps = np.arange(clip.num_frames * WHISPER_STEPS_PER_FRAME)
         return clip.whisper(steps), clip.exp_coeff
 
 

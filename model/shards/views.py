@@ -26,7 +26,7 @@ class AugmentConfig:
     depth_shift: float = 0.02  # of the crop's side: fits are never exact
 
 
-STEPS_PER_FRAME = 2
+WHISPER_STEPS_PER_FRAME = 2
 """Audio features come at 50 Hz, frames at 25."""
 
 DEPTH_HALF_RANGE_MM = 64.0
@@ -45,7 +45,7 @@ def audio_window(
         features: encoder states at 50 Hz, layers side by side.
         frame_idx: at 25 fps.
     """
-    first = frame_idx * STEPS_PER_FRAME - (steps - STEPS_PER_FRAME) // 2
+    first = frame_idx * WHISPER_STEPS_PER_FRAME - (steps - WHISPER_STEPS_PER_FRAME) // 2
     inside = first >= 0 and first + steps <= len(features)
     chosen = slice(first, first + steps) if inside else np.arange(first, first + steps).clip(0, len(features) - 1)
     return features[chosen].reshape(steps * layers, -1).astype(np.float32)

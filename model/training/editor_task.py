@@ -38,11 +38,11 @@ def build_editor(config: TrainConfig, facts: DataFacts, weights: WeightStore, pu
         )
     editor = Editor(config.unet, build_vae(config.vae, weights.path), config.vae.latent_channels, width, tokens)
     if published and config.unet.path is not None:
-        editor.unet.load_state_dict(_read_state(Path(config.unet.path)))
+        editor.unet.load_state_dict(read_state(Path(config.unet.path)))
     return editor
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
     """A published U-Net: safetensors, or a torch file of plain tensors; a `unet.` or `module.` prefix is taken off."""
     from safetensors.torch import load_file
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.nets.a2m import A2mConfig, MotionStart
-from model.shards.views import STEPS_PER_FRAME
+from model.shards.views import WHISPER_STEPS_PER_FRAME
 
 PCA_STEPS = 8192
 """Steps, evenly spread, that the principal components are found from."""
@@ -28,7 +28,7 @@ def motion_start(clips: Callable[[], Iterable[Heard]], config: A2mConfig) -> Mot
     """
     motion = np.concatenate([expression for _, expression in clips()]).astype(np.float64)
     mean, deviation = motion.mean(axis=0), motion.std(axis=0) + 1e-6
-    stride = max(1, len(motion) * STEPS_PER_FRAME // PCA_STEPS)
+    stride = max(1, len(motion) * WHISPER_STEPS_PER_FRAME // PCA_STEPS)
     basis, centre = _components(torch.cat([_normalized(w)[::stride] for w, _ in clips()]), config.components)
     size = (2 * config.linear_frames + 1) * basis.shape[1]
     left, right = np.zeros((size, size)), np.zeros((size, len(mean)))
@@ -50,7 +50,7 @@ def moments(
     Args:
         seen: components at 50 Hz, 2 t steps. reach: frames to either side.
     """
-    frames = seen.reshape(-1, STEPS_PER_FRAME, seen.shape[1]).mean(axis=1).astype(np.float64)
+    frames = seen.reshape(-1, WHISPER_STEPS_PER_FRAME, seen.shape[1]).mean(axis=1).astype(np.float64)
     wide = np.pad(frames, ((reach, reach), (0, 0)))
     around = np.concatenate([wide[tap : tap + len(frames)] for tap in range(2 * reach + 1)], axis=1)
     return around.T @ around, around.T @ motion

@@ -44,6 +44,7 @@ STDERR = 2
 """The file that Ray's C++ code writes to, whatever `sys.stderr` is."""
 STOP_S = 10.0
 """How long a stream that is stopped may take to let its workers go."""
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
 
 
@@ -115,8 +116,7 @@ class Stream:
     def __enter__(self) -> Stream:
         self._own_ray = not ray.is_initialized()
         if self._own_ray:
-            _start_ray(self._config)
-        _hear_out_ray()
+            start_ray(self._config)
         self._coordinator = start_coordinator(STAGE_NAMES, self._config.crawl)
         return self
 
@@ -173,7 +173,7 @@ class Stream:
                 if not isinstance(block, pa.Table):
                     driver.join()
                 if isinstance(block, Exception):
-                    raise block if self._config.run.strict else _unwrapped(block)
+                    raise block if self._config.run.strict else unwrapped(block)
                 if block is None:
                     return
                 yield block
@@ -297,13 +297,17 @@ def _wave_size() -> int:
     return max(500, 40 * int(ray.cluster_resources().get("CPU", 0.0)))
 
 
-def _start_ray(config: Config) -> None:
+def start_ray(config: Config) -> None:
     """Join the Ray that is meant: the job's or the configured cluster, else a local one that ends with this run."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.run.ray_address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=config.run.ray_address, **quiet)
-        return
+        ray.init(address=config.run.ray_address, **_QUIET)
+    else:
+        _start_local_ray(config)
+    _hear_out_ray()
+
+
+def _start_local_ray(config: Config) -> None:
     for is_last in (False, False, True):
         try:
             ray.init(
@@ -312,7 +316,7 @@ def _start_ray(config: Config) -> None:
                 object_store_memory=config.run.object_store_bytes,
                 _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which nobody asks for
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
-                **quiet,
+                **_QUIET,
             )
             return
         except Exception:
@@ -367,7 +371,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _unwrapped(error: Exception) -> Exception:
+def unwrapped(error: Exception) -> Exception:
     """What really went wrong in a worker, if it is trouble of the machine; a bug keeps the worker's traceback."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, OSError) and cause.errno is not None:

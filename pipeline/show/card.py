@@ -243,7 +243,8 @@ def _limits(stats: dict[str, Any]) -> str:
         "Language is told by Whisper base per clip; dialects are often heard as another language or as unsure.",
         "Landmarks, pose, depth and coefficients are estimates from one camera; depth is metric only up to the face "
         "model's size, and teeth and tongue are not in it.",
-        "Removal of duplicates compares sound; the same picture with another sound is not found.",
+        "Duplicates are found by their sound, and by how the face moves under other sound. A clip of which less than "
+        "half stands in other clips is kept.",
     ]
     pending, unknown = stats["totals"]["num_pending"], stats["totals"]["num_sources_of_unknown_length"]
     if pending:

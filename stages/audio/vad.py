@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.audio.pcm16 import to_pcm16
 from stages.core.ranges import ranged
 from stages.core.records import AUDIO_RATE_HZ
 
@@ -79,7 +80,7 @@ def webrtc_voiced_ratio(audio: np.ndarray, aggressiveness: int = 2) -> float:
 
     detector = webrtcvad.Vad(aggressiveness)
     frame = AUDIO_RATE_HZ * 30 // 1000
-    pcm = (np.clip(audio, -1.0, 1.0) * 32767).astype("<i2")
+    pcm = to_pcm16(audio)
     num_frames = len(pcm) // frame
     if num_frames == 0:
         return 0.0

@@ -74,7 +74,7 @@ class NodeCache:
 
     def _hold(self, path: Path, target: Path, size: int) -> IO[bytes]:
         """The copy, opened and marked as in use until it is closed."""
-        with self._lock(target):  # one worker of the node fetches, the others wait
+        with self.lock(target):  # one worker of the node fetches, the others wait
             if not target.is_file():
                 self._make_room(size)
                 part = target.with_name(f"{target.name}.part")
@@ -89,7 +89,7 @@ class NodeCache:
             os.utime(target)
         return held
 
-    def _lock(self, file: Path, timeout_s: float = -1) -> FileLock:
+    def lock(self, file: Path, timeout_s: float = -1) -> FileLock:
         """Of one of 256 groups of copies, so that locks do not pile up beside them."""
         return FileLock(self.folder / f".lock-{file.name[:2]}", timeout=timeout_s)
 
@@ -105,7 +105,7 @@ class NodeCache:
 
     def _remove_unused(self, file: Path) -> bool:
         try:
-            with self._lock(file, timeout_s=0), file.open("rb") as held:
+            with self.lock(file, timeout_s=0), file.open("rb") as held:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.unlink()
         except (Timeout, BlockingIOError, FileNotFoundError):  # being fetched, being read, or removed by another

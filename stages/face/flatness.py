@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FACE_POINTS
 
 BLUR_PX = 0.8
 """Standard deviation; takes out single pixels."""
@@ -34,7 +34,7 @@ def measure_flatness(
 
 
 def _flat_ratio(gray: UInt8[np.ndarray, "h w"], points: Float[np.ndarray, "p xyz"]) -> float:
-    hull = cv2.convexHull(np.rint(points[:NUM_FIT_LANDMARKS, :2]).astype(np.int32))
+    hull = cv2.convexHull(np.rint(points[:NUM_FACE_POINTS, :2]).astype(np.int32))
     face = cv2.fillConvexPoly(np.zeros_like(gray), hull, (1,)) > 0
     if not face.any():
         return 0.0

@@ -37,7 +37,7 @@ LIP_RINGS = (
     LIPS_INNER,
 )
 """All 80 lip points, ring by ring from the outside."""
-NUM_FIT_LANDMARKS = 468
+NUM_FACE_POINTS = 468
 """MediaPipe's face mesh without the ten iris points that follow it."""
 FACE_OVAL = (
     *(10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FACE_POINTS
 from stages.face3d.camera import TO_CAMERA, rotation_matrices
 from stages.face3d.model import DEVIATIONS, FaceModel, FaceModelError, Part
 
@@ -99,13 +99,13 @@ def _modes(base: np.ndarray, num_vertices: int, count: int) -> np.ndarray:
 def _landmarks(file: Path, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks that are vertices, as corners of triangles; none where the file is not there or leaves some out."""
     vertices = np.load(file, allow_pickle=False).astype(np.int64).reshape(-1) if file.is_file() else np.zeros(0)
-    if len(vertices) != NUM_FIT_LANDMARKS or vertices.min() < 0:
+    if len(vertices) != NUM_FACE_POINTS or vertices.min() < 0:
         return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)
     hits = [np.argwhere(triangles == vertex) for vertex in vertices]
     if not all(len(hit) for hit in hits):
         raise ValueError(f"{file.name} names vertices without a triangle")
-    barycentric = np.zeros((NUM_FIT_LANDMARKS, 3), np.float32)
-    barycentric[np.arange(NUM_FIT_LANDMARKS), [hit[0, 1] for hit in hits]] = 1
+    barycentric = np.zeros((NUM_FACE_POINTS, 3), np.float32)
+    barycentric[np.arange(NUM_FACE_POINTS), [hit[0, 1] for hit in hits]] = 1
     return np.array([hit[0, 0] for hit in hits], np.int32), barycentric
 
 

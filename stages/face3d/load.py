@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FACE_POINTS
 from stages.face3d.model import ACTIVATIONS, ExpressionPrior, FaceModel, FaceModelError
 
 EMBEDDED = {"cc0": Path(__file__).parent / "face_cc0.npz"}
@@ -133,8 +133,8 @@ def _problem(model: FaceModel) -> str | None:
         "expression": (len(model.expression_names), num_vertices, 3),
         "triangles": (num_triangles, 3),
         "triangle_part": (num_triangles,),
-        "landmark_triangles": (NUM_FIT_LANDMARKS,),
-        "landmark_barycentric": (NUM_FIT_LANDMARKS, 3),
+        "landmark_triangles": (NUM_FACE_POINTS,),
+        "landmark_barycentric": (NUM_FACE_POINTS, 3),
         "albedo": (num_vertices, 3),
     }
     for key, shape in expected.items():

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.core.command import UserError
 from stages.core.records import CROP_PX
-from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FACE_POINTS
 from stages.face3d.camera import FOCAL_PX, project, synthesize
 from stages.face3d.model import FaceModel, Part
 from stages.face3d.raster import rasterize
@@ -47,7 +47,7 @@ class LandmarkSearch:
 def place_landmarks(model: FaceModel, task_file: Path, search: LandmarkSearch) -> tuple[FaceModel, np.ndarray]:
     """The model with its landmarks, and the median distance in mm of single sightings from each landmark (468,)."""
     rng = np.random.default_rng(search.seed)
-    sightings = np.full((search.num_faces, NUM_FIT_LANDMARKS, 3), np.nan)
+    sightings = np.full((search.num_faces, NUM_FACE_POINTS, 3), np.nan)
     with _detector(task_file) as detect:
         for sighting in sightings:
             id_coeff = rng.normal(0, search.identity_sigma, len(model.identity))
@@ -65,7 +65,7 @@ def place_landmarks(model: FaceModel, task_file: Path, search: LandmarkSearch) -
     found = np.isfinite(sightings).any((1, 2)).mean()
     if found < search.min_found:
         raise LandmarksNotFound(f"the detector found {found:.0%} of the drawn faces")
-    centres = _mirrored_mean(np.stack([_geometric_median(sightings[:, i]) for i in range(NUM_FIT_LANDMARKS)]))
+    centres = _mirrored_mean(np.stack([_geometric_median(sightings[:, i]) for i in range(NUM_FACE_POINTS)]))
     spread_mm = np.nanmedian(np.linalg.norm(sightings - centres, axis=-1), axis=0)
     triangles, barycentric = _nearest_on_surface(model, centres)
     return replace(model, landmark_triangles=triangles, landmark_barycentric=barycentric), spread_mm
@@ -131,7 +131,7 @@ def _detector(task_file: Path) -> Iterator[Callable[[np.ndarray], np.ndarray | N
         if not found.face_landmarks:
             return None
         height, width = picture.shape[:2]
-        return np.array([(p.x * width, p.y * height) for p in found.face_landmarks[0][:NUM_FIT_LANDMARKS]])
+        return np.array([(p.x * width, p.y * height) for p in found.face_landmarks[0][:NUM_FACE_POINTS]])
 
     options = FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(task_file)))
     with FaceLandmarker.create_from_options(options) as landmarker:

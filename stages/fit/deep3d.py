@@ -22,6 +22,7 @@ from stages.core.records import CROP_PX, NUM_LANDMARKS, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import MissingWeights, WeightStore
 from stages.face.crop import decode_jpeg
+from stages.face.landmarks import NUM_FACE_POINTS
 from stages.face3d.bfm import NUM_COEFFICIENTS, Coefficients
 from stages.face3d.camera import TO_CAMERA, crop_focal_px, project, synthesize
 from stages.face3d.load import load_face_model
@@ -165,7 +166,7 @@ class Deep3dFitter:
         identity = np.median(given.identity, axis=0)
         pose = carry_over(self.model, given, identity, placements, focal_px)
         seen = project(synthesize(self.model, identity, given.expression, pose), focal_px)
-        error_px = np.linalg.norm(self.model.at_landmarks(seen)[..., :2] - landmarks[:, :468, :2], axis=-1)
+        error_px = np.linalg.norm(self.model.at_landmarks(seen)[..., :2] - landmarks[:, :NUM_FACE_POINTS, :2], axis=-1)
         return {
             **row,
             "id_coeff": identity.astype(np.float32),

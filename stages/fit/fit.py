@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import CROP_PX
-from stages.face.landmarks import NUM_FIT_LANDMARKS
+from stages.face.landmarks import NUM_FACE_POINTS
 from stages.face3d.camera import FOCAL_PX, TO_CAMERA, crop_focal_px
 from stages.fit.config import GeometryConfig
 
@@ -56,7 +56,7 @@ def fit_landmarks(
     from stages.fit.points import FitPoints, over_points
     from stages.fit.solver import ClipProblem, known_frames, solve
 
-    marks, focal_px = np.asarray(landmarks[:, :NUM_FIT_LANDMARKS], np.float32), crop_focal_px(boxes)
+    marks, focal_px = np.asarray(landmarks[:, :NUM_FACE_POINTS], np.float32), crop_focal_px(boxes)
     if len(marks) == 0:
         raise Dropped(DropReason.FIT_ERROR, "the clip has no frame with landmarks")
     if not np.isfinite(marks).all():

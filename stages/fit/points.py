@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from stages.core.records import CROP_PX
-from stages.face.landmarks import FACE_OVAL, LIPS, NUM_FIT_LANDMARKS
+from stages.face.landmarks import FACE_OVAL, LIPS, NUM_FACE_POINTS
 from stages.face3d.camera import TO_CAMERA, rotation_matrices
 from stages.face3d.model import ExpressionPrior, FaceModel
 from stages.fit.config import GeometryConfig
@@ -44,12 +44,12 @@ class FitPoints:
     def of(model: FaceModel, config: GeometryConfig) -> FitPoints:
         mean = model.at_landmarks(model.mean)
         lips, oval = np.array(LIPS), np.array(FACE_OVAL)
-        inner = np.setdiff1d(np.arange(NUM_FIT_LANDMARKS), [*LIPS, *FACE_OVAL])
+        inner = np.setdiff1d(np.arange(NUM_FACE_POINTS), [*LIPS, *FACE_OVAL])
         groups = [lips[[i]] for i in range(len(lips))]
         groups += _patches(mean, inner, config.num_patches) + _patches(mean, oval, len(oval) // 2)
-        weight = np.ones(NUM_FIT_LANDMARKS, np.float32)
+        weight = np.ones(NUM_FACE_POINTS, np.float32)
         weight[lips], weight[oval] = config.lip_weight, config.oval_weight
-        share = np.zeros((len(groups), NUM_FIT_LANDMARKS), np.float32)
+        share = np.zeros((len(groups), NUM_FACE_POINTS), np.float32)
         for row, group in zip(share, groups, strict=True):
             row[group] = 1 / len(group)
         modes = np.concatenate([model.mean[None], model.identity, model.expression])
@@ -80,7 +80,7 @@ class FitPoints:
 def over_points(values: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Values of landmarks (..., 468, C) to those of points (..., C, P)."""
     turned = np.ascontiguousarray(np.swapaxes(values, -1, -2))
-    return (turned.reshape(-1, NUM_FIT_LANDMARKS) @ share.T).reshape(*turned.shape[:-1], -1)
+    return (turned.reshape(-1, NUM_FACE_POINTS) @ share.T).reshape(*turned.shape[:-1], -1)
 
 
 def _patches(points: np.ndarray, among: np.ndarray, count: int) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.audio.pcm16 import from_pcm16
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.core.tensors import read_tensors
 from stages.core.weights import WeightStore
@@ -224,7 +225,7 @@ def log_mel(pcm16: np.ndarray) -> np.ndarray:
     """
     from torchaudio.functional import melscale_fbanks
 
-    sound = torch.from_numpy(pcm16.astype(np.float32) / 32768)
+    sound = torch.from_numpy(from_pcm16(pcm16))
     sound = torch.cat([sound[:1], sound[1:] - 0.97 * sound[:-1]])
     window = torch.hann_window(_FFT_SAMPLES)
     spectrum = torch.stft(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.audio.pcm16 import from_pcm16
 from stages.audio.whisper_mel import mel_filters
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.face.crop import to_source
@@ -25,7 +26,7 @@ from stages.lipsync.curves import Curves, curves_of
 EMBEDDED = Path(__file__).parent / "lip_sound.npz"
 RATE_HZ = 100
 """Steps of the sound, and of delays: 10 ms."""
-STEPS_PER_FRAME = RATE_HZ // CLIP_FPS
+MEL_STEPS_PER_FRAME = RATE_HZ // CLIP_FPS
 MAX_STEPS = 100
 """Delays are looked at up to 1 s on both sides: what lies far out tells how high chance reaches."""
 
@@ -120,7 +121,7 @@ def agreement(seen: np.ndarray, heard: np.ndarray, max_steps: int = MAX_STEPS) -
         does not change.
     """
     delays = np.arange(-max_steps, max_steps + 1)
-    at = delays[:, None] + STEPS_PER_FRAME * np.arange(len(seen)) + STEPS_PER_FRAME // 2  # (D, T)
+    at = delays[:, None] + MEL_STEPS_PER_FRAME * np.arange(len(seen)) + MEL_STEPS_PER_FRAME // 2  # (D, T)
     shared = ((at >= 0) & (at < len(heard))).astype(np.float64)
     number = np.maximum(shared.sum(axis=1), 1.0)[:, None]
     sound = heard[np.clip(at, 0, max(0, len(heard) - 1))] * shared[..., None]  # (D, T, K)
@@ -175,10 +176,12 @@ class LipSound:
         if "crop_box_xyxy_px" in row:
             points = to_source(points, np.asarray(row["crop_box_xyxy_px"]))
         seen = lip_features(points) @ self.lips
-        heard = sound_features(np.asarray(row["audio_pcm16"], np.float32) / 32768) @ self.sound
+        heard = sound_features(from_pcm16(row["audio_pcm16"])) @ self.sound
 
         def curve(frames: slice) -> np.ndarray:
-            return agreement(seen[frames], heard[frames.start * STEPS_PER_FRAME : frames.stop * STEPS_PER_FRAME])
+            return agreement(
+                seen[frames], heard[frames.start * MEL_STEPS_PER_FRAME : frames.stop * MEL_STEPS_PER_FRAME]
+            )
 
         return curves_of(curve, np.arange(-MAX_STEPS, MAX_STEPS + 1) * (1000 / RATE_HZ), len(seen))
 

@@ -33,7 +33,7 @@ PUBLISHED_SHIFT_FRAMES = 15
 PAIRWISE_EPSILON = 1e-6
 """Added to differences by the distance of PyTorch that the published evaluation takes."""
 CHUNK_FRAMES = 50
-_STEPS_PER_FRAME = 4
+_MFCC_STEPS_PER_FRAME = 4
 
 
 def _block(conv: nn.Module, norm: nn.Module, pool: nn.Module | None = None) -> list[nn.Module]:
@@ -127,7 +127,7 @@ class SyncNetExpert(DistanceExpert):
             (T - 4, 1024), and at most as many rows for the sound.
         """
         seen, cepstra = self._see(pictures), mfcc(pcm16)
-        starts = range(0, min(len(seen) * _STEPS_PER_FRAME, len(cepstra) - MFCC_STEPS + 1), _STEPS_PER_FRAME)
+        starts = range(0, min(len(seen) * _MFCC_STEPS_PER_FRAME, len(cepstra) - MFCC_STEPS + 1), _MFCC_STEPS_PER_FRAME)
         windows = np.stack([cepstra[at : at + MFCC_STEPS].T for at in starts])[:, None]
         return seen, self._net.hear(torch.from_numpy(windows).float().to(self._device)).cpu().numpy()
 

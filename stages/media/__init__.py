@@ -5,10 +5,10 @@ therefore at 0. Frames and samples are placed by their timestamps, never by coun
 late streams and holes keep lips and sound together.
 """
 
-from stages.media._audio import decode_audio
-from stages.media._facts import MediaFacts, probe_media
-from stages.media._video import SourceFrame, VideoFrame, decode_frames, decode_video
-from stages.media._write import write_video
+from stages.media.audio import decode_audio
+from stages.media.facts import MediaFacts, probe_media
+from stages.media.video import SourceFrame, VideoFrame, decode_frames, decode_video
+from stages.media.write import write_video
 
 __all__ = [
     "MediaFacts",

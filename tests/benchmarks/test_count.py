@@ -30,6 +30,7 @@ def test_live_bytes_are_what_is_alive():
     assert live.now == 0 and live.most == 2 * 2**20
 
 
+@pytest.mark.slow
 def test_joygen_fits_an_80_gb_card():
     """What the preset promises; its micro-batch makes the paper's batch of 128 fit."""
     config = preset("joygen")
@@ -38,6 +39,7 @@ def test_joygen_fits_an_80_gb_card():
     assert 40 < peak < 80 - WORKSPACE_GIB
 
 
+@pytest.mark.slow
 def test_more_samples_take_more_and_weights_stay():
     config = preset("tiny", *SMALL)
     needs, many = needs_of(config), count_step(config, 6)
@@ -47,6 +49,7 @@ def test_more_samples_take_more_and_weights_stay():
     assert needs.samples_in(WORKSPACE_GIB) == 0 < needs.samples_in(WORKSPACE_GIB + 1)
 
 
+@pytest.mark.slow
 def test_fewer_decoded_samples_take_less():
     whole, sparse = (count_step(preset("small", *SMALL, f"loss.pixel_every={n}"), 4) for n in (1, 4))
     assert sparse.flop < 0.8 * whole.flop and sparse.peak_bytes <= whole.peak_bytes

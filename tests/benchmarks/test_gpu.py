@@ -34,6 +34,7 @@ MISSING = (
 """What a machine with a GPU and little else has not."""
 
 
+@pytest.mark.slow
 def test_parts_load_on_a_bare_machine():
     code = f"import sys; sys.modules.update(dict.fromkeys({MISSING}))\n"
     code += f"import importlib\nfor part in {tuple(gpu.PARTS)}: importlib.import_module(f'benchmarks.gpu.{{part}}')"
@@ -78,6 +79,7 @@ def test_without_a_card_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "sees no CUDA device; --device cpu runs it in small" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_drawn_speakers_talk(tmp_path: Path):
     folder = drawn_shards(tmp_path, 1, 30, 8)
     dataset = EditorDataset(str(folder), "train", LoaderConfig(num_workers=0), AugmentConfig(depth_drop_prob=0.0), 0)
@@ -97,6 +99,7 @@ def told(out: Path) -> list[dict[str, object]]:
     return every
 
 
+@pytest.mark.slow
 def test_it_runs_in_small(tmp_path: Path):
     assert gpu.main(["--device", "cpu", "--minutes", "3", "--only", "drawing", "--out", str(tmp_path)]) == 0
     every = told(tmp_path)

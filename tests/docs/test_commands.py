@@ -21,6 +21,8 @@ from pipeline.rules.config import Config, load_config
 from stages.core.settings import flattened, load_as
 from tests.docs.pages import ROOT, Command, commands, inline_code, pages, read
 
+pytestmark = pytest.mark.slow  # it imports every command
+
 PROGRAMS = {"export", "ls", "pip", "ray", "source"}
 """Not ours: taken as they are."""
 LAUNCHERS = {("accelerate", "launch"), ("torchrun",)}

@@ -19,7 +19,7 @@ import numpy as np
 
 from stages.core.reasons import Dropped
 from stages.media import decode_audio, decode_frames, decode_video
-from stages.media._facts import read_facts
+from stages.media.facts import read_facts
 
 MEMORY_BYTES = 3_000_000_000
 SECONDS_READ = 20.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.editor_task import _read_state
+from model.training.editor_task import read_state
 from stages.audio.diarize import read_network
 from stages.audio.whisper_weights import encoder_from_openai
 from stages.core.tensors import UnsafeWeights, read_tensors
@@ -116,7 +116,7 @@ class _Malice:
         return Path.touch, (self._trace,)
 
 
-@pytest.mark.parametrize("read", [read_tensors, _read_state, read_network, encoder_from_openai])
+@pytest.mark.parametrize("read", [read_tensors, read_state, read_network, encoder_from_openai])
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_checkpoint_with_code_is_refused_and_not_run(
     read: Callable[[Path], object], as_zip: bool, tmp_path: Path

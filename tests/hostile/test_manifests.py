@@ -19,6 +19,8 @@ from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from stages.core.records import SOURCE, Row
 from stages.core.rows import table_from_rows
 
+pytestmark = pytest.mark.slow  # bombs take their time before they are refused
+
 LAUGHS = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10))
 MERGES = "\n".join(f"- &a{k}\n  <<: [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10))
 QUADRATIC = "- &a " + "x" * 100_000 + "\n" + "- *a\n" * 100_000

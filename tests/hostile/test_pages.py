@@ -16,6 +16,8 @@ from stages.core.records import Row
 from tests.ledger_rows import make_rows, write_out
 from tests.pipeline.test_report import Page
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = (
     *("title", "uploader", "uri", "licence", "consent", "platform", "declared_language", "speaker_id", "extractor"),
     *("container", "video_codec", "audio_codec", "source_language", "language", "gender", "geometry_model"),
@@ -37,7 +39,7 @@ PAYLOADS = (
     "\u2028\u2029\x00\x1b]0;owned\x07\u202e\u0000\ufeff",
     "[x](javascript:document.title='owned') ![x](http://127.0.0.1:9/x) <http://127.0.0.1:9/x>",
     "\n\n---\nlicense: owned\n---\n# owned\n```\n",
-    "x" * 100_000,
+    "x" * 10_000,
 )
 
 

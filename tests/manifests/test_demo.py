@@ -277,6 +277,7 @@ def test_the_recipes_cover_what_the_corpus_is_for():
     assert wanted <= {r.reason for r in RECIPES.values()}
 
 
+@pytest.mark.slow
 def test_the_command_makes_what_is_asked_for_again_and_alike(tmp_path, capsys):
     for name in ("a", "b"):
         assert command.main(["--out", str(tmp_path / name), "--seconds", "4", "--only", "not_a_video"]) == 0

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.utils.data import default_collate
 
+from model.nets import layers
 from model.nets.sd_vae import AutoencoderKL
 from model.nets.taef2 import FILES, Taef2Vae
-from model.nets.unet import UNet, UnetConfig
 from model.training.config import OptimConfig, TrainConfig
 from model.training.load import build_task
 from model.training.task import Phase
@@ -111,30 +111,31 @@ def test_gradients_are_eager_ones(preset: str, settings: list[str], number: int,
 
 
 class Skip(nn.Module):
-    """The least that shows the fault: a U-Net of two levels."""
+    """The least that shows the fault: two levels, the lower of which is doubled and joined to the upper."""
 
     def __init__(self) -> None:
         super().__init__()
-        config = UnetConfig((8, 8), (False, False), layers_per_block=1, num_heads=1, num_groups=4)
-        self.unet = UNet(config, 4, 4, 4)
+        self.upper, self.lower = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.out = nn.GroupNorm(4, 16), nn.Conv2d(16, 4, 3, padding=1)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.unet(batch["latents"], batch["audio"]).float().abs().mean(), {}
+        upper = self.upper(batch["latents"])
+        lower = layers.doubled(self.lower(F.avg_pool2d(upper, 2)))
+        return self.out(F.silu(self.norm(torch.cat([lower, upper], 1)))).float().abs().mean(), {}
 
 
 def lost_gradients() -> list[str]:
-    """Parameters of the least U-Net whose compiled gradient is zero and whose eager one is not."""
+    """Parameters of the least network whose compiled gradient is zero and whose eager one is not."""
     torch.manual_seed(0)
     torch._dynamo.reset()
     network = Skip()
-    phase, batch = (
-        Phase("", OptimConfig(), network, network),
-        {"latents": torch.randn(2, 4, 8, 8), "audio": torch.randn(2, 2, 4)},
-    )
+    phase, batch = Phase("", OptimConfig(), network, network), {"latents": torch.randn(2, 4, 8, 8)}
     eager, compiled = (gradients(phase, run, batch, half=True) for run in (network, torch.compile(network)))
-    return [name for name, value in eager.items() if value.any() and not compiled[name].any()]
+    assert all(value.any() for value in eager.values())
+    return [name for name, value in compiled.items() if not value.any()]
 
 
+@pytest.mark.slow
 def test_upsampling_keeps_its_gradients_when_compiled():
     assert not lost_gradients()
 
@@ -143,4 +144,4 @@ def test_upsampling_keeps_its_gradients_when_compiled():
 def test_the_fault_is_still_there(monkeypatch: pytest.MonkeyPatch):
     """Once it is mended in torch, this fails: `model.nets.layers.doubled` may then be `F.interpolate` again."""
     monkeypatch.setattr("model.nets.layers.doubled", lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    assert len(lost_gradients()) > 10
+    assert lost_gradients() == ["lower.weight", "lower.bias"]

@@ -15,6 +15,8 @@ from model.published_a2m import main
 from stages.core.settings import ConfigError
 from stages.core.weights import MissingWeights
 
+pytestmark = pytest.mark.slow  # networks run
+
 
 def published(network: PublishedA2m) -> dict[str, torch.Tensor]:
     """A state as published: the WaveNets' filters as directions, of any length, and lengths."""

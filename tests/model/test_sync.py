@@ -1,56 +1,30 @@
-"""The lip-sound expert is trained on series that run together, some of them late."""
+"""The command that trains the lip-sound expert, on clips as a run leaves them."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter1d
 
-from model.lip_expert.fit import Features, SyncTrainConfig, chance_of, held_out, source_delays, train
-from model.lip_expert.report import report
-from stages.lipsync.lip_sound import MAX_STEPS, STEPS_PER_FRAME
-
-CONFIG = SyncTrainConfig(num_series=2, rounds=2)
-LATE_STEPS = (0, 0, 8, -6)
+from model.lip_expert.fit import Features, SyncTrainConfig, read_takes
+from model.sync import main
+from stages.lipsync.lip_sound import MAX_STEPS, LipSound
+from tests.model.lip_expert.drawn import talking_clip
+from tests.rows import write_rows
 
 
-def take(person: int, late_steps: int) -> Features:
-    """20 s of two series that lips and sound share, beside one of each side's own."""
-    random = np.random.default_rng(person)
-    shared = gaussian_filter1d(random.normal(size=(2200, 2)), 6, axis=0)
-    own = gaussian_filter1d(random.normal(size=(2200, 2)), 6, axis=0)
-    sound = np.column_stack([shared, own[:, 0]])[100 - late_steps : 2100 - late_steps]
-    lips = np.column_stack([shared, own[:, 1]])[100 + STEPS_PER_FRAME // 2 : 2100 : STEPS_PER_FRAME]
-    return Features(f"source {person}", person, lips, sound)
-
-
-@pytest.fixture(scope="module")
-def takes() -> list[Features]:
-    return [take(person, late) for person, late in enumerate(LATE_STEPS)]
-
-
-def test_what_runs_together_is_found_and_who_is_late(takes):
-    expert = train(takes, CONFIG)
-    assert list(source_delays(expert, takes, CONFIG).values()) == list(LATE_STEPS)
-    curve = expert.compare(takes[2].lips, takes[2].sound)
-    assert curve.argmax() - MAX_STEPS == LATE_STEPS[2] and curve.max() > 0.9
-    assert expert.made["num_people"] == 4 and expert.made["seconds"] == 80.0
-
-
-def test_each_fold_leaves_one_person_out(takes):
-    folds = [(expert.made["num_people"], [take.person for take in mine]) for expert, mine in held_out(takes, CONFIG)]
-    assert folds == [(3, [0]), (3, [1]), (3, [2]), (3, [3])]
-
-
-def test_chance_shrinks_with_time(takes):
-    shorter = [Features(t.source_id, t.person, t.lips[:125], t.sound[:500]) for t in takes]
-    assert chance_of(shorter, CONFIG) == pytest.approx(chance_of(takes, CONFIG), rel=0.5)
-
-
-def test_the_report_tells_shared_sound_from_wrong(takes):
-    short = [Features(t.source_id, t.person, t.lips[:150], t.sound[:600]) for t in takes[:3]]
-    told = report(short, CONFIG)["5 s"]
-    assert told["people"] == 3 and told["windows"] == 6
-    assert told["delay right"] == [1.0, 1.0, 1.0] and told["120 ms: delay right"][0] == 1.0 == told["120 ms: AUC"][0]
-    assert told["wrong sound, other speaker: AUC"][0] > 0.95
-    assert told["kept"]["sync"] == [1.0, 6] and told["kept"]["400"][0] == 0.0 and told["kept"]["other"][0] < 0.5
+@pytest.mark.slow
+def test_an_expert_and_its_report_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_rows(tmp_path, *(talking_clip(f"s{person}", person, shot) for person in range(3) for shot in range(2)))
+    out, told = tmp_path / "expert.npz", tmp_path / "report.json"
+    assert main(["--data", str(tmp_path / "parts"), "--out", str(out), "--report", str(told)]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["num_people"], made["seconds"], made["bytes"]) == (3, 24.0, out.stat().st_size)
+    expert = LipSound.load(out)
+    assert expert.chance == pytest.approx(made["chance"], abs=1e-4)
+    for take in map(Features.of, read_takes([tmp_path / "parts"], SyncTrainConfig())):
+        curve = expert.compare(take.lips, take.sound)
+        assert np.argmax(curve) == MAX_STEPS and curve.max() > 0.6
+    assert json.loads(told.read_text())["5 s"]["people"] == 3

@@ -16,7 +16,7 @@ from ray.exceptions import RayTaskError
 from pipeline import finalize, run
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest
 from pipeline.job.parts import alone, read_parts, write_part
-from pipeline.job.stream import _unwrapped
+from pipeline.job.stream import unwrapped
 from pipeline.job.todo import wanted_sources
 from pipeline.rules.config import Config
 from stages.core.reasons import DropReason
@@ -178,7 +178,7 @@ def test_a_configuration_that_cannot_be_written_stays_as_it_was(tmp_path):
 )
 def test_trouble_of_the_machine_is_told_without_the_workers_traceback(cause):
     error = RayTaskError("task", "Traceback ...", cause, "worker", 1, "127.0.0.1").as_instanceof_cause()
-    plain = _unwrapped(error)
+    plain = unwrapped(error)
     assert type(plain) is type(cause)
     assert "Traceback" not in str(plain) and "UDF" not in str(plain)
     assert getattr(plain, "errno", None) == getattr(cause, "errno", None)
@@ -186,7 +186,7 @@ def test_trouble_of_the_machine_is_told_without_the_workers_traceback(cause):
 
 def test_a_bug_keeps_the_workers_traceback():
     error = RayTaskError("task", "Traceback ...", KeyError("x"), "worker", 1, "127.0.0.1").as_instanceof_cause()
-    assert _unwrapped(error) is error
+    assert unwrapped(error) is error
 
 
 def test_faults_that_may_be_gone_are_tried_again(tmp_path):

@@ -12,7 +12,8 @@ import pytest
 import s3fs
 from datasets import load_dataset
 
-from model.shards.samples import DataError, EditorDataset
+from model.shards.clips import DataError
+from model.shards.samples import EditorDataset
 from model.training.config import AugmentConfig, LoaderConfig
 from pipeline.doctor import State, check_output
 from pipeline.job.manifest import ManifestError, missing_files, read_manifest

@@ -149,6 +149,7 @@ def test_table_shows_what_an_absence_costs():
     assert "slow -> buy one" in text.getvalue()
 
 
+@pytest.mark.slow
 def test_exit_code_says_whether_the_demo_can_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")

@@ -16,7 +16,7 @@ from pipeline.rules.config import Config, load_config
 from pipeline.rules.policy import CHECKS, PolicyConfig
 from pipeline.show.findings import Explanation, explain, findings
 from stages.core.records import NUM_LANDMARKS, Row
-from tests.kept_rows import NUM_FRAMES, kept_clip, write_rows
+from tests.rows import NUM_FRAMES, kept_clip, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def _explained(out: Path, clip: str, *overrides: str) -> Explanation:
     return told
 
 
+@pytest.mark.slow
 def test_margins_states_and_what_was_not_measured(out):
     told = _explained(out, "small-s0000-c000")
     assert [f.name for f in told.findings if not f.is_condition] == [

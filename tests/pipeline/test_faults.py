@@ -10,22 +10,24 @@ import ray
 
 from pipeline import finalize
 from pipeline.job.parts import part_files, read_parts
+from pipeline.job.plan import STAGE_NAMES
 from pipeline.job.stream import Stream
 from pipeline.job.todo import wanted_sources
-from pipeline.rules.config import Config, RunConfig
+from pipeline.rules.config import Config, PoolConfig, RunConfig
 from stages.core.records import Row
 from tests.faulty_stages import FAULTY_STAGES
 
 
 @pytest.fixture(scope="module")
-def out(weights, tmp_path_factory) -> Path:
+def out(weights, own_ray, tmp_path_factory) -> Path:
     """A run over five files that are no videos, three of them with a fault beside."""
     folder = tmp_path_factory.mktemp("faults")
     names = ("good", "poison", "hanging", "unlucky", "late")
     for name in names:
         (folder / f"{name}.mp4").write_text(f"{name}: no video at all")
     sources: list[Row] = [{"source_id": n, "uri": str(folder / f"{n}.mp4"), "tags": []} for n in names]
-    config = Config(run=RunConfig(record_limit_s=8.0, max_tries=2, wave_sources=4))
+    pools = {"all": PoolConfig(STAGE_NAMES)}
+    config = Config(run=RunConfig(pools, record_limit_s=8.0, max_tries=2, wave_sources=4))
     with Stream(folder / "out", config, weights, 1, FAULTY_STAGES) as stream:
         (folder / "out").mkdir()
         *_, state = stream.measure(sources, {source["source_id"]: source for source in sources})

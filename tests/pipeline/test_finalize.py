@@ -15,34 +15,18 @@ from pipeline.dataset.decide import SPLIT_RATIOS, Measured, decide_set
 from pipeline.finalize import UNFINISHED, finalize, foresee, main
 from pipeline.job.parts import Address, write_part
 from pipeline.rules.config import Config, load_config
-from stages.core.records import LEDGER, Row, row_id
+from stages.core.records import LEDGER, Row
 from stages.core.rows import table_from_rows
-from tests.kept_rows import kept_clip, write_rows
-from tests.ledger_rows import make_rows
-from tests.shards import clip_row
+from tests.rows import kept_clip, write_rows
 
-NUM_FRAMES = 75
+pytestmark = pytest.mark.slow
+
 GROUPS = ["face_group", "repeat_group"]
 
 
-@pytest.fixture(scope="module")
-def measured() -> Row:
-    """A clip that the default policy keeps, with all its payload."""
-    row = next(row for row in make_rows(num_good_sources=1, num_bad_sources=0) if row["verdict"] == "keep")
-    return {
-        key: value
-        for key, value in (row | clip_row(0, NUM_FRAMES)).items()
-        if key not in ("split", "identity_id", "fps", "verdict")
-    }
-
-
-def _clip(measured: Row, source: str, person: int, sound: int, **more) -> Row:
-    face = np.random.default_rng(person).normal(size=512)
-    words = np.random.default_rng(sound).integers(0, 2**32, 60, dtype=np.uint32)
-    row = measured | {"source_id": source, "uri": f"{source}.mp4", "sha256": source, "num_shots": 1, "num_clips": 1}
-    row |= {"shot_idx": 0, "clip_idx": 0, "audio_fingerprint": words, "face_px": 200.0}
-    row |= {"face_embedding": (face / np.linalg.norm(face)).astype(np.float16)} | more
-    return row | {"row_id": row_id(row)}
+def _clip(source: str, person: int, sound: int, **more: object) -> Row:
+    words = np.random.default_rng(sound).integers(0, 2**32, 60, np.uint32)
+    return kept_clip(source, person, audio_fingerprint=words, **more)
 
 
 def _finalize(out: Path, rows: list[Row], config: Config | None = None) -> pd.DataFrame:
@@ -52,16 +36,16 @@ def _finalize(out: Path, rows: list[Row], config: Config | None = None) -> pd.Da
     return pd.read_parquet(out / "ledger.parquet").set_index("source_id")
 
 
-def test_of_two_sources_with_the_same_bytes_one_stays(tmp_path, measured):
-    rows = [_clip(measured, name, 0, sound, sha256="same") for sound, name in enumerate(("b", "a"))]
-    ledger = _finalize(tmp_path, [*rows, _clip(measured, "c", 0, 7)])
+def test_of_two_sources_with_the_same_bytes_one_stays(tmp_path):
+    rows = [_clip(name, 0, sound, sha256="same") for sound, name in enumerate(("b", "a"))]
+    ledger = _finalize(tmp_path, [*rows, _clip("c", 0, 7)])
     assert dict(ledger.verdict) == {"a": "keep", "b": "drop", "c": "keep"}
     assert (ledger.drop_stage["b"], ledger.drop_reason["b"]) == ("finalize", "duplicate_source")
     assert ledger.drop_detail["b"] == "same file as a"
 
 
-def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path, measured):
-    rows = [_clip(measured, "a", 0, 0), _clip(measured, "b", 0, 0, face_px=300.0), _clip(measured, "c", 0, 7)]
+def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path):
+    rows = [_clip("a", 0, 0), _clip("b", 0, 0, face_px=300.0), _clip("c", 0, 7)]
     ledger = _finalize(tmp_path, rows)
     assert dict(ledger.verdict) == {"a": "drop", "b": "keep", "c": "keep"}
     assert (ledger.drop_stage["a"], ledger.drop_reason["a"]) == ("finalize", "duplicate_clip")
@@ -70,9 +54,9 @@ def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path, mea
     assert set(shards.source_id) == {"b", "c"} and shards.identity_id.nunique() == 1
 
 
-def test_added_clips_rename_and_move_nobody(tmp_path, measured):
-    before = _finalize(tmp_path, [_clip(measured, f"p{n}", n, n) for n in range(4)])
-    added = [_clip(measured, f"a{n}", n, 100 + n) for n in range(12)]  # their ids come first
+def test_added_clips_rename_and_move_nobody(tmp_path):
+    before = _finalize(tmp_path, [_clip(f"p{n}", n, n) for n in range(4)])
+    added = [_clip(f"a{n}", n, 100 + n) for n in range(12)]  # their ids come first
     after = _finalize(tmp_path, added)
     for column in ("identity_id", "split"):
         assert dict(after[column][before.index]) == dict(before[column])
@@ -81,8 +65,8 @@ def test_added_clips_rename_and_move_nobody(tmp_path, measured):
     assert sorted(before.split) == ["test", "train", "train", "val"]
 
 
-def test_other_shares_draw_the_splits_anew(tmp_path, measured):
-    before = _finalize(tmp_path, [_clip(measured, f"p{n}", n, n) for n in range(4)])
+def test_other_shares_draw_the_splits_anew(tmp_path):
+    before = _finalize(tmp_path, [_clip(f"p{n}", n, n) for n in range(4)])
     after = _finalize(tmp_path, [], load_config([], ["finalize.val_ratio=0", "finalize.test_ratio=1"]))
     assert dict(after.identity_id) == dict(before.identity_id)
     assert set(after.split) == {"test"}

@@ -32,7 +32,9 @@ from stages.core.rows import rows_from_table
 from stages.core.storage import list_files, read_table, read_text, upload
 from stages.core.weights import WeightStore
 from stages.crawl import CrawlConfig
-from tests.kept_rows import kept_clip, write_rows
+from tests.rows import kept_clip, write_rows
+
+pytestmark = pytest.mark.slow
 
 CONFIG = Config(finalize=FinalizeConfig(shard_bytes=(FRAME_BYTES + DEPTH_BYTES) * 250))
 """Three clips a shard."""

@@ -73,6 +73,7 @@ def first_id(out: Path) -> str:
     return read_gallery(out / "ledger.parquet", PolicyConfig())[0].cards[0].row_id
 
 
+@pytest.mark.slow
 def test_the_video_shows_five_pictures_of_every_frame_with_the_clips_sound(out, tmp_path, capsys):
     video = tmp_path / "deep" / "view.mp4"
     assert main(["--out", str(out), first_id(out), "--video", str(video)]) == 0

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
 from pipeline import run
-from tests.stages.video_site import Site, open_site
+from tests.runs import ONE_WORKER, command
+from tests.stages.crawl.video_site import Site, open_site
 
 QUICK = (
     *("crawl.allow_private_addresses=true", "crawl.retries=0", "crawl.retry_wait_s=0.01"),
@@ -38,13 +39,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def _run(tmp_path: Path, *more: str) -> dict[str, str]:
     """Drop reason by the address's last part."""
-    command = ["--manifest", str(tmp_path / "m.yaml"), "--out", str(tmp_path / "out"), *QUICK, *more]
-    assert run.main(command) == 0
+    assert run.main(command(tmp_path / "m.yaml", tmp_path / "out", *QUICK, *ONE_WORKER, *more)) == 0
     ledger = pd.read_parquet(tmp_path / "out" / "ledger.parquet")
     return {uri.rsplit("/", 1)[1]: reason for uri, reason in zip(ledger.uri, ledger.drop_reason, strict=True)}
 
 
-def test_a_feed_becomes_sources_once(tmp_path, site, capsys):
+def test_a_feed_becomes_sources_once(tmp_path, site, shared_ray, capsys):
     (tmp_path / "m.yaml").write_text(f"- {{uri: {site.address}/feed.rss, licence: CC-BY-4.0}}")
     assert _run(tmp_path) == {
         "feed.rss": "listing",
@@ -63,8 +63,7 @@ def test_a_feed_becomes_sources_once(tmp_path, site, capsys):
 
 def test_a_look_ahead_fetches_nothing_and_leaves_no_settings(tmp_path, site, capsys):
     (tmp_path / "m.yaml").write_text(f"- {site.address}/feed.rss")
-    command = ["--manifest", str(tmp_path / "m.yaml"), "--out", str(tmp_path / "out"), *QUICK, "run.mode=metadata"]
-    assert run.main(command) == 0
+    assert run.main(command(tmp_path / "m.yaml", tmp_path / "out", *QUICK, "run.mode=metadata")) == 0
     assert "What would be fetched" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["preview.jsonl"]
     lines = [json.loads(line) for line in (tmp_path / "out" / "preview.jsonl").read_text().splitlines()]

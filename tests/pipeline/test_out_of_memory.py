@@ -17,7 +17,9 @@ from tests.faulty_stages import FAULTY_STAGES, GREED_BYTES
 pytestmark = pytest.mark.cluster  # it takes 6 GB
 
 
-def test_a_greedy_record_is_set_aside_and_named(weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_greedy_record_is_set_aside_and_named(
+    weights, own_ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = psutil.virtual_memory()
     limit = (memory.total - memory.available + GREED_BYTES // 2) / memory.total
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{limit:.3f}")

@@ -9,11 +9,12 @@ import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
 from pipeline.preview import main
-from tests.stages.video_site import open_site
+from tests.stages.crawl.video_site import open_site
 
 QUICK = ["crawl.allow_private_addresses=true", "crawl.host_interval_s=0", "crawl.retries=0"]
 
 
+@pytest.mark.slow
 def test_everything_is_listed_and_nothing_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "site"
     folder.mkdir()

@@ -11,64 +11,47 @@ from pathlib import Path
 
 import fsspec
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
-import ray
+import yaml
 
 from benchmarks.known.media_files import steady, tone, write_media
-from manifests.demo.corpus import make_corpus
 from pipeline import finalize, report, run
 from pipeline.job.parts import part_files
-from pipeline.job.stream import _start_ray
-from pipeline.rules.config import Config
 from stages.core.node_cache import NodeCache
 from stages.core.reasons import Dropped, DropReason
 from stages.core.storage import as_path, is_file, list_files, read_table, read_text, upload, write_text
 from stages.crawl import CrawlConfig, Crawler
 from tests.object_store import BUCKET, READER
+from tests.runs import ONE_WORKER, command
 
 NAMES = ("clean_astronaut_1", "no_audio")
 OF_THE_PLACE = ["uri", "platform", "media_path", "extractor", "retrieved_at"]
 
 
 @pytest.fixture(scope="module")
-def corpus(weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    make_corpus(folder, weights, names=NAMES)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def media(store, corpus) -> Path:
-    """The corpus in a bucket."""
+    """Some of the corpus in a bucket."""
     folder = as_path(f"s3://{BUCKET}/corpus")
-    for file in corpus.rglob("*"):
-        if file.is_file():
-            upload(file, folder / file.relative_to(corpus))
+    listed = yaml.safe_load((corpus / "manifest.yaml").read_text())["sources"]
+    sources = [source for source in listed if source["source_id"] in NAMES]
+    write_text(folder / "manifest.yaml", yaml.safe_dump({"sources": sources}))
+    for source in sources:
+        upload(corpus / source["uri"], folder / source["uri"])
     return folder
 
 
-def _command(media: Path, out: Path, *more: str) -> list[str]:
-    return ["--manifest", str(media / "manifest.yaml"), "--out", str(out), *more]
-
-
 @pytest.fixture(scope="module")
-def cluster(store) -> Iterator[None]:
-    """One Ray for all runs of this file; its workers find the store as this process does."""
-    _start_ray(Config())
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def out(media, cluster) -> Path:
+def out(media, shared_ray) -> Path:
     folder = as_path(f"s3://{BUCKET}/set")
-    assert run.main(_command(media, folder, "run.strict=true")) == 0
+    assert run.main(command(media / "manifest.yaml", folder, "run.strict=true", *ONE_WORKER)) == 0
     return folder
 
 
 def _rows(out: Path) -> pd.DataFrame:
-    """The ledger, less what tells where the media lay."""
-    return read_table(out / "ledger.parquet").to_pandas().drop(columns=OF_THE_PLACE, errors="ignore")
+    """The ledger of these sources, less what tells where the media lay."""
+    table = read_table(out / "ledger.parquet").filter(pc.field("source_id").isin(NAMES))
+    return table.to_pandas().drop(columns=OF_THE_PLACE, errors="ignore")
 
 
 def _shards(out: Path) -> list[dict]:
@@ -76,12 +59,11 @@ def _shards(out: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in OF_THE_PLACE} for row in rows]
 
 
-def test_it_equals_the_run_on_a_disk(corpus, media, out, tmp_path):
-    assert run.main(_command(corpus, tmp_path / "out", "run.strict=true")) == 0
-    here = _rows(tmp_path / "out")
+def test_it_equals_the_run_on_a_disk(media, out, corpus_run):
+    here = _rows(corpus_run)
     pd.testing.assert_frame_equal(_rows(out), here)
     assert set(here.verdict) == {"keep", "drop"}
-    assert _shards(out) == _shards(tmp_path / "out") != []
+    assert _shards(out) == _shards(corpus_run) != []
     assert set(read_table(out / "ledger.parquet")["uri"].to_pylist()) == {
         str(media / "videos" / f"{name}.mp4") for name in NAMES
     }
@@ -89,7 +71,7 @@ def test_it_equals_the_run_on_a_disk(corpus, media, out, tmp_path):
 
 def test_a_second_run_has_nothing_to_do(media, out, capsys):
     before, stats = part_files(out), read_text(out / "stats.json")
-    assert run.main(_command(media, out)) == 0
+    assert run.main(command(media / "manifest.yaml", out)) == 0
     assert "0 to do" in capsys.readouterr().out
     assert part_files(out) == before and read_text(out / "stats.json") == stats
 

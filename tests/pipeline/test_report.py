@@ -16,7 +16,8 @@ from pipeline.rules.policy import PolicyConfig
 from pipeline.show.gallery import MAX_KEPT, MAX_PER_REASON, make_card, read_gallery
 from pipeline.show.page import write_report
 from stages.core.reasons import DropReason
-from tests.ledger_rows import HOSTILE_TITLES, make_rows, thumb_jpeg, write_out
+from tests.ledger_rows import HOSTILE_TITLES, make_rows, write_out
+from tests.rows import thumb_jpeg
 
 
 class Page(HTMLParser):

@@ -1,7 +1,4 @@
-"""The main job on real video: every source accounted for, each for the reason it was made for; resume; re-decision.
-
-One data set is made for all tests of this file; it takes most of the suite's time.
-"""
+"""The main job on real video: every source accounted for, each for the reason it was made for; resume; re-decision."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from manifests.demo.corpus import make_corpus
 from pipeline import finalize, run
 from pipeline.job.parts import read_parts, read_rows
 from pipeline.job.plan import STAGES
@@ -30,45 +26,27 @@ from stages.core.command import INTERRUPTED
 from stages.core.records import CLIP_FPS, Row, shard_schema
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.depth import decode_depth
+from tests.runs import CORPUS, ONE_WORKER, command
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY_LINE = r"^(\[?\d{4}-\d\d-\d\d |\(\w+ pid=|\(raylet)"
 """How Ray's C++ code, its Python code and its workers begin what they print."""
-NAMES = ("clean_astronaut_1", "english", "no_audio", "two_faces", "truncated", "not_a_video")
-
-
-def _command(corpus: Path, out: Path, *more: str) -> list[str]:
-    return ["--manifest", str(corpus / "manifest.yaml"), "--out", str(out), *more]
-
-
-@pytest.fixture(scope="module")
-def corpus(weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    make_corpus(folder, weights, names=NAMES)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def out(corpus, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "out"
-    assert run.main(_command(corpus, folder, "run.strict=true")) == 0
-    return folder
 
 
 @pytest.fixture
-def copy(out, tmp_path) -> Path:
-    return Path(shutil.copytree(out, tmp_path / "copy"))
+def copy(corpus_run, tmp_path) -> Path:
+    return Path(shutil.copytree(corpus_run, tmp_path / "copy"))
 
 
 def _ledger(out: Path) -> pd.DataFrame:
     return pd.read_parquet(out / "ledger.parquet")
 
 
-def test_every_source_is_there_with_the_verdict_it_was_made_for(corpus, out):
+def test_every_source_is_there_with_the_verdict_it_was_made_for(corpus, corpus_run):
     truth = json.loads((corpus / "truth.json").read_text())
-    ledger = _ledger(out)
-    assert set(ledger.source_id) == set(NAMES)
-    for name in NAMES:
+    ledger = _ledger(corpus_run)
+    assert set(ledger.source_id) == set(CORPUS)
+    for name in CORPUS:
         rows = ledger[ledger.source_id == name]
         if truth[name]["expect"] == "keep":
             assert (rows.verdict == "keep").any(), name
@@ -76,15 +54,15 @@ def test_every_source_is_there_with_the_verdict_it_was_made_for(corpus, out):
             assert set(rows.verdict) == {"drop"} and set(rows.drop_reason) == {truth[name]["reason"]}, name
 
 
-def test_kept_and_dropped_equal_what_went_in(out):
-    stats = json.loads((out / "stats.json").read_text())
-    ledger = _ledger(out)
-    assert Counter(ledger.verdict) == {"keep": len(pq.read_table(out / "shards")), "drop": 5}
+def test_kept_and_dropped_equal_what_went_in(corpus_run):
+    stats = json.loads((corpus_run / "stats.json").read_text())
+    ledger = _ledger(corpus_run)
+    assert Counter(ledger.verdict) == {"keep": len(pq.read_table(corpus_run / "shards")), "drop": 5}
     assert stats["num_incomplete_sources"] == 0
 
 
-def test_a_shard_row_fits_together(out):
-    (file, *_) = (out / "shards").glob("*.parquet")
+def test_a_shard_row_fits_together(corpus_run):
+    (file, *_) = (corpus_run / "shards").glob("*.parquet")
     table = pq.read_table(file)
     row = table.slice(0, 1).to_pylist()[0]
     frames = row["num_frames"]
@@ -99,10 +77,10 @@ def test_a_shard_row_fits_together(out):
 
 
 @pytest.fixture(scope="module")
-def kept(out) -> Row:
+def kept(corpus_run) -> Row:
     """A clip as it stands in the parts: all that every stage has written."""
-    parts = read_parts(out)
-    verdicts = _ledger(out).set_index("row_id").verdict
+    parts = read_parts(corpus_run)
+    verdicts = _ledger(corpus_run).set_index("row_id").verdict
     addresses = [
         a for a, name in zip(parts.addresses, parts.ledger["row_id"], strict=True) if verdicts[str(name)] == "keep"
     ]
@@ -153,10 +131,10 @@ def test_a_stage_reads_no_more_than_it_declares(stage, kept, weights, tmp_path):
     assert row.asked <= {*stage.reads, *stage.writes}
 
 
-def test_three_readers_open_the_shards(out):
-    files = str(out / "shards" / "*.parquet")
-    rows = len(pd.read_parquet(out / "shards"))
-    assert load_dataset("parquet", data_files=files, split="train", cache_dir=str(out / "cache")).num_rows == rows
+def test_three_readers_open_the_shards(corpus_run, tmp_path):
+    files = str(corpus_run / "shards" / "*.parquet")
+    rows = len(pd.read_parquet(corpus_run / "shards"))
+    assert load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")).num_rows == rows
     counted = duckdb.sql(f"select count(*), sum(len(face_jpeg)) from '{files}'").fetchall()  # noqa: S608
     assert counted[0][0] == rows
     assert rows >= 1
@@ -164,7 +142,7 @@ def test_three_readers_open_the_shards(out):
 
 def test_a_second_run_has_nothing_to_do(corpus, copy, capsys):
     before = {file.name for file in (copy / "parts").iterdir()}
-    assert run.main(_command(corpus, copy)) == 0
+    assert run.main(command(corpus / "manifest.yaml", copy)) == 0
     assert "0 to do" in capsys.readouterr().out
     assert {file.name for file in (copy / "parts").iterdir()} == before
 
@@ -175,7 +153,7 @@ def test_lost_parts_are_made_again_and_the_rest_is_not(corpus, copy):
         victim.unlink()
     before = _ledger(copy)
     kept_parts = {file.name for file in (copy / "parts").iterdir()}
-    assert run.main(_command(corpus, copy)) == 0
+    assert run.main(command(corpus / "manifest.yaml", copy, *ONE_WORKER)) == 0
     after = _ledger(copy)
     assert list(after.row_id) == list(before.row_id) and list(after.verdict) == list(before.verdict)
     assert len({file.name for file in (copy / "parts").iterdir()} - kept_parts) == 1
@@ -194,7 +172,7 @@ def test_a_looser_policy_leaves_rows_pending_for_the_next_run(corpus, copy):
     assert finalize.main(["--out", str(copy), "policy.languages=[zh,en]"]) == 0
     pending = _ledger(copy).query("verdict == 'pending'")
     assert set(pending.source_id) == {"english"}
-    assert run.main(_command(corpus, copy)) == 0
+    assert run.main(command(corpus / "manifest.yaml", copy, *ONE_WORKER)) == 0
     ledger = _ledger(copy)
     assert set(ledger[ledger.source_id == "english"].verdict) == {"keep"}
 
@@ -210,12 +188,12 @@ def test_a_looser_policy_leaves_rows_pending_for_the_next_run(corpus, copy):
     ],
 )
 def test_a_wrong_setting_fails_at_start_by_name(corpus, tmp_path, capsys, arguments, message):
-    assert run.main(_command(corpus, tmp_path / "out", *arguments)) == 2
+    assert run.main(command(corpus / "manifest.yaml", tmp_path / "out", *arguments)) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_measuring_key_cannot_change_in_place(corpus, copy, capsys):
-    assert run.main(_command(corpus, copy, "track.max_clip_s=5")) == 2
+    assert run.main(command(corpus / "manifest.yaml", copy, "track.max_clip_s=5")) == 2
     assert "track.max_clip_s" in capsys.readouterr().err
 
 
@@ -224,11 +202,11 @@ def test_finalize_without_a_run_says_what_to_do(tmp_path, capsys):
     assert "run.py" in capsys.readouterr().err
 
 
-def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
+def test_a_stopped_run_goes_on_where_it_was(corpus, corpus_run, tmp_path):
     """Ctrl-C from another folder, once the first source is judged; the same command then gives the same data set."""
-    stopped = tmp_path / "out"
-    command = [sys.executable, str(ROOT / "pipeline" / "run.py"), *_command(corpus, stopped)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    stopped, manifest = tmp_path / "out", corpus / "manifest.yaml"
+    words = [sys.executable, str(ROOT / "pipeline" / "run.py"), *command(manifest, stopped)]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = []
         while not printed or "dropped" not in printed[-1] or "dropped 0" in printed[-1]:
@@ -239,6 +217,6 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, out, tmp_path):
     assert process.returncode == INTERRUPTED, stderr
     assert "run the same command again" in stderr
     assert [line for line in [*printed, rest, stderr] if re.search(RAY_LINE, line, re.MULTILINE)] == []
-    assert run.main(_command(corpus, stopped)) == 0
+    assert run.main(command(manifest, stopped, *ONE_WORKER)) == 0
     columns = ["row_id", "verdict", "drop_reason", "face_px", "language_prob", "fit_error_px"]
-    pd.testing.assert_frame_equal(_ledger(stopped)[columns], _ledger(out)[columns])
+    pd.testing.assert_frame_equal(_ledger(stopped)[columns], _ledger(corpus_run)[columns])

@@ -28,7 +28,7 @@ def _hold_up_the_first_agent(held: list[int]) -> None:
 
 
 @pytest.mark.cluster
-def test_a_ray_that_is_too_slow_to_start_is_started_again(weights: WeightStore, tmp_path):
+def test_a_ray_that_is_too_slow_to_start_is_started_again(weights: WeightStore, own_ray, tmp_path):
     held: list[int] = []
     threading.Thread(target=_hold_up_the_first_agent, args=(held,), daemon=True).start()
     with Stream(tmp_path, Config(), weights, 1):

@@ -15,8 +15,8 @@ from pipeline.suggest import KEYS, Ledger, main
 from stages.core.reasons import Verdict
 from stages.core.records import LEDGER, Row
 from stages.core.rows import rows_from_table, table_from_rows
-from tests.kept_rows import kept_clip, write_rows
 from tests.ledger_rows import make_ledger, make_rows
+from tests.rows import kept_clip, write_rows
 
 CLIP_H = 4 / 3600
 
@@ -95,6 +95,7 @@ def _hours(row: Row) -> float:
     return row.get("duration_s", 0.0) / 3600
 
 
+@pytest.mark.slow
 def test_the_command_has_a_line_a_threshold_and_a_curve(tmp_path, capsys):
     write_rows(tmp_path, kept_clip("a", 0), kept_clip("b", 1, face_px=60.0, last_stage="track"))
     finalize(tmp_path, Config())

@@ -97,6 +97,7 @@ def test_outliers_hardly_matter(model, clip):
     assert np.median(fit.error_px) < 1.5
 
 
+@pytest.mark.slow
 def test_lips_that_are_not_trusted_are_taken_from_the_frames_around(model, clip):
     points, lips = noisy(clip.landmarks, 0.5), list(LIPS)
     hidden = slice(50, 60)
@@ -113,6 +114,7 @@ def test_lips_that_are_not_trusted_are_taken_from_the_frames_around(model, clip)
     assert lip_error_mm(trust) < lip_error_mm(None) / 2
 
 
+@pytest.mark.slow
 def test_the_expected_error_is_that_of_the_lips(model):
     expected, found = [], []
     for seed in range(6):

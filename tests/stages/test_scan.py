@@ -13,7 +13,7 @@ from benchmarks.known.media_files import steady, write_media
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import SCAN
 from stages.core.weights import WeightStore
-from stages.media import _video
+from stages.media.file import MediaFile
 from stages.scan import Look, ScanConfig, ShotScanner, summarise_looks
 
 HEAD = astronaut()[0:260, 90:350]
@@ -140,14 +140,14 @@ def test_spans_bound_the_shots_and_name_them(tmp_path: Path, scanner: ShotScanne
 
 def test_frames_outside_the_spans_are_not_decoded(tmp_path: Path, scanner: ShotScanner, monkeypatch) -> None:
     path = write_media(tmp_path / "a.mp4", steady(500), size_px=(160, 96), key_frame_every=25)
-    decoded, packet_decode = [], _video._source_frames
+    decoded, decode = [], MediaFile.decode
 
-    def counted(*args):
-        for frame in packet_decode(*args):
-            decoded.append(frame.pts_s)
+    def counted(media: MediaFile, stream):
+        for frame in decode(media, stream):
+            decoded.append(media.time_s(frame.pts, stream))
             yield frame
 
-    monkeypatch.setattr(_video, "_source_frames", counted)
+    monkeypatch.setattr(MediaFile, "decode", counted)
     row = {"media_path": str(path), "duration_s": 20.0, "spans": np.array([[12.0, 14.0]]), "span_names": ["a"]}
     list(scanner(row))
     assert min(decoded) >= 11.0 and len(decoded) < 110

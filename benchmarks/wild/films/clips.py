@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.wild.films.film import Film, Span, padded
 from pipeline.job.step import Runner
 from pipeline.rules.config import Config
+from stages.audio.pcm16 import from_pcm16
 from stages.core.reasons import Dropped
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, NUM_LANDMARKS, Row
 from stages.core.weights import WeightStore
@@ -173,7 +174,7 @@ def _clip_of(path: Path, row: Row, seconds: float) -> Clip:
     points = np.asarray(row["landmarks"], np.float32).reshape(-1, NUM_LANDMARKS, 3)
     tracked = to_source(points, np.asarray(row["crop_box_xyxy_px"]))[..., :2] * np.float32(scale)
     num_frames = int(min(seconds, row["end_s"] - row["start_s"]) * fps)
-    audio = row["audio_pcm16"].astype(np.float32)[: round(num_frames / fps * AUDIO_RATE_HZ)] / 32768
+    audio = from_pcm16(row["audio_pcm16"])[: round(num_frames / fps * AUDIO_RATE_HZ)]
     first = next(decode_video(path, row["start_s"], fps=fps, max_side_px=MAX_SIDE_PX)).rgb
     size_px = (first.shape[1], first.shape[0])
     face, voice = (np.asarray(row[key], np.float32) for key in ("face_embedding", "voice_embedding"))

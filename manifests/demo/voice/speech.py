@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.audio.pcm16 import from_pcm16
 from stages.core.records import AUDIO_RATE_HZ
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _UTF8, _BY_CHARACTER = 2, 1, 1, 1
@@ -163,7 +164,7 @@ def _say(library: ctypes.CDLL, rate_hz: int, sentence: str, voice: Voice) -> tup
     library.espeak_Synchronize()
     if not chunks:
         raise SpeechError(f"no sound for {sentence!r}")
-    wave = np.concatenate(chunks).astype(np.float32) / 32768
+    wave = from_pcm16(np.concatenate(chunks))
     slow = soxr.resample(wave, rate_hz, AUDIO_RATE_HZ * voice.stretch)
     times = [t * voice.stretch for t, _ in marks] + [len(slow) / AUDIO_RATE_HZ]
     sounds = [Phoneme(s, a, b) for (_, s), a, b in zip(marks, times, times[1:], strict=False) if b > a]

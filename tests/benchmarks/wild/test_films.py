@@ -19,6 +19,8 @@ from stages.core.records import AUDIO_RATE_HZ
 from stages.media import decode_audio, decode_video
 from tests.benchmarks.wild.drawn import MIDDLE, SIZE_PX, drawn_clip, voice
 
+pytestmark = pytest.mark.slow  # each writes and reads a film
+
 FPS = Fraction(25)
 
 

@@ -62,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_the_network_is_fids_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The features that torch-fidelity 0.4.0 gives for these weights and this picture."""
     declared = replace(WEIGHTS["inception"], sha256=sha256_of(folder / WEIGHTS["inception"].file))

@@ -176,6 +176,7 @@ def test_noise_is_heard_only_through_the_latents():
     assert torch.equal(plain(whisper), plain(whisper, None))
 
 
+@pytest.mark.slow
 def test_what_only_the_posterior_can_know_goes_through_the_latents():
     """Motion that no sound tells of: with the expression seen it is rebuilt, from the sound alone it cannot be."""
     config = replace(SMALL, lip_weight=0.0, sync_weight=0.0, coefficient_weight=1.0, kl_weight=0.01, feature_noise=0.0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from model.nets.unet import UNet, UnetConfig
+
+pytestmark = pytest.mark.slow  # networks run
 
 CONFIG = UnetConfig(block_channels=(32, 64), attention=(True, False), layers_per_block=2, num_heads=4, num_groups=8)
 

@@ -13,6 +13,8 @@ from model.nets.taef2 import FILES, Taef2Vae
 from model.nets.vae import SdVae, TinyVae, VaeConfig, build_vae
 from stages.core.settings import ConfigError
 
+pytestmark = pytest.mark.slow  # networks run
+
 
 def photo() -> torch.Tensor:
     return torch.from_numpy(astronaut()[None].copy()).permute(0, 3, 1, 2) / 127.5 - 1

@@ -69,6 +69,7 @@ def test_an_editor_that_sees_only_the_upper_half():
             assert not torch.allclose(network({**batch, name: batch[name].flip(0)}).image, image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_expert_learns_what_goes_together():
     """Mouths as open as their sound is loud: after some steps it prefers their own to another's."""
     torch.manual_seed(0)

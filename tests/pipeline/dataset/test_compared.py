@@ -10,7 +10,7 @@ from pipeline.dataset.dedup import UNCOMPARED
 from pipeline.rules.config import Config, load_config
 from stages.core.records import LEDGER
 from stages.core.rows import table_from_rows
-from tests.kept_rows import kept_clip
+from tests.rows import kept_clip
 
 NONE = UNCOMPARED
 

@@ -18,8 +18,10 @@ from pipeline.rules.config import Config, load_config
 from stages.core.records import CROP_PX, shard_schema
 from stages.core.rows import table_from_rows
 from stages.depth import encode_depth
-from tests.kept_rows import kept_clip
-from tests.shards import clip_row
+from tests.rows import kept_clip
+from tests.shards import drawn
+
+pytestmark = pytest.mark.slow
 
 NUM_FRAMES = 75
 STATES = np.random.default_rng(0).normal(3, 2, (2 * NUM_FRAMES, 40)).astype(np.float16)
@@ -28,9 +30,8 @@ STATES = np.random.default_rng(0).normal(3, 2, (2 * NUM_FRAMES, 40)).astype(np.f
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A clip of every stage, finalized as by default."""
-    about = {"row_id": "a", "source_id": "a", "depth": [encode_depth(np.zeros((CROP_PX, CROP_PX)))] * NUM_FRAMES}
-    made = {k: v for k, v in clip_row(0, NUM_FRAMES).items() if k not in ("split", "identity_id", "fps")}
-    row = kept_clip("a", 0) | made | about | {"whisper": STATES}
+    depth = [encode_depth(np.zeros((CROP_PX, CROP_PX)))] * NUM_FRAMES
+    row = kept_clip("a", 0, num_frames=NUM_FRAMES, **drawn(0, NUM_FRAMES) | {"depth": depth, "whisper": STATES})
     write_part(table_from_rows([row]), tmp_path, 1)
     finalize(tmp_path, load_config([], ["finalize.val_ratio=0", "finalize.test_ratio=0"]))
     return tmp_path

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.dataset.stats import compute_stats, duration_text, print_funnel
+from pipeline.job.plan import STAGE_NAMES as STAGES
 from stages.core.reasons import DropReason
 from stages.core.records import LEDGER, Row
-from tests.ledger_rows import STAGES, make_ledger, make_rows
+from tests.ledger_rows import make_ledger, make_rows
 
 
 def _source(source_id: str, **more) -> Row:

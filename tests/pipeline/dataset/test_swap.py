@@ -15,7 +15,7 @@ from pipeline.dataset.swap import swap_files
 from stages.core.storage import StorageError, list_files, read_table
 
 
-def _fill(folder: Path, **files: str) -> None:
+def fill(folder: Path, **files: str) -> None:
     with swap_files(folder) as open_file:
         for name, text in files.items():
             with open_file(f"{name}.parquet") as path:
@@ -28,10 +28,10 @@ def _texts(folder: Path) -> list[str]:
 
 def test_files_are_swapped_as_a_whole(remote):
     folder = remote / "shards"
-    _fill(folder, a="one", b="two")
+    fill(folder, a="one", b="two")
     before = list_files(folder, "*")
     assert [file.name[:2] for file in before] == ["a-", "b-"]
-    _fill(folder, a="one", b="three")
+    fill(folder, a="one", b="three")
     after = list_files(folder, "*")
     assert _texts(folder) == ["one", "three"]
     assert after[0] == before[0] and after[1] != before[1]
@@ -40,30 +40,29 @@ def test_files_are_swapped_as_a_whole(remote):
             pq.write_table(pa.table({"text": ["never seen"]}), path)
         raise ZeroDivisionError
     assert list_files(folder, "*") == after and list_files(remote / ".shards.new", "*") == []
-    _fill(folder)
+    fill(folder)
     assert list_files(folder, "*") == []
 
 
 def test_what_a_crash_between_copying_and_removing_leaves_is_put_right(remote):
     folder = remote / "shards"
-    _fill(folder, a="old", b="old")
+    fill(folder, a="old", b="old")
     code = (
         "import os, stages.core.storage as p, pipeline.dataset.swap as s, tests.pipeline.dataset.test_swap as t\n"
-        "removed = s._remove_all\n"
-        "s._remove_all = lambda files: os._exit(9) if files else removed(files)\n"
-        f"t._fill(p.as_path('{folder}'), a='new', b='new')\n"
+        "s.remove = lambda file: os._exit(9)\n"
+        f"t.fill(p.as_path('{folder}'), a='new', b='new')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert sorted(_texts(folder)) == ["new", "new", "old", "old"]
     assert list_files(remote / ".shards.new", "*")
-    _fill(folder, a="new", b="new")
+    fill(folder, a="new", b="new")
     assert _texts(folder) == ["new", "new"]
     assert not list_files(remote / ".shards.new", "*")
 
 
 def test_a_reader_in_the_middle_of_a_swap_sees_whole_files_only(remote):
     folder, stop, seen, broken = remote / "shards", threading.Event(), [], []
-    _fill(folder, a="0", b="0")
+    fill(folder, a="0", b="0")
 
     def read() -> None:
         while not stop.is_set():
@@ -79,7 +78,7 @@ def test_a_reader_in_the_middle_of_a_swap_sees_whole_files_only(remote):
     reader = threading.Thread(target=read)
     reader.start()
     for number in range(1, 7):
-        _fill(folder, a=f"{number}", b=f"{number}")
+        fill(folder, a=f"{number}", b=f"{number}")
     stop.set()
     reader.join()
     assert not broken and len(seen) > 5 and set(seen) == {20_000}

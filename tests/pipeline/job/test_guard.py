@@ -33,6 +33,7 @@ def test_no_limit_is_left_behind():
     time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_a_loop_inside_a_library_ends_its_process():
     body = (
         "from pipeline.job import guard; guard.GRACE_S = 0.0\n"

@@ -11,7 +11,7 @@ from pipeline.job.stream import PartWriter
 from stages.core.records import ROW
 from stages.core.rows import rows_from_table, table_from_rows
 from stages.core.storage import read_table
-from tests.kept_rows import kept_clip
+from tests.rows import kept_clip
 
 
 def test_a_block_becomes_a_part_that_says_what_measured_each_row(tmp_path: Path) -> None:

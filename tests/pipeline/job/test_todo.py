@@ -10,7 +10,7 @@ from pipeline.job.todo import find_todo
 from pipeline.rules.config import Config
 from stages.core.reasons import DropReason
 from stages.core.records import Row
-from tests.kept_rows import kept_clip, write_rows
+from tests.rows import kept_clip, write_rows
 
 PAGE = {"source_id": "page", "uri": "https://video.test/page"}
 

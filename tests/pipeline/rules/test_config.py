@@ -82,7 +82,7 @@ def test_a_value_out_of_range_is_named(override, message):
 def test_words_are_chosen_from_a_list_wherever_a_device_is_named():
     choices = {key: rule_of(setting).choices for key, _, setting, _ in settings_of(Config())}
     assert all(choices[key] for key in choices if key.endswith((".device", ".provider")))
-    assert set(choices["features.model"]) == set(features._READERS)
+    assert set(choices["features.model"]) == set(features.READERS)
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -51,7 +51,7 @@ def test_a_copy_is_fetched_once_and_again_when_the_object_changes(remote, tmp_pa
 def test_the_copy_used_longest_ago_makes_room_unless_it_is_in_use(remote, tmp_path, monkeypatch):
     # Copies that share a lock by chance, one pair in 256, spare each other.
     own_lock = lambda cache, file, timeout_s=-1: FileLock(cache.folder / f".lock-{file.name}", timeout=timeout_s)  # noqa: E731
-    monkeypatch.setattr(NodeCache, "_lock", own_lock)
+    monkeypatch.setattr(NodeCache, "lock", own_lock)
     cache = NodeCache(tmp_path / "cache", max_bytes=2_500)
     for name in "abc":
         write_text(remote / name, name * 1_000)

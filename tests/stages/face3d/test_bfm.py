@@ -86,6 +86,7 @@ def random_values(count: int, seed: int = 1) -> np.ndarray:
     return values
 
 
+@pytest.mark.slow
 def test_the_front_model_is_read_in_millimetres_about_its_middle(folder):
     model = load_face_model(folder)
     assert load_face_model(folder / FRONT).name == model.name == "bfm"

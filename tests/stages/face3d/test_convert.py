@@ -49,6 +49,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_parts_are_kept_by_their_vertices_and_quads_are_cut(folder):
     model = read_ict(folder)
     parts = [Part(part) for part in model.triangle_part]

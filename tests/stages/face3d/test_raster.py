@@ -137,6 +137,7 @@ def test_cuda_equals_cpu_or_says_what_is_missing(turned_face):
     assert (np.abs(depth - cpu)[both] > 1).mean() < 0.001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("front_only", [False, True])
 def test_torch_draws_what_the_z_buffer_draws(turned_face, front_only, monkeypatch):
     monkeypatch.setattr(raster_torch, "MAX_CANDIDATES", 400_000)  # two frames at a time

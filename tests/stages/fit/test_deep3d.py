@@ -122,6 +122,7 @@ def row() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_the_network_is_the_references_with_its_names_and_head_order(folder):
     pictures = np.random.default_rng(1).integers(0, 255, (2, 224, 224, 3), np.uint8)
     found = Deep3dRegressor(folder / "epoch_20.pth")(pictures)
@@ -162,6 +163,7 @@ def test_a_dot_of_the_crop_is_where_the_placement_says():
     assert not lay_in(np.full_like(crop, 255), Placement(200, 240, -10, 20))[:, :10].any()  # black beyond the crop
 
 
+@pytest.mark.slow
 def test_poses_are_carried_to_the_crops_camera_within_a_pixel(folder):
     model = load_face_model(folder)
     rng = np.random.default_rng(2)
@@ -185,6 +187,7 @@ def test_poses_are_carried_to_the_crops_camera_within_a_pixel(folder):
     assert np.isfinite(shapes).all()
 
 
+@pytest.mark.slow
 def test_the_stage_gives_the_networks_coefficients_whatever_the_batch(folder, row):
     store = WeightStore(folder / "cache", folder, fetch=False)
     config = GeometryConfig(model=str(folder / FRONT), method="deep3d", device="cpu", chunk_frames=2)
@@ -203,6 +206,7 @@ def test_the_stage_gives_the_networks_coefficients_whatever_the_batch(folder, ro
     assert np.isfinite(found["fit_error_px"])
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_wrong_is_named(folder, tmp_path):
     config = GeometryConfig(model=str(folder / FRONT), method="deep3d")
     with pytest.raises(MissingWeights, match=r"(?s)epoch_20\.pth.*sicxu/Deep3DFaceRecon_pytorch.*KOUXING_WEIGHTS"):
@@ -222,6 +226,7 @@ def test_what_is_missing_or_wrong_is_named(folder, tmp_path):
         Deep3dRegressor(tmp_path / "short.pth")
 
 
+@pytest.mark.slow
 def test_the_plan_builds_it_and_names_its_weights(folder):
     stage = next(stage for stage in STAGES if stage.name == "geometry")
     model = str(folder / FRONT)

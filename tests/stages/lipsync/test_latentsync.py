@@ -68,6 +68,7 @@ def row() -> Row:
     return noise_clip(NUM_FRAMES)
 
 
+@pytest.mark.slow
 def test_the_published_file_fits() -> None:
     with torch.device("meta"):
         state = StableSyncNet().state_dict()
@@ -76,6 +77,7 @@ def test_the_published_file_fits() -> None:
     assert "visual_encoder.down_blocks.3.conv_shortcut.weight" not in state
 
 
+@pytest.mark.slow
 def test_pictures_and_sound_shrink_to_one_place(net: StableSyncNet) -> None:
     with torch.inference_mode():
         seen, heard = net.see(torch.randn(2, 48, 128, 256)), net.hear(torch.randn(3, 1, 80, 52))

@@ -85,6 +85,7 @@ def test_the_plan_knows_which_file_it_opens() -> None:
     assert stage.weights(load_config([], ["sync.expert=syncnet"])) == ("syncnet",)
 
 
+@pytest.mark.slow
 def test_a_whole_clip_is_seen_as_window_by_window() -> None:
     torch.manual_seed(0)
     net = SyncNet().eval()

@@ -10,6 +10,8 @@ import pytest
 
 from stages.shots.jumps import JumpConfig, JumpFinder
 
+pytestmark = pytest.mark.slow  # a film is drawn for each
+
 SIZE_PX = (240, 320)
 HEAD_PX = 80
 NUM_FRAMES = 60

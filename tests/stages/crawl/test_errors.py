@@ -11,10 +11,10 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, Unsu
 
 from stages.core.reasons import TRANSIENT_REASONS, DropReason
 from stages.crawl import host_of, is_remote
-from stages.crawl._addresses import entry_addresses, is_public, names_one_video, split_item, video_page
-from stages.crawl._crawler import cleaned, size_of
-from stages.crawl._errors import STATUS_REASON, causes_of, explain, may_pass
-from stages.crawl._http import opt_out, retry_after_s
+from stages.crawl.addresses import entry_addresses, is_public, names_one_video, split_item, video_page
+from stages.crawl.crawler import cleaned, size_of
+from stages.crawl.errors import STATUS_REASON, causes_of, explain, may_pass
+from stages.crawl.http import opt_out, retry_after_s
 
 
 def reported(error: ExtractorError) -> DownloadError:

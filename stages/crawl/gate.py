@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stages.crawl._config import CrawlConfig
+from stages.crawl.config import CrawlConfig
 
 _MAX_NAP_S = 2.0
 """Longest wait for a place before asking again."""

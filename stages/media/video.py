@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from stages.core.reasons import Dropped, DropReason
-from stages.media._file import EPSILON_S, MAX_BAD_PACKETS, MAX_LENGTH_S, MediaFile, frame_rate, pixel_aspect, video_of
+from stages.media.file import EPSILON_S, MAX_BAD_PACKETS, MAX_LENGTH_S, MediaFile, frame_rate, pixel_aspect, video_of
 
 SEEK_BACK_S = 10.0
 """Second try when a seek lands behind its target: a usual distance between key frames."""

@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from stages.core.reasons import Dropped, DropReason
-from stages.media._containers import explain_unreadable
+from stages.media.containers import explain_unreadable
 
 EPSILON_S = 1e-6
 """Two times closer than this are one: timestamps are ticks of at most 1/90000 s, floats are not."""

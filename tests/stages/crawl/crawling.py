@@ -10,7 +10,7 @@ import pytest
 
 from stages.core.reasons import Dropped
 from stages.crawl import CrawlConfig, Crawler
-from tests.stages.video_site import Handler
+from tests.stages.crawl.video_site import Handler
 
 Route = Callable[[Handler, int], None]
 

@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import AUDIO_RATE_HZ
-from stages.media._file import MAX_LENGTH_S, MediaFile
+from stages.media.file import MAX_LENGTH_S, MediaFile
 
 AUDIO_GAP_S = 0.015
 """Timestamps this far from the count of samples are a hole or a jump: a packet has 20 ms or more. Below it they are

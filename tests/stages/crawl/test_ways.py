@@ -9,8 +9,8 @@ import pytest
 
 from stages.core.reasons import DropReason
 from stages.crawl import Crawler
-from tests.stages.crawling import drop_of, hash_of, quick
-from tests.stages.video_site import Handler, Site
+from tests.stages.crawl.crawling import drop_of, hash_of, quick
+from tests.stages.crawl.video_site import Handler, Site
 
 Route = Callable[[Handler, int], None]
 
@@ -38,7 +38,7 @@ def test_redirects_are_followed(tmp_path: Path, site: Site) -> None:
 def test_share_links_are_resolved_before_yt_dlp_judges_them(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.crawl._crawler.SHORT_HOSTS", ("127.0.0.1",))
+    monkeypatch.setattr("stages.crawl.crawler.SHORT_HOSTS", ("127.0.0.1",))
     site.routes["/s"] = lambda handler, _: handler.answer(302, headers={"Location": "/talk.mp4"})
     row = Crawler(quick(), tmp_path / "media")({"uri": f"{site.address}/s"})
     assert row["webpage_url"] == f"{site.address}/talk.mp4"
@@ -69,7 +69,7 @@ def test_an_answer_may_not_lead_into_the_private_network(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first host counts as public here, so that a site on the loopback can play the open internet."""
-    monkeypatch.setattr("stages.crawl._http.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("stages.crawl.http.is_public", lambda address: address == "127.0.0.1")
     site.routes["/a.mp4"] = lambda handler, _: handler.answer(302, headers={"Location": "http://127.0.0.2/talk.mp4"})
     (site.folder / "page.html").write_text('<html><body><video src="http://127.0.0.2:1/a.mp4"></video></body></html>')
     crawler = Crawler(quick(allow_private_addresses=False), tmp_path / "media")

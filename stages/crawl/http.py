@@ -27,10 +27,10 @@ from yt_dlp.utils import DownloadError
 from yt_dlp.utils.networking import select_proxy
 
 from stages.core.reasons import Dropped, DropReason
-from stages.crawl._addresses import host_of, is_public
-from stages.crawl._config import CrawlConfig
-from stages.crawl._errors import Refusal
-from stages.crawl._gate import Gate
+from stages.crawl.addresses import host_of, is_public
+from stages.crawl.config import CrawlConfig
+from stages.crawl.errors import Refusal
+from stages.crawl.gate import Gate
 
 PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 """Ways to fetch media that stay within our connections; others start programs of their own."""

@@ -17,7 +17,7 @@ from stages.core.reasons import TRANSIENT_REASONS, Dropped, DropReason
 from stages.core.records import Row
 from stages.core.storage import as_path, is_file, protocol_of
 from stages.core.storage import size_of as file_size
-from stages.crawl._addresses import (
+from stages.crawl.addresses import (
     SHORT_HOSTS,
     entry_addresses,
     host_of,
@@ -26,13 +26,13 @@ from stages.crawl._addresses import (
     split_item,
     video_page,
 )
-from stages.crawl._config import CrawlConfig
-from stages.crawl._gate import Gate, HostGate
-from stages.crawl._store import MediaStore, fetch_key
+from stages.crawl.config import CrawlConfig
+from stages.crawl.gate import Gate, HostGate
+from stages.crawl.store import MediaStore, fetch_key
 from stages.media import probe_media
 
 if TYPE_CHECKING:
-    from stages.crawl._http import Downloader, Visit
+    from stages.crawl.http import Downloader, Visit
 
 Found = TypeVar("Found")
 Info = dict[str, Any]
@@ -142,8 +142,8 @@ class Crawler:
         """What `use` makes of yt-dlp, tried again after faults that may pass; one of the host's places is held."""
         from yt_dlp.utils import YoutubeDLError
 
-        from stages.crawl._errors import causes_of, disk_trouble, explain, may_pass
-        from stages.crawl._http import Downloader, Visit
+        from stages.crawl.errors import causes_of, disk_trouble, explain, may_pass
+        from stages.crawl.http import Downloader, Visit
 
         host = host_of(uri)
         with self._place(host) as lease:

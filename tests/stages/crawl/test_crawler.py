@@ -18,7 +18,7 @@ from stages.core.records import CRAWL
 from stages.core.settings import ConfigError
 from stages.crawl import CrawlConfig, Crawler, check_crawl_config, files_of
 from stages.media import probe_media
-from tests.stages.video_site import Site, open_site
+from tests.stages.crawl.video_site import Site, open_site
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.known.media_files import steady, tone, write_media
 from stages.core.reasons import DropReason
 from stages.crawl import Crawler
-from tests.stages.crawling import drop_of, hash_of, quick
-from tests.stages.video_site import Handler, Site
+from tests.stages.crawl.crawling import drop_of, hash_of, quick
+from tests.stages.crawl.video_site import Handler, Site
 
 Route = Callable[[Handler, int], None]
 

@@ -31,7 +31,7 @@ def raise_if_harmful(path: Path, options: dict[str, str]) -> None:
             NOT_VIDEO, TRUNCATED or CORRUPT where it cannot be read.
     """
     from stages.core.reasons import Dropped, DropReason
-    from stages.media._containers import explain_unreadable
+    from stages.media.containers import explain_unreadable
 
     command = [sys.executable, "-I", __file__, str(path), json.dumps(options)]
     try:

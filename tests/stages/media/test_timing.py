@@ -17,12 +17,15 @@ from benchmarks.wild.timing import LENGTH_S, Errors, make, measure
 from model.shards.samples import EditorDataset
 from model.shards.views import Views
 from model.training.config import AugmentConfig, LoaderConfig
+from stages.audio.pcm16 import to_pcm16
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, shard_schema
 from stages.core.rows import table_from_rows
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperFeatures
 from stages.media import probe_media
 from tests.shards import EXP_DIM, clip_row
+
+pytestmark = pytest.mark.slow  # nearly a hundred files are encoded
 
 HALF_TICK_S = 0.5 / CLIP_FPS
 ROUNDING_S = 0.0015
@@ -142,7 +145,7 @@ def struck(weights: WeightStore, tmp_path_factory: pytest.TempPathFactory) -> Ed
         if frame is not None:
             middle = round((frame + 0.5) / CLIP_FPS * AUDIO_RATE_HZ)
             sound[middle - 80 : middle + 80] += burst
-        row = clip_row(number, NUM_FRAMES) | {"audio_pcm16": np.rint(sound * 32767).astype(np.int16)}
+        row = clip_row(number, NUM_FRAMES) | {"audio_pcm16": to_pcm16(sound)}
         rows.append(encode(row | {"crop_box_xyxy_px": boxes}))
     folder = tmp_path_factory.mktemp("struck")
     schema = shard_schema(EXP_DIM, rows[0]["whisper"].shape[1], exact_whisper=True)

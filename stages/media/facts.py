@@ -9,10 +9,10 @@ from pathlib import Path
 from av.video.stream import VideoStream
 
 from stages.core.reasons import Dropped, DropReason
-from stages.media._containers import raise_if_cut_short, raise_if_no_file
-from stages.media._file import MAX_LENGTH_S, OPTIONS, MediaFile, frame_rate, video_of
-from stages.media._first_look import raise_if_harmful
-from stages.media._video import MAX_FPS, frames_from
+from stages.media.containers import raise_if_cut_short, raise_if_no_file
+from stages.media.file import MAX_LENGTH_S, OPTIONS, MediaFile, frame_rate, video_of
+from stages.media.first_look import raise_if_harmful
+from stages.media.video import MAX_FPS, frames_from
 
 TAIL_S = 3.0
 """Read at the end of a file to see whether it is all there."""

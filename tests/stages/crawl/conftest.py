@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.known.media_files import steady, tone, write_media
-from tests.stages.video_site import Handler, Site, open_site
+from tests.stages.crawl.video_site import Handler, Site, open_site
 
 Route = Callable[[Handler, int], None]
 
