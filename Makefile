@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo compare quick test test-cluster test-gpu test-hostile test-tutorial fuzz doctor weights lint clean help
+.PHONY: demo compare quick test test-cluster test-gpu test-hostile test-tutorial fuzz doctor weights lint fix clean help
 
 help:
 	@echo "make demo     the main job on a corpus it makes itself: videos -> data set -> report -> model -> dubbed video"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-gpu  what GPUs run, on the CPU: compiled training of every preset, benchmarks.gpu in small"
 	@echo "make test-hostile  hostile media through the networks, too; make fuzz breaks media for ten minutes"
 	@echo "make test-tutorial  the commands of docs/tutorial.md, and what they print"
+	@echo "make fix      format the code, and mend what ruff can mend"
 	@echo "make compare  JoyGen, MuseTalk and Wav2Lip trained alike on DATA=OUT/shards, and judged on clips left out"
 	@echo "make doctor   what is here, what is missing, and what each absence costs"
 	@echo "make weights  fetch the model files that the defaults need"
@@ -45,6 +46,10 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error
+
+fix: $(VENV)/ready
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 DATA ?= out/demo/shards
 compare: $(VENV)/ready

@@ -24,14 +24,14 @@ CLIP_S = 10
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    work()  # the first call pays for lazy imports and warm-up
+    work()  # the first call includes lazy imports and warm-up
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[], object]]:
-    """What is timed, by name; each goes over all of the audio in clips of 10 s."""
+    """Timed functions by name; each processes all of the audio in clips of 10 s."""
     from stages.audio.campplus import VoiceEmbedder
     from stages.audio.diarize import DiarizeConfig, Diarizer
     from stages.audio.dnsmos import Dnsmos

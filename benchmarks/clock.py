@@ -1,9 +1,9 @@
-"""Set the wall clock forth and back under a run, and compare what comes out with an undisturbed run.
+"""Set the wall clock forward and back during a run, and compare its data set with that of an undisturbed run.
 
     pip install libfaketime && python -m benchmarks.clock
 
-The library is loaded into the driver, Ray and every worker, shows them a clock of ours, and leaves the monotonic one as
-it is, just as a machine whose time is set does. A run that such a jump ends is begun again.
+The library is loaded into the driver, Ray and every worker. It changes their wall clock and not the monotonic one, as
+on a machine whose time is set. A run that ends by such a jump is restarted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a training step of the editor takes, counted before any GPU is asked: operations, and memory by its peak.
+"""Operations and peak memory of a training step of the editor, counted without a GPU.
 
     python -m benchmarks.count --config joygen [--memory-gib 80] [key=value ...]
 
 The step runs on fake tensors, which have shapes and no numbers: forwards, backwards, update and moving average, as
-`model.train` does them in bf16. A library's workspace and what an allocator wastes come on top; `benchmarks.gpu` says
-how much that is.
+`model.train` does them in bf16. A library's workspace and the allocator's waste come on top; `benchmarks.gpu` measures
+them.
 """
 
 from __future__ import annotations

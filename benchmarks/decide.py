@@ -1,9 +1,9 @@
-"""What it costs to decide a large data set again: CPU seconds by phase, on a made-up ledger of the true schema.
+"""Cost of deciding a large data set again: CPU seconds by phase, on a synthetic ledger of the true schema.
 
     python -m benchmarks.decide [--rows 100000]
 
-Of ten rows two are videos, three shots, and five clips. A person has fifty clips, one clip in a hundred is a copy. What
-is measured lies around the thresholds; what a row failed at was not measured further. The set is decided for the first
+Of ten rows two are videos, three shots, and five clips. A person has fifty clips, one clip in a hundred is a copy.
+Measurements lie around the thresholds; a row that fails was not measured further. The set is decided for the first
 time, once more, under a stricter policy, and under the first one again. Writing shards is not counted.
 """
 

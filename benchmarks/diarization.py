@@ -58,7 +58,7 @@ class _Voices(Model):
     def dimension(self) -> int:
         return EMBEDDING_DIM
 
-    def forward(self, waveforms: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, waveforms: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         out = torch.full((len(waveforms), EMBEDDING_DIM), torch.nan)
         for idx, waveform in enumerate(waveforms[:, 0]):
             if weights is not None:

@@ -1,4 +1,4 @@
-"""How long dubbing takes and what memory it needs, for results of several lengths.
+"""Time and memory of dubbing, for results of several lengths.
 
     python -m benchmarks.infer --run RUN [--a2m RUN2] --video V --audio A [--seconds 10 60 600]
 
@@ -22,7 +22,7 @@ from stages.media import decode_audio
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """CPU seconds and the most memory of a process, in MB."""
+    """CPU seconds and peak memory of a process, in MB."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -1,10 +1,10 @@
-"""What training samples cost and weigh: our shards beside loose files, WebDataset and MosaicML Streaming.
+"""Time and size of training samples: our shards beside loose files, WebDataset and MosaicML Streaming.
 
     pip install --no-deps --target LIBS webdataset mosaicml-streaming brotli python-snappy cramjam zstd catalogue
     PYTHONPATH=LIBS python -m benchmarks.loader --data OUT/shards [--samples 4000] [--workers 2]
 
 All four are written from the same clips (each several times), only what the editor reads, and read one after the
-other, `--rounds` times in turn, each in a process of its own. A GPU's appetite is counted, not measured: the
+other, `--rounds` times in turn, each in a process of its own. A GPU's demand is counted, not measured: the
 operations of a training step of `joygen.yaml`, at the share of an H100's peak that a step may reach.
 """
 
@@ -32,8 +32,8 @@ from stages.core.command import make_parser
 
 T = TypeVar("T")
 H100_BF16 = 989e12  # dense, FLOP/s; NVIDIA's data sheet
-TOKENS = 50  # of audio a frame
-REACHED = 0.4  # of the peak: what well-tuned training of such networks reaches
+TOKENS = 50  # audio tokens of a frame
+REACHED = 0.4  # share of the peak that well-tuned training of such networks reaches
 
 
 def weigh(folder: Path) -> tuple[int, int]:

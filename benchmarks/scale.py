@@ -1,4 +1,4 @@
-"""A cluster of any size, simulated with the measured cost of each record: how long, how busy, and what holds it up.
+"""Simulation of a cluster of any size with the measured cost of each record: run time, load and bottleneck.
 
     python -m benchmarks.scale benchmarks/stages.jsonl --cores 64 --sources 20000
 
@@ -25,7 +25,7 @@ POOL_OF = {stage: name for name, pool in POOLS.items() for stage in pool.stages}
 
 @dataclass(frozen=True)
 class Work:
-    """CPU seconds in one pool, and what follows from it."""
+    """CPU seconds in one pool, and the work that follows from it."""
 
     pool: str
     cpu_s: float
@@ -33,7 +33,7 @@ class Work:
 
 
 def work_of(events: list[dict]) -> Work:
-    """The tree of one source: its file-level pools in a row, then its shots, then their clips."""
+    """The tree of one source: its file-level pools in sequence, then its shots, then their clips."""
     busy: dict[str, list[float]] = defaultdict(list)
     for event in events:
         busy[event["stage"]].append(event["busy_s"])
@@ -74,8 +74,8 @@ def simulate(jobs: list[Work], actors: dict[str, int], load_s: float, loss_per_s
     """Seconds until all jobs are done.
 
     Args:
-        load_s: until an actor has its models.
-        loss_per_s: chance that an actor's machine is lost in a second; what it had in hand is done again.
+        load_s: time until an actor has loaded its models.
+        loss_per_s: probability that an actor's machine is lost in a second; its current work is repeated.
     """
     queues = {pool: deque[Work]() for pool in actors}
     queues["fetch"].extend(jobs)

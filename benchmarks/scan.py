@@ -1,4 +1,4 @@
-"""What the coarse scan of a file costs beside decoding it: `python -m benchmarks.scan FILE`."""
+"""Cost of the coarse scan of a file beside decoding it: `python -m benchmarks.scan FILE`."""
 
 from __future__ import annotations
 

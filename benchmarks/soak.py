@@ -1,4 +1,4 @@
-"""Kill what a run is made of, at random and many times over, and compare what comes out with an undisturbed run.
+"""Kill processes of a run at random, many times, and compare its data set with that of an undisturbed run.
 
     python -m benchmarks.soak --kills 200 --out out/soak
 
@@ -35,14 +35,14 @@ from stages.core.weights import WeightStore
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("clean_astronaut_1", "no_audio", "truncated", "not_a_video")
 NUM_TEXTS = 20
-"""Sources that end early, so that many rows are under way beside the few long ones."""
+"""Number of sources that end early, so that many rows are in flight beside the few long ones."""
 TIMELESS = ("retrieved_at", "versions", "media_path")
-"""Columns that say when and where, not what."""
+"""Columns of times and places, which differ between runs."""
 
 
 @dataclass
 class Chaos:
-    """A cluster of raylets, and the hand that kills."""
+    """A cluster of raylets whose processes are killed at random."""
 
     rng: random.Random
     killed: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Chaos:
         return self.cluster.add_node(num_cpus=2, object_store_memory=300_000_000)
 
     def strike(self, driver: subprocess.Popen) -> None:
-        """Kill one thing, if there is one of the drawn kind."""
+        """Kill one process of a random kind, if there is one."""
         kind = self.rng.choices(("worker", "coordinator", "raylet", "driver"), (12, 2, 2, 2))[0]
         if kind == "driver":
             driver.kill()
@@ -74,7 +74,7 @@ class Chaos:
         self.killed[kind] += 1
 
     def _processes(self) -> list[tuple[int, str]]:
-        """Workers of this cluster, and of no other on this machine."""
+        """Workers of this cluster alone."""
         raylets = [node.all_processes["raylet"][0].process.pid for node in self.cluster.list_all_nodes()]
         found = [child for pid in raylets if psutil.pid_exists(pid) for child in psutil.Process(pid).children()]
         return [(child.pid, shown) for child in found if (shown := _shown(child))]
@@ -98,7 +98,7 @@ def _kill(pid: int) -> None:
 
 
 def make_sources(folder: Path, weights: WeightStore) -> Path:
-    """A manifest of a few real videos and many files that are none."""
+    """A manifest of a few real videos and many files that are no videos."""
     make_corpus(folder, weights, names=NAMES)
     manifest = folder / "soak.jsonl"
     texts = [folder / "texts" / f"text_{number}.mp4" for number in range(NUM_TEXTS)]
@@ -111,7 +111,7 @@ def make_sources(folder: Path, weights: WeightStore) -> Path:
 
 
 def fingerprint(out: Path) -> dict[str, str]:
-    """Hash of every row's content, of the ledger and of all shards, by name; and that nothing half done is seen."""
+    """Hash of every row of the ledger and of all shards, by name; also checks that nothing unfinished is visible."""
     files = [out / "ledger.parquet", *sorted((out / "shards").glob("*.parquet"))]
     rows: dict[str, str] = {}
     for file in files:
@@ -135,7 +135,7 @@ def run(manifest: Path, out: Path, address: str | None, log: Path) -> subprocess
 
 
 def soak(chaos: Chaos, manifest: Path, folder: Path, wanted: Callable[[], bool], mean_s: float) -> list[Path]:
-    """Rounds of disturbed runs as long as more is wanted; returns the data sets that came out."""
+    """Rounds of disturbed runs as long as `wanted` says; returns their data sets."""
     outs: list[Path] = []
     log = folder / "soak.log"
     while wanted():
@@ -151,7 +151,7 @@ def soak(chaos: Chaos, manifest: Path, folder: Path, wanted: Callable[[], bool],
             if code == 0:
                 break
             driver = run(manifest, out, chaos.cluster.address, log)
-        for _ in range(2):  # what was set aside as poison is tried again
+        for _ in range(2):  # records that were set aside are tried again
             if run(manifest, out, chaos.cluster.address, log).wait():
                 raise RuntimeError(f"the undisturbed run after round {len(outs)} failed; see {log}")
         outs.append(out)

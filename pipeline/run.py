@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.command import Stopped, command, make_parser
-
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as a file: import the packages beside this folder, not the modules in it
     sys.path[0] = str(ROOT)
@@ -31,7 +29,7 @@ from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.tally import Progress
 from pipeline.job.todo import find_todo
 from pipeline.rules.config import Config, config_files, config_hash, differing_keys, load_config, store_config
-from stages.core.command import make_console
+from stages.core.command import Stopped, command, make_console, make_parser
 from stages.core.records import Row
 from stages.core.settings import ConfigError
 from stages.core.storage import as_path, is_file, protocol_of

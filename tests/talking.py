@@ -11,10 +11,10 @@ import torch
 
 from model.nets.editor import Editor
 from model.training.checkpoint import State, save_checkpoint
-from model.training.config import TrainConfig, as_dict
+from model.training.config import TrainConfig
 from model.training.editor_task import build_editor
 from model.training.task import DataFacts
-from stages.core.settings import load_as
+from stages.core.settings import as_dict, load_as
 from stages.core.weights import WeightStore
 from stages.features import FeaturesConfig, WhisperEncoder
 

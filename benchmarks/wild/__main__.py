@@ -1,9 +1,9 @@
-"""How well do the filters do on the ways in which crawled video goes wrong?
+"""Recall and precision of the filters on the faults of crawled video.
 
     python -m benchmarks.wild --clips FOLDER --out DIR [--kinds cuts sync] [--per-kind 4] [policy.key=value ...]
 
 Films with known faults are composed from clean clips, and measured by the pipeline's stages. DIR/results.jsonl holds
-truth and measurements of each film: a second run goes on where the first one ended, and `--score` only scores them.
+truth and measurements of each film: a second run resumes where the first one ended, and `--score` only scores them.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _names(kinds: list[str] | None) -> list[str]:
-    """Recipes of these kinds or names; all but the technical ones where none is named.
+    """Recipes of these kinds or names; all but the technical ones if none is named.
 
     Raises:
-        SystemExit: none is called so.
+        SystemExit: there is no such kind or name.
     """
     if kinds is None:
         return list(RECIPES)

@@ -1,4 +1,4 @@
-"""How well are copies found? Real clips, copied in the ways in which they come back, against all that only looks alike.
+"""Recall and false positives of copies: real clips, copied in the ways of re-uploads, against similar stretches.
 
     python -m benchmarks.wild.copies --clips FOLDER --out DIR [--seconds 20]
 

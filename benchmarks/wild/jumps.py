@@ -1,4 +1,4 @@
-"""How well are jumps within a scene found? Pieces taken out of clean footage, against all that moves in it.
+"""Recall and false positives of jumps within a scene, on clean footage with pieces taken out.
 
     python -m benchmarks.wild.jumps --clips FOLDER --out DIR [--names TEXT ...] [--per-clip 60]
 

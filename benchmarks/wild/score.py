@@ -1,4 +1,4 @@
-"""Truth beside what the pipeline said: pure functions on both."""
+"""Scores of the pipeline's results against the truth: pure functions on both."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from benchmarks.wild.films.film import Film, Span
 from stages.track import TrackConfig
 
 TOLERANCE_S = 0.12
-"""Three frames at 25 fps: an edge this near is right."""
+"""Tolerance of an edge: three frames at 25 fps."""
 NEAR_S = 0.5
-"""A cut found further off is another one."""
+"""Largest distance at which a found cut matches a true one."""
 LONGEST_CLIP_S = TrackConfig().max_clip_s
 KEPT, SHORT = "kept", "too_short"
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a written film; fields as `Film`'s."""
+    """Truth about a written film; fields as in `Film`."""
 
     recipe: str
     parameters: dict[str, Any]
@@ -53,7 +53,7 @@ class Piece:
     """One row of the pipeline: [start_s, end_s) kept, or dropped for a reason.
 
     Args:
-        measured: its numbers.
+        measured: its measurements.
     """
 
     start_s: float
@@ -103,7 +103,7 @@ def keepable_runs(truth: Truth, min_clip_s: float) -> list[Span]:
 
 @dataclass(frozen=True)
 class Purity:
-    """How much of what is kept should be, and of what should be is kept; in seconds, and in clips."""
+    """Precision and recall of kept material, in seconds and in clips."""
 
     kept_s: float
     pure_s: float
@@ -113,7 +113,7 @@ class Purity:
 
 
 def purity(results: Iterable[Result], min_clip_s: float) -> Purity:
-    """A kept clip belongs to the one run it shares most with: what it has of others, and of faults, is impure.
+    """A kept clip belongs to the run that it overlaps most; its overlap with others and with faults is impure.
 
     Border cases count as neither. A clip is pure if it reaches no further than `TOLERANCE_S` out of its run.
     """
@@ -159,9 +159,9 @@ class Tally:
 
 
 def outcome(result: Result, span: Span) -> str:
-    """What became of a stretch of a film: `kept` if a kept clip has more than a tolerance of it, else the reason.
+    """Outcome of a stretch of a film: `kept` if a kept clip has more than a tolerance of it, else the reason.
 
-    Of several reasons a right one counts. Where no row speaks of it, it was cut out: that is right, too.
+    A right one among several reasons counts. A stretch without a row was cut out, which is right, too.
     """
     slack_s = min(TOLERANCE_S, (span.end_s - span.start_s) / 2)
     if any(overlap_s(piece, span) > slack_s + 1e-6 for piece in result.kept):
@@ -193,7 +193,7 @@ def tally_reasons(results: Iterable[Result], min_clip_s: float) -> dict[str, Tal
 
 
 def confusion(results: Iterable[Result], min_clip_s: float) -> Counter[tuple[str, str]]:
-    """How often what was expected of a stretch (its first reason, or `kept`) became what."""
+    """Counts of expected outcome (a stretch's first reason, or `kept`) and actual outcome."""
     counts: Counter[tuple[str, str]] = Counter()
     for result in results:
         spans = [span for span in result.truth.spans if span.reasons and not span.may_keep]
@@ -204,7 +204,7 @@ def confusion(results: Iterable[Result], min_clip_s: float) -> Counter[tuple[str
 
 
 def _run_outcome(result: Result, run: Span) -> str:
-    """`kept` if most of a keepable run was, else the reason that cost most of it."""
+    """`kept` if most of a keepable run was kept, else the reason that cost most of it."""
     lost: Counter[str] = Counter()
     for piece in result.pieces:
         lost[piece.reason or KEPT] += overlap_s(piece, run)  # pyright: ignore[reportArgumentType]
@@ -215,7 +215,7 @@ def _run_outcome(result: Result, run: Span) -> str:
 
 @dataclass(frozen=True)
 class CutScore:
-    """Cuts found of those that are there, boundaries that are none, and how far off the found ones are, in frames."""
+    """Found and true cuts, false positives, and distances of the found ones in frames."""
 
     num_true: int
     num_found: int
@@ -253,7 +253,7 @@ def _is_one_cut(piece: Piece, following: Piece) -> bool:
 
 
 def clip_edge_errors(results: Iterable[Result], min_clip_s: float) -> list[float]:
-    """How far edges of what was kept lie from those of the keepable run, in frames of the film.
+    """Distances of kept clips' edges from those of the keepable run, in frames of the film.
 
     Only edges inside a film count: at its beginning and end there is nothing to find.
     """
@@ -272,7 +272,7 @@ def clip_edge_errors(results: Iterable[Result], min_clip_s: float) -> list[float
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share that was seen as successes / total."""
+    """95 % Wilson interval of a share, observed as successes / total."""
     if total == 0:
         return 0.0, 1.0
     z = 1.959964

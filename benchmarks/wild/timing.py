@@ -55,14 +55,14 @@ def _picture(number: int, lit: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Errors:
-    """The worst of a file, in seconds.
+    """Largest errors of a file, in seconds.
 
     Args:
-        pts_s: of a frame's time against the truth.
-        beep_s: of a beep's onset against the truth.
-        flash_s: of the first tick that shows a flash, against the truth.
-        apart_s: between that tick and the beep.
-        outside_s: how far the middle of a tick lies outside the time for which its frame is shown.
+        pts_s: error of a frame's time.
+        beep_s: error of a beep's onset.
+        flash_s: error of the first tick that shows a flash.
+        apart_s: distance between that tick and the beep.
+        outside_s: distance of a tick's middle from the time for which its frame is shown.
     """
 
     pts_s: float
@@ -76,7 +76,7 @@ def measure(path: Path, flashes: Flashes, truth: Truth, start_s: float = 0.0, en
     """Decode a span as `track` does, and compare.
 
     Raises:
-        ValueError: flashes, beeps and truth are not as many.
+        ValueError: flashes, beeps and truth differ in number.
     """
     frames = list(decode_video(path, start_s, end_s, fps=Fraction(CLIP_FPS)))
     sound = decode_audio(path, start_s, start_s + len(frames) / CLIP_FPS)
@@ -125,7 +125,7 @@ def is_bright(frame: VideoFrame) -> bool:
 
 
 def beeps_s(sound: np.ndarray) -> np.ndarray:
-    """Where sound becomes loud after 60 ms of less."""
+    """Times at which sound becomes loud after 60 ms of less."""
     loud = np.flatnonzero(np.abs(sound) > 0.25 * np.abs(sound).max())
     return loud[np.diff(loud, prepend=-9_999) > 0.06 * AUDIO_RATE_HZ] / AUDIO_RATE_HZ
 

@@ -1,4 +1,4 @@
-"""The corpus: which videos there are, what is true of each, and what the pipeline should say of it."""
+"""The videos of the corpus, with the truth about each and the expected verdict."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ CONSENTS = {
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of one video.
+    """Truth about one video.
 
     Args:
         expect: `keep` or `drop` under the default policy.
-        reason: the DropReason expected; `also` are as good.
-        offset_ms: how late the sound is against the lips.
-        cuts_s: hard cuts.
-        num_clips: kept clips expected, at least.
+        reason: expected DropReason; those in `also` are right, too.
+        offset_ms: delay of the sound against the lips.
+        cuts_s: times of hard cuts.
+        num_clips: least number of expected kept clips.
         opening: gap between the lips over the face's height at each frame, as it was drawn.
     """
 
@@ -83,7 +83,7 @@ Direct = Callable[[Studio], Take]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One video: how it is made, and what should come of it."""
+    """One video: its making and the expected verdict."""
 
     name: str
     speaker: str
@@ -240,9 +240,9 @@ def make_corpus(
     """Make videos and write `videos/*.mp4`, `manifest.yaml` and `truth.json` into a folder.
 
     Args:
-        names: keys of `RECIPES`; all where None.
+        names: keys of `RECIPES`; None for all.
         seconds: usual length of a video; at least 4.
-        seed: of the movements of the heads.
+        seed: seed of the heads' movements.
     Raises:
         KeyError: a name that is no recipe.
     """

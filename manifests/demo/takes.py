@@ -22,14 +22,14 @@ Frames = Callable[[], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Take:
-    """One video to be.
+    """One video before it is written.
 
     Args:
-        frames: gives the uint8 (H, W, 3) pictures anew at each call.
+        frames: returns the uint8 (H, W, 3) pictures at each call.
         audio: float32 (N,) at 16 kHz, or None for a silent file.
         opening: float32 (T,), true gap between the lips over the face's height, per frame.
-        offset_ms: how late the sound is against the lips.
-        cuts_s: where one picture is followed by an unrelated one.
+        offset_ms: delay of the sound against the lips.
+        cuts_s: times of hard cuts.
     """
 
     frames: Frames

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import TypeVar
 
 from model.nets.a2m import A2mConfig
 from model.nets.editor import LossConfig
@@ -96,23 +92,3 @@ def load_train(files: Sequence[str], overrides: Sequence[str] = ()) -> TrainConf
         files: YAML files or names of presets; of several, the last wins.
     """
     return load_as(TrainConfig, [preset(text) for text in files], overrides)
-
-
-def load_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """A configuration from the plain values of `as_dict`; unknown keys of an older version are left out."""
-    defaults = OmegaConf.structured(kind)
-    try:
-        return cast(T, OmegaConf.to_object(OmegaConf.merge(defaults, _known(defaults, values))))
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-
-
-def _known(defaults: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in values.items() if name in defaults}
-    nested = [name for name in kept if isinstance(defaults[name], DictConfig)]
-    return kept | {name: _known(defaults[name], kept[name]) for name in nested}
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """Values of a configuration as plain JSON types."""
-    return json.loads(json.dumps(OmegaConf.to_container(OmegaConf.structured(config))))

@@ -16,11 +16,11 @@ from model.nets.editor import Editor
 from model.nets.vae import TinyVae
 from model.training.a2m_task import A2mTask
 from model.training.checkpoint import Checkpoint, latest_checkpoint, read_checkpoint
-from model.training.config import TrainConfig, load_dict
+from model.training.config import TrainConfig
 from model.training.devices import allow_tf32
 from model.training.editor_task import EditorTask, build_editor
 from model.training.task import DataFacts, Task
-from stages.core.settings import ConfigError
+from stages.core.settings import ConfigError, load_dict
 from stages.core.weights import WeightStore
 
 

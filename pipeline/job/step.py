@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pipeline.job.guard import Guard
 from pipeline.job.plan import STAGE_NAMES, Stage, StageFunction, node_cache
 from pipeline.rules.config import Config, RunConfig
 from pipeline.rules.policy import decide
-from stages.core.reasons import Dropped, DropReason, Verdict
+from stages.core.reasons import DISK_TROUBLE, Dropped, DropReason, Verdict
 from stages.core.records import Row, row_id
 from stages.core.rows import length_s
 from stages.core.storage import StorageError, as_path, protocol_of
@@ -133,7 +132,6 @@ class Runner:
 
 def _is_machine_trouble(error: Exception) -> bool:
     """Whether every record would meet this error: the run stops, and a rerun resumes there."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     return isinstance(error, MemoryError | MissingWeights | StorageError) or (
-        isinstance(error, OSError) and error.errno in full
+        isinstance(error, OSError) and error.errno in DISK_TROUBLE
     )

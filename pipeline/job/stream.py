@@ -10,6 +10,7 @@ import math
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import tomllib
@@ -39,8 +40,11 @@ from stages.core.weights import WEIGHTS, MissingWeights, WeightStore
 
 ROOT = Path(__file__).resolve().parents[2]
 REFRESH_S = 1.0
+STDERR = 2
+"""The file that Ray's C++ code writes to, whatever `sys.stderr` is."""
 STOP_S = 10.0
 """Time that a stopped stream may take to release its workers."""
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _COUNTED = ("shot_idx", "num_shots", "clip_idx", "num_clips")
 
 
@@ -296,10 +300,14 @@ def _wave_size() -> int:
 def start_ray(config: Config) -> None:
     """Join the Ray of the job or the configured cluster, else start a local one that ends with this run."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.run.ray_address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=config.run.ray_address, **quiet)
-        return
+        ray.init(address=config.run.ray_address, **_QUIET)
+    else:
+        _start_local_ray(config)
+    _hear_out_ray()
+
+
+def _start_local_ray(config: Config) -> None:
     for is_last in (False, False, True):
         try:
             ray.init(
@@ -308,7 +316,7 @@ def start_ray(config: Config) -> None:
                 object_store_memory=config.run.object_store_bytes,
                 _system_config={"task_events_report_interval_ms": 0},  # a record of every call, which is not used
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "PYANNOTE_METRICS_ENABLED": "0"}},
-                **quiet,
+                **_QUIET,
             )
             return
         except Exception:
@@ -316,6 +324,32 @@ def start_ray(config: Config) -> None:
             ray.shutdown()
             if is_last:
                 raise
+
+
+def _hear_out_ray() -> None:
+    """Make Ray print, unseen, the ERROR line that it prints once in a process, so that no run begins with it.
+
+    The line warns that an actor which may restart has arguments in the object store, where they could be lost. Every
+    actor of Ray Data has such arguments (https://github.com/ray-project/ray/issues/57733), and their owner is this
+    process, so they live as long as the run. The line stays in the driver's log of Ray's session.
+    """
+    actor, argument = ray.remote(num_cpus=0, max_restarts=1)(_Idle), ray.put(None)
+    sys.stderr.flush()
+    shown, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDERR)
+    try:
+        actor.remote(argument)  # ends at once: nobody keeps its handle
+    finally:
+        os.dup2(shown, STDERR)
+        os.close(shown)
+        os.close(nowhere)
+
+
+class _Idle:
+    """An actor that does nothing."""
+
+    def __init__(self, _: None) -> None:
+        pass
 
 
 @contextmanager

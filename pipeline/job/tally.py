@@ -62,12 +62,13 @@ class Progress:
     Args:
         num_sources: sources of this run.
         num_before: sources that an earlier run had finished.
+        start_s: when the run began, by `time.monotonic`.
     """
 
     console: Console
     num_sources: int
     num_before: int
-    _start_s: float = field(default_factory=time.monotonic)
+    start_s: float = field(default_factory=time.monotonic)
     _shown_s: float = 0.0
     _live: Live | None = None
 
@@ -91,28 +92,35 @@ class Progress:
             self.console.print(self._line(counts, num_done), highlight=False, soft_wrap=True)
 
     def _eta(self, num_done: int) -> str:
-        elapsed_s = time.monotonic() - self._start_s
+        """Nothing before the first source is done, from which alone the time of the others is known."""
         if num_done == 0:
-            return "?"
+            return ""
+        elapsed_s = time.monotonic() - self.start_s
         left_s = elapsed_s / num_done * (self.num_sources - num_done)
-        return f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"
+        return f" · ETA {left_s / 60:.0f} min" if left_s >= 90 else f" · ETA {left_s:.0f} s"
 
     def _line(self, counts: dict[str, StageCount], num_done: int) -> str:
-        kept = list(counts.values())[-1]
+        """Like `sources 3/20 · kept 4 clips (0.007 h) · dropped 2 · 0.05 clips/s · ETA 5 min`.
+
+        Until a clip has passed the last stage: how far the first row has come.
+        """
+        last = list(counts.values())[-1]
+        if last.num_left:
+            elapsed_s = max(time.monotonic() - self.start_s, 1e-6)
+            clips = f"kept {last.num_left - last.num_dropped} clips ({last.hours_left:.3f} h)"
+            rate = f" · {last.num_left / elapsed_s:.2f} clips/s"
+        else:
+            passed = [name for name, count in counts.items() if count.num_left]
+            clips, rate = f"measured up to {passed[-1]}" if passed else "loading models", ""
         num_dropped = sum(count.num_dropped for count in counts.values())
-        elapsed_s = max(time.monotonic() - self._start_s, 1e-6)
-        return (
-            f"sources {num_done}/{self.num_sources} · kept {kept.num_left - kept.num_dropped} clips "
-            f"({kept.hours_left:.3f} h) · dropped {num_dropped} · {kept.num_left / elapsed_s:.2f} clips/s "
-            f"· ETA {self._eta(num_done)}"
-        )
+        return f"sources {num_done}/{self.num_sources} · {clips} · dropped {num_dropped}{rate}{self._eta(num_done)}"
 
     def _table(self, counts: dict[str, StageCount], num_done: int) -> Table:
         before = f", {self.num_before} done before" if self.num_before else ""
-        table = Table(title=f"{num_done}/{self.num_sources} sources{before} · ETA {self._eta(num_done)}")
+        table = Table(title=f"{num_done}/{self.num_sources} sources{before}{self._eta(num_done)}")
         for name in ("stage", "in", "passed", "dropped", "hours passed", "rows/s", "CPU s/row", "reasons"):
             table.add_column(name, justify="left" if name in ("stage", "reasons") else "right")
-        elapsed_s = max(time.monotonic() - self._start_s, 1e-6)
+        elapsed_s = max(time.monotonic() - self.start_s, 1e-6)
         for name, count in counts.items():
             reasons = ", ".join(f"{reason} {number}" for reason, number in count.reasons.most_common(3))
             table.add_row(

@@ -131,14 +131,14 @@ QUANTITIES: tuple[Quantity, ...] = (  # the most telling first: a card has room 
     ),
     Quantity(
         "dnsmos_bak",
-        "Background quality (DNSMOS)",
+        "Background (DNSMOS)",
         "1-5",
         _columns("dnsmos_bak source_dnsmos_bak"),
         _MOS,
         "min_dnsmos_bak",
     ),
     Quantity("sync_conf", "Lips and sound agree", "sd", _columns("sync_conf"), _steps(0, 12, 0.5), "min_sync_conf"),
-    Quantity("identity", "Same face throughout", "cosine", _columns("identity_min_sim"), _SHARES, "min_identity_sim"),
+    Quantity("identity", "Same face", "cosine", _columns("identity_min_sim"), _SHARES, "min_identity_sim"),
     Quantity(
         "mouth_motion",
         "Lip motion",
@@ -155,9 +155,7 @@ QUANTITIES: tuple[Quantity, ...] = (  # the most telling first: a card has room 
         "source_speech", "Speech in the file", "s", _columns("source_speech_s"), _FILE_LENGTHS, "min_speech_s", "source"
     ),
     Quantity("speech", "Speech in the clip", "of it", _columns("speech_ratio"), _SHARES, "min_speech_ratio"),
-    Quantity(
-        "dnsmos_sig", "Speech quality (DNSMOS)", "1-5", _columns("dnsmos_sig source_dnsmos_sig"), _MOS, "min_dnsmos_sig"
-    ),
+    Quantity("dnsmos_sig", "Voice (DNSMOS)", "1-5", _columns("dnsmos_sig source_dnsmos_sig"), _MOS, "min_dnsmos_sig"),
     Quantity("snr", "Speech over pauses", "dB", _columns("snr_db"), _steps(-5, 60, 5), "min_snr_db"),
     Quantity("crest", "Peaks over speech", "dB", _columns("crest_db"), _steps(0, 24, 1), "min_crest_db"),
     Quantity("face_seen", "Face in view", "of looks", _columns("shot_face_ratio"), _SHARES, "min_shot_face_ratio"),
@@ -195,7 +193,7 @@ QUANTITIES: tuple[Quantity, ...] = (  # the most telling first: a card has room 
     Quantity(
         "av_offset", "Sound against lips, before correction", "ms", _columns("av_offset_ms"), _steps(-600, 600, 40)
     ),
-    Quantity("dnsmos_ovr", "Overall quality (DNSMOS)", "1-5", _columns("dnsmos_ovr source_dnsmos_ovr"), _MOS),
+    Quantity("dnsmos_ovr", "Overall (DNSMOS)", "1-5", _columns("dnsmos_ovr source_dnsmos_ovr"), _MOS),
     Quantity("teeth", "Teeth seen", "of frames", _columns("teeth_ratio"), _SHARES),
     Quantity("age", "Apparent age", "years", _columns("age_years"), _steps(0, 80, 5)),
     Quantity("shot_length", "Shot length", "s", (_SHOT_LENGTH,), _FILE_LENGTHS, "min_clip_s", "shot"),

@@ -4,17 +4,19 @@ set -eu
 PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
 
-"$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
-    echo "kouxing is locked to Python 3.11; $PYTHON is $("$PYTHON" --version 2>&1)." >&2
-    echo "Install it (apt-get install python3.11 python3.11-venv) and run: make PYTHON=python3.11 ..." >&2
+"$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
+    echo "The packages of requirements.lock are for Python 3.11 to 3.13; $PYTHON is $("$PYTHON" --version 2>&1)." >&2
+    echo "Install one of these with its venv module (apt-get install python3.11 python3.11-venv)" >&2
+    echo "and run: make PYTHON=python3.11 ..." >&2
     exit 1
 }
 if [ ! -x "$VENV/bin/pip" ]; then
     "$PYTHON" -m venv "$VENV" || {
-        echo "The venv module is incomplete; trying apt-get install python3.11-venv" >&2
+        PACKAGE=python$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+        echo "The venv module is incomplete; trying apt-get install $PACKAGE" >&2
         rm -rf "$VENV"
         SUDO=; [ "$(id -u)" = 0 ] || SUDO="sudo -n"
-        $SUDO apt-get update -qq && $SUDO apt-get install -y -qq python3.11-venv
+        $SUDO apt-get update -qq && $SUDO apt-get install -y -qq "$PACKAGE"
         "$PYTHON" -m venv "$VENV"
     }
 fi

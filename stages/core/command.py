@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import runpy
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -13,14 +12,13 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
-from stages.core.reasons import Dropped
+from stages.core.reasons import DISK_FULL, Dropped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes: the machine refused; the person who typed the command can mend it; stopped by Ctrl-C."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 P = ParamSpec("P")
 

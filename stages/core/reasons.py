@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,9 @@ class DropReason(StrEnum):
 
 TRANSIENT_REASONS = frozenset({DropReason.UNAVAILABLE, DropReason.RATE_LIMITED, DropReason.FORBIDDEN})
 """Faults that another run may not meet. LOGIN_REQUIRED is one more where cookies are given: they may be new."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_TROUBLE = (*DISK_FULL, errno.EROFS)
+"""Error numbers of a disk that takes nothing more. Every record would meet them: the job stops, and blames none."""
 UNKNOWN_FAULTS = (DropReason.ERROR, DropReason.CRASHED, DropReason.TIME_LIMIT)
 """Not facts about a record: each may be gone in another run."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from stages.core.command import UserError
@@ -63,6 +64,26 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
 def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith(("reference_type", "object_type")))
+
+
+def load_dict(kind: type[T], values: dict[str, Any]) -> T:
+    """A configuration from the plain values of `as_dict`; unknown keys of an older version are left out."""
+    defaults = OmegaConf.structured(kind)
+    try:
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(defaults, _known(defaults, values))))
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(error)) from error
+
+
+def _known(defaults: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in values.items() if name in defaults}
+    nested = [name for name in kept if isinstance(defaults[name], DictConfig)]
+    return kept | {name: _known(defaults[name], kept[name]) for name in nested}
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Values of a configuration as plain JSON types."""
+    return json.loads(json.dumps(OmegaConf.to_container(OmegaConf.structured(config))))
 
 
 def flattened(tree: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError, TransportError
 from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 
-from stages.core.reasons import Dropped, DropReason
+from stages.core.reasons import DISK_TROUBLE, Dropped, DropReason
 
 STATUS_REASON = {
     401: DropReason.LOGIN_REQUIRED,
@@ -70,7 +69,6 @@ WORDS: tuple[tuple[DropReason, tuple[str, ...]], ...] = (
 Source: `raise ExtractorError` and its helpers in yt-dlp 2026.10.26 (bilibili, tiktok with Douyin, youtube, common), and
 the messages of Bilibili's API, which they pass on.
 """
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Refusal(RequestError):
@@ -99,7 +97,7 @@ def _walk(error: BaseException) -> Iterator[BaseException]:
 
 def disk_trouble(causes: list[BaseException]) -> OSError | None:
     """An error of the machine's disk, which every other source would meet too; None if there is none."""
-    return next((c for c in causes if isinstance(c, OSError) and c.errno in _DISK_TROUBLE), None)
+    return next((c for c in causes if isinstance(c, OSError) and c.errno in DISK_TROUBLE), None)
 
 
 def may_pass(causes: list[BaseException], reason: DropReason) -> bool:

@@ -147,10 +147,10 @@ class _Guarded:
         raise urllib3.exceptions.NewConnectionError(self, f"cannot connect: {failure}") from failure  # pyright: ignore
 
 
-class _GuardedHTTPConnection(_Guarded, HTTPConnection): ...
+class _GuardedHTTPConnection(_Guarded, HTTPConnection): ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class _GuardedHTTPSConnection(_Guarded, HTTPSConnection): ...
+class _GuardedHTTPSConnection(_Guarded, HTTPSConnection): ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class _GuardedHTTPPool(urllib3.HTTPConnectionPool):
@@ -245,7 +245,7 @@ class GuardedRH(RequestsRH):
         session.mount("http://", adapter)
         return session
 
-    def _send(self, request: Any) -> _Response:
+    def _send(self, request: Any) -> _Response:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             return _Response(super()._send(request), self._visit)
         except HTTPError as error:

@@ -16,10 +16,10 @@ from torch import Tensor
 from model.shards.samples import editor_batch
 from model.train import Trainer, learning_rate, main, make_optimizer, progress_of, train
 from model.training.checkpoint import State, load_moments, save_checkpoint
-from model.training.config import OptimConfig, TrainConfig, as_dict, load_dict
+from model.training.config import PRESETS, OptimConfig, TrainConfig, load_train
 from model.training.editor_task import EditorTask
 from model.training.load import build_task, load_trained
-from stages.core.settings import ConfigError, load_as
+from stages.core.settings import ConfigError, as_dict, load_as, load_dict
 from stages.core.weights import WeightStore
 
 TINY = [
@@ -319,3 +319,12 @@ def test_schedule():
     assert learning_rate(optim, 1.0, 100) == pytest.approx(0.2)
     assert progress_of(optim, 25, 0.0) == 0.25
     assert progress_of(optim, 25, 30.0) == 0.5
+
+
+def test_a_preset_is_found_by_its_name_and_a_file_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("seed: 7")
+    assert load_train(["tiny"]) == load_train([str(PRESETS / "tiny.yaml")])
+    assert load_train(["tiny", "mine.yaml"]).seed == 7
+    with pytest.raises(ConfigError, match="no such config file: tinny; presets are a2m, joygen"):
+        load_train(["tinny"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import ray
@@ -16,6 +18,7 @@ from pipeline import doctor
 from pipeline.doctor import Finding, State
 from stages.core.weights import WEIGHTS, WeightStore
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = "av==18.1.0\n    # via something\ntorch==2.13.0+cpu\n\nray==2.60.0\n"
 
 
@@ -28,9 +31,20 @@ def _versions(**installed: str):
     return version_of
 
 
-def test_python_of_the_lock():
-    assert doctor.check_python((3, 11, 2)).state == State.OK
-    assert doctor.check_python((3, 12, 0)).state == State.MISSING
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [((3, 10, 13), State.MISSING), ((3, 11, 2), State.OK), ((3, 13, 0), State.OK), ((3, 14, 0), State.MISSING)],
+)
+def test_pythons_of_the_lock(version, state):
+    assert doctor.check_python(version).state == state
+
+
+def test_doctor_installer_and_project_name_the_same_pythons():
+    oldest, newest = doctor.OLDEST_PYTHON, doctor.NEWEST_PYTHON
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    installer = (ROOT / "pipeline" / "setup" / "install.sh").read_text(encoding="utf-8")
+    assert f"{oldest} <= sys.version_info[:2] <= {newest}" in installer
 
 
 def test_packages_as_locked_whatever_the_build():

@@ -109,7 +109,11 @@ def test_a_bucket_that_may_no_longer_be_written_keeps_what_it_has(out, monkeypat
         patch.setitem(fsspec.config.conf, "s3", READER)
         assert finalize.main(["--out", str(out), "policy.min_face_px=1"]) == 1
     message = capsys.readouterr().err
-    assert f"{out}/" in message and "cannot be written: Access Denied" in message and "run it again" in message
+    assert (
+        f"{out}/" in message
+        and "cannot be written: Access Denied" in message
+        and "run the same command again" in message
+    )
     assert read_text(out / "stats.json") == before[0]
     pd.testing.assert_frame_equal(_rows(out), before[1])
 

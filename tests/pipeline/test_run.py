@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from stages.depth import decode_depth
 from tests.runs import CORPUS, ONE_WORKER, command
 
 ROOT = Path(__file__).resolve().parents[2]
+RAY_LINE = r"^(\[?\d{4}-\d\d-\d\d |\(\w+ pid=|\(raylet)"
+"""How Ray's C++ code, its Python code and its workers begin what they print."""
 
 
 @pytest.fixture
@@ -205,12 +208,15 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, corpus_run, tmp_path):
     words = [sys.executable, str(ROOT / "pipeline" / "run.py"), *command(manifest, stopped)]
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "dropped" not in (line := process.stdout.readline()) or "dropped 0" in line:
+        printed = []
+        while not printed or "dropped" not in printed[-1] or "dropped 0" in printed[-1]:
             assert process.poll() is None, process.communicate()[1]
+            printed.append(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        rest, stderr = process.communicate(timeout=120)
     assert process.returncode == INTERRUPTED, stderr
     assert "run the same command again" in stderr
+    assert [line for line in [*printed, rest, stderr] if re.search(RAY_LINE, line, re.MULTILINE)] == []
     assert run.main(command(manifest, stopped, *ONE_WORKER)) == 0
     columns = ["row_id", "verdict", "drop_reason", "face_px", "language_prob", "fit_error_px"]
     pd.testing.assert_frame_equal(_ledger(stopped)[columns], _ledger(corpus_run)[columns])

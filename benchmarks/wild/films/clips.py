@@ -24,7 +24,7 @@ from stages.face.landmarks import CHIN, FOREHEAD, LEFT_EYE, MOUTH_CORNERS, RIGHT
 from stages.media import decode_video, probe_media
 
 MAX_SIDE_PX = 1280
-"""Larger footage is shrunk: composing and measuring cost with the pixels."""
+"""Longer side to which footage is shrunk, because the cost grows with the pixels."""
 MIN_S = 4.0
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 
@@ -34,7 +34,7 @@ class Clip:
     """A few seconds of one person who speaks.
 
     Args:
-        start_s: where it lies in `path`.
+        start_s: its start in `path`.
         size_px: width and height of its frames.
         audio: float32 (N,) at 16 kHz.
         face, voice: embeddings of unit length, by which other people are chosen.
@@ -69,17 +69,17 @@ class Clip:
         return self.tracked[low] * (1 - share) + self.tracked[high] * share
 
     def film(self) -> Film:
-        """The clip as it is: to be kept."""
+        """The unchanged clip, which must be kept."""
         length_s = self.num_frames / float(self.fps)
         return Film(self.frames, self.fps, self.num_frames, self.audio, (Span(0.0, length_s),))
 
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Where a face is and how it is turned in the picture, from its landmarks (478, 2).
+    """Position and rotation of a face in the picture, from its landmarks (478, 2).
 
     Args:
-        height_px: forehead to chin.
+        height_px: distance from forehead to chin.
         turn: unit vector from the picture's left eye to its right.
     """
 
@@ -120,10 +120,10 @@ def find_clips(
     """The clean clip of each video of a folder, or None, and what was found of it; looked at once.
 
     Args:
-        cache: folder for what is found.
-        runner: the stages up to `sync`, which say what is clean.
-        seconds: length of a clip at most.
-        trust: take the beginning of every video that shows a face and has speech, whatever the policy says.
+        cache: folder for the results.
+        runner: stages up to `sync`, which decide what is clean.
+        seconds: largest length of a clip.
+        trust: take the beginning of every video with a face and speech, whatever the policy decides.
     """
     cache.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
@@ -204,7 +204,7 @@ def make_clips(folder: Path, weights: WeightStore, seconds: float) -> None:
 
 
 def strangers(clip: Clip, clips: list[Clip], config: Config) -> list[Clip]:
-    """The clips that show and let hear someone else."""
+    """The clips with another face and another voice."""
     return [
         other
         for other in clips

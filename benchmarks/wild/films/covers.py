@@ -1,4 +1,4 @@
-"""Things before the mouth: a hand, a microphone, a mask. Drawn once, then laid over every frame where the lips are."""
+"""Things before the mouth: a hand, a microphone, a mask. Each is drawn once and placed over the lips of every frame."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.wild.films.film import Film
 from stages.face.landmarks import LIPS_OUTER, SIDES
 
 CANVAS_PX = 512
-"""A drawing's side; its middle comes to lie on the mouth."""
+"""Side of a drawing, whose middle is placed on the mouth."""
 ENTER_S = 0.25
-"""In which a hand comes up from below and goes again."""
+"""Time in which a hand comes up from below, or goes again."""
 COVERED = 0.3
-"""Share of the lips' outline behind a thing, from which on the mouth counts as hidden."""
+"""Least share of the lips' outline behind a thing at which the mouth counts as hidden."""
 AWAY = 1.6
-"""How far down a thing waits, in face heights: out of sight of the mouth."""
+"""Distance below the mouth at which a thing waits out of sight, in face heights."""
 JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
 CHEEKS = (50, 280)
 
@@ -30,7 +30,7 @@ class Thing:
     Args:
         rgb: float32 (CANVAS_PX, CANVAS_PX, 3).
         alpha: float32 (CANVAS_PX, CANVAS_PX), 0-1.
-        side: of the canvas, in face heights.
+        side: side of the canvas, in face heights.
     """
 
     rgb: np.ndarray
@@ -54,7 +54,7 @@ def covered(clip: Clip, thing: Thing, begin_s: float, end_s: float) -> Film:
 
 
 def _lift(time_s: float, begin_s: float, end_s: float) -> float:
-    """0: away, 1: before the mouth."""
+    """Position of a thing, from 0 (away) to 1 (before the mouth)."""
     share = np.clip(min(time_s - begin_s, end_s - time_s) / ENTER_S, 0, 1)
     return float(share * share * (3 - 2 * share))
 

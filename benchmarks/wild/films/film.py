@@ -18,11 +18,11 @@ Frames = Callable[[], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Span:
-    """What is true of [start_s, end_s).
+    """Truth about [start_s, end_s).
 
     Args:
-        reasons: each of which is right for leaving it out, the fitting one first; none where it must be kept.
-        may_keep: a border case: to keep it, or to drop it for one of `reasons`, is right.
+        reasons: right reasons for dropping it, the best one first; none if it must be kept.
+        may_keep: a border case, in which it is right to keep it or to drop it for one of `reasons`.
     """
 
     start_s: float
@@ -33,16 +33,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Film:
-    """One video to be.
+    """One video before it is written.
 
     Args:
-        frames: gives the uint8 (H, W, 3) pictures anew at each call.
+        frames: returns the uint8 (H, W, 3) pictures at each call.
         audio: float32 (N,) at 16 kHz, sample 0 at the first frame.
         spans: in order, from 0 to the end.
-        cuts_s: of each change of picture the time of the first frame that differs and of the first that is all new.
-        offset_ms: how late the sound is against the lips.
+        cuts_s: times of each cut: of the first frame that differs, and of the first that is wholly new.
+        offset_ms: delay of the sound against the lips.
         crf: x264's quality, lower is better.
-        writer: another way to put pictures and sound into a file, unchanged: other containers, codecs, rates.
+        writer: function that writes pictures and sound in another container, codec or rate.
     """
 
     frames: Frames
@@ -72,7 +72,7 @@ class Film:
         return replace(self, frames=frames, **more)
 
     def label(self, *reasons: str, may_keep: bool = False) -> Film:
-        """The film with one thing true of all of it."""
+        """The film with one truth for all of it."""
         return replace(self, spans=(Span(0.0, self.duration_s, reasons, may_keep),))
 
     def label_part(self, first: int, end: int, *reasons: str) -> Film:
@@ -100,7 +100,7 @@ class Film:
 
 
 def padded(frames: Iterable[np.ndarray], num_frames: int) -> Iterator[np.ndarray]:
-    """Exactly so many frames: the last one is repeated where they end early."""
+    """Exactly `num_frames` frames; the last one is repeated if they end early."""
     last, count = None, 0
     for last in frames:
         if count == num_frames:
@@ -118,7 +118,7 @@ def samples_until(time_s: float) -> int:
 
 
 def fitted(audio: np.ndarray, num_samples: int) -> np.ndarray:
-    """Cut or followed by silence."""
+    """Audio of this length, cut or padded with silence."""
     out = np.zeros(num_samples, np.float32)
     out[: min(len(audio), num_samples)] = audio[:num_samples]
     return out

@@ -18,9 +18,9 @@ OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379
 OVAL = (*OVAL, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 """Outline of the face, forehead first."""
 ANCHORS = (*RIGID, *MOUTH_CORNERS, CHIN)
-"""Points at which two faces are laid over each other."""
+"""Points at which two faces are aligned."""
 ENTER_S = 0.6
-"""In which a person steps into the picture."""
+"""Time in which a person steps into the picture."""
 SWAP_FEATHER = 0.06
 """Soft edge of a face laid over another, in face heights."""
 
@@ -65,7 +65,7 @@ def inset(clip: Clip, other: Clip, ratio: float, *, moves: bool) -> Film:
     """Another face in a frame on the wall beside the person: a window or screen if it moves, else a poster.
 
     Args:
-        ratio: its height over the person's.
+        ratio: height of the other face over the person's.
     """
     film, extra_px = clip.film(), _room_px(clip)
     mine, theirs = _usual(clip.points()), _usual(other.points(clip.fps, clip.num_frames))
@@ -121,7 +121,7 @@ def swapped(clip: Clip, other: Clip, begin_s: float, seconds: float) -> Film:
 
 
 def dubbed(clip: Clip, other: Clip) -> Film:
-    """Someone else's speech over the clip."""
+    """The clip with someone else's speech."""
     speech = np.resize(other.audio, round(clip.num_frames / clip.fps * AUDIO_RATE_HZ))
     return replace(clip.film(), audio=speech).label("out_of_sync", "mouth_static")
 

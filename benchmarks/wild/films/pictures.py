@@ -1,4 +1,4 @@
-"""What goes wrong with pictures: cuts, light, stills, screens, cartoons, coding, text; and what only looks like it."""
+"""Faults of pictures: cuts, light, stills, screens, cartoons, coding, text; and harmless look-alikes."""
 
 from __future__ import annotations
 
@@ -176,7 +176,8 @@ def subtitled(clip: Clip, height: float) -> Film:
     """Two lines of white text with a dark edge, that change every two seconds.
 
     Args:
-        height: of the first line's middle, in face heights under the forehead: the lips are at .78, the chin at 1.
+        height: place of the first line's middle, in face heights under the forehead; the lips are at .78, the chin at
+            1.
     """
     film, points = clip.film(), clip.points()
     face = FaceFrame.of(np.median(points, axis=0))

@@ -1,4 +1,4 @@
-"""The table of what goes wrong in crawled video, and of what only looks as if: each line makes one film."""
+"""Table of the faults of crawled video, and of harmless look-alikes; each line makes one film."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.wild.films.film import Film
 
 @dataclass(frozen=True)
 class Cast:
-    """What a film is made of.
+    """Clips and settings that a film is made of.
 
     Args:
         others: clips with another face and another voice.

@@ -1,4 +1,4 @@
-"""What goes wrong with sound: disturbances of a known level, rooms, other voices, other languages."""
+"""Faults of sound: disturbances of a known level, rooms, other voices, other languages."""
 
 from __future__ import annotations
 

@@ -9,14 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline import docs
 from pipeline.rules.policy import PolicyConfig
 from pipeline.show.card import render_card
 from pipeline.show.markdown import table
-from stages.core.reasons import DropReason
-from stages.core.records import ROW, shard_schema
+from stages.core.records import shard_schema
 from stages.core.rows import table_from_rows
-from stages.core.weights import WEIGHTS
 from tests.ledger_rows import make_rows, write_out
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
@@ -83,21 +80,6 @@ def test_a_set_without_clips_has_a_card_without_files(tmp_path):
     assert "configs" not in matter
     assert "**nothing was kept**" in body
     assert "There are no shards to load." in body
-
-
-def test_docs_of_columns_are_current():
-    assert (REFERENCE / "columns.md").read_text(encoding="utf-8") == docs.render_columns()
-
-
-def test_docs_of_weights_are_current():
-    assert (REFERENCE / "weights.md").read_text(encoding="utf-8") == docs.render_weights()
-
-
-def test_docs_tell_of_every_column_reason_and_weight():
-    columns, weights = docs.render_columns(), docs.render_weights()
-    assert [name for name in ROW.names if f"| `{name}` |" not in columns] == []
-    assert [reason for reason in DropReason if f"| `{reason}` |" not in columns] == []
-    assert [name for name in WEIGHTS if f"| `{name}` |" not in weights] == []
 
 
 def test_a_cell_keeps_its_table_together():

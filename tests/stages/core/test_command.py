@@ -6,13 +6,15 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from stages.core.command import FAILED, INTERRUPTED, MISUSED, Stopped, UserError, command
+from stages.core.command import FAILED, INTERRUPTED, MISUSED, Stopped, UserError, command, run_named
 from stages.core.reasons import Dropped, DropReason
 from stages.core.storage import StorageError, UnknownStorage, as_path
 
+ROOT = Path(__file__).parents[3]
 AGAIN = "Run it again."
 
 
@@ -66,3 +68,21 @@ def test_commands_need_nothing_heavy():
     heavy = "{'torch', 'ray', 'av', 'rich', 'numpy', 'pyarrow'} & set(sys.modules)"
     code = f"import sys; import stages.core.command; assert not {heavy}, {heavy}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", ["pipeline", "model"])
+def test_a_package_lists_every_command_with_a_line(package, capsys):
+    run_named(package, [])
+    lines = capsys.readouterr().out.splitlines()[2:]
+    files = {path.stem for path in (ROOT / package).glob("*.py") if path.stem not in ("__main__", "__init__")}
+    assert {line.split()[0] for line in lines} == files
+    assert all(len(line.split()) > 3 and len(line) <= 120 for line in lines)
+
+
+def test_a_command_runs_by_its_name_and_a_wrong_name_has_a_way_out(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", [])
+    with pytest.raises(SystemExit) as ended:
+        run_named("pipeline", ["report", "--out", str(tmp_path)])
+    assert ended.value.code == MISUSED and "ledger.parquet is missing" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no command 'finalise' in pipeline; there is finalize"):
+        run_named("pipeline", ["finalise"])
