@@ -33,13 +33,14 @@ def test_docs_tell_of_every_column_reason_and_weight():
 
 
 @pytest.mark.parametrize(("config", "page"), [(Config(), "settings.md"), (TrainConfig(), "training.md")])
-def test_every_setting_has_a_line(config, page):
+def test_every_setting_has_a_line_and_a_meaning(config, page):
     text = (REFERENCE / page).read_text(encoding="utf-8")
     lines = {
         line.split("`")[1]: line.rsplit(" | ", 1)[1].strip(" |") for line in text.splitlines() if line[:3] == "| `"
     }
     keys = {key for key, *_ in settings_of(config) if not key.startswith("run.pools.")}
     assert keys <= set(lines)
+    assert [key for key in keys if not lines[key]] == []
 
 
 @dataclass(frozen=True)
