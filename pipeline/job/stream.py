@@ -147,7 +147,9 @@ class Stream:
                     done.add(row)
                     found += expand([row], known)
                 if block is None:
-                    yield State(done.num_sources, num_sources + len(found), self._counts())
+                    counts = self._counts()
+                    num_done = min(max(done.num_sources, counts.num_measured), num_sources)  # some wait to be written
+                    yield State(num_done, num_sources + len(found), counts)
             known |= {source["source_id"]: source for source in found}
             left, num_sources = left + spread_hosts(found), num_sources + len(found)
             compact(self._out)

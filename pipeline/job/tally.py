@@ -39,6 +39,8 @@ class Tally:
     def __init__(self, stages: Iterable[str]) -> None:
         self.counts = {name: StageCount() for name in stages}
         self.failed_sources: set[str] = set()  # sources with a record that failed for an unknown reason
+        self.num_measured = 0  # sources of which no row is on its way any more
+        self._on_its_way: dict[str, int] = {}  # rows of each source that were seen and have not ended
 
     def add(self, events: list[Event]) -> None:
         for event in events:
@@ -53,6 +55,15 @@ class Tally:
                 count.reasons[event.dropped] += 1
             if event.dropped in UNKNOWN_FAULTS:
                 self.failed_sources.add(event.source_id)
+            self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        has_ended = event.dropped is not None or event.stage == next(reversed(self.counts))
+        num = self._on_its_way.pop(event.source_id, 1) + 1 - event.num_entered - has_ended
+        if num > 0:
+            self._on_its_way[event.source_id] = num
+        else:
+            self.num_measured += 1
 
 
 @dataclass

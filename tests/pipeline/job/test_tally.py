@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -58,3 +59,18 @@ def test_a_terminal_gets_a_table_whose_title_says_the_same(clock, num_done, titl
 
 def _event(stage: str, dropped: str | None = None, hours: float = 0.0) -> Event:
     return Event("a", stage, 1, dropped, hours, 0.5)
+
+
+def test_a_source_is_measured_when_the_last_of_its_rows_has_ended():
+    counts, seen = Tally(STAGES), []
+    for event in (
+        _event("probe"),
+        _event("scan"),  # the first of two shots
+        replace(_event("scan"), num_entered=0),
+        _event("features"),
+        replace(_event("probe", dropped="no_audio"), source_id="b"),
+        _event("features", dropped="out_of_sync"),
+    ):
+        counts.add([event])
+        seen.append(counts.num_measured)
+    assert seen == [0, 0, 0, 0, 1, 2]
