@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from manifests.demo.voice.speech import Voice, speak
 from manifests.demo.voice.texts import FILM, STUDY, TRAVEL, WEATHER
 from stages.audio.pcm16 import to_pcm16
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.core.weights import WeightStore
 
@@ -63,10 +63,11 @@ def components(audio: np.ndarray, weights: WeightStore) -> dict[str, Callable[[]
     }
 
 
-def main() -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.audio", __doc__)
     parser.add_argument("--seconds", type=int, default=30, help="length of the audio, a multiple of 30")
-    seconds = parser.parse_args().seconds
+    seconds = parser.parse_args(arguments).seconds
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     import torch
 
@@ -76,7 +77,6 @@ def main() -> int:
     audio = np.resize(spoken, seconds * AUDIO_RATE_HZ)
     for name, work in components(audio, WeightStore.from_environment()).items():
         print(f"{name:32} {cpu_seconds(work) * 60 / seconds:6.2f} CPU-s per minute")
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.soak import fingerprint, make_sources, run
-from stages.core.command import make_parser
+from stages.core.command import UserError, command, make_parser
 from stages.core.weights import WeightStore
 
 JUMPS = ("+2h", "-3h", "+400d", "-1d", "+0")
@@ -26,14 +27,15 @@ MAX_STARTS = 20
 def _library() -> Path:
     found = find_spec("libfaketime")
     if found is None or found.origin is None:
-        raise SystemExit("benchmarks.clock: pip install libfaketime")
+        raise UserError("pip install libfaketime")
     return next(Path(found.origin).parent.rglob("libfaketime.so.1"))
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.clock", __doc__)
     parser.add_argument("--out", type=Path, default=Path("out/clock"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     folder = args.out.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -60,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

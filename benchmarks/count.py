@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks.steps.counting import needs_of
 from model.training.config import load_train
-from stages.core.command import command, make_parser
+from stages.core.command import UserError, command, make_parser
 
 
 @command()
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = load_train(given.config, given.overrides)
     if config.task != "editor":
-        raise SystemExit(f"benchmarks.count: only the editor is counted, this trains {config.task}")
+        raise UserError(f"only the editor is counted, this trains {config.task}")
     needs = needs_of(config)
     print(f"{needs.flop / 1e12:.3f} TFLOP a sample")
     print(f"{needs.resting_bytes / 2**30:.2f} GiB between steps, {needs.fixed_bytes / 2**30:.2f} in a step", end="")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.job.plan import STAGE_NAMES
 from pipeline.rules.config import Config
 from pipeline.rules.judge import judge
 from pipeline.rules.policy import CHECKS, PolicyConfig
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import LEDGER, STAGE_COLUMNS
 
 THUMB_BYTES = 3_000
@@ -113,10 +113,11 @@ def timed(what: str) -> Iterator[None]:
     print(f"  {what:28} {time.process_time() - start_cpu_s:6.2f} CPU-s {time.perf_counter() - start_s:6.2f} s")
 
 
-def main() -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.decide", __doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     strict = {"min_face_px": 110.0, "max_yaw_deg": 30.0}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -135,7 +136,6 @@ def main() -> int:
             with timed("writing ledger, card, report"):
                 write_accounts(out, ledger, 0, config)
         print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
-    return 0
 
 
 if __name__ == "__main__":

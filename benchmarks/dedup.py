@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.dataset.dedup import choose_copies, find_overlaps
 from pipeline.dataset.identities import cluster_identities
 from pipeline.rules.config import FinalizeConfig
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import Row
 from stages.face.motion_print import SIDE_BITS
 
@@ -66,11 +67,12 @@ def _flipped(words: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return words ^ np.packbits(flips, axis=1).view(np.uint32).ravel()
 
 
-def main() -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.dedup", __doc__)
     parser.add_argument("--clips", type=int, nargs="+", default=[400, 5_000, 50_000], help="ascending")
     print("   clips  duplicates CPU-s  identities CPU-s  peak MB of the process")
-    for num_clips in parser.parse_args().clips:
+    for num_clips in parser.parse_args(arguments).clips:
         rows, config = make_clips(num_clips), FinalizeConfig()
         start = time.process_time()
         doomed = choose_copies(rows, find_overlaps(rows, config), config)
@@ -79,7 +81,6 @@ def main() -> int:
         end = time.process_time()
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{num_clips:8} {len(doomed):11} {middle - start:5.1f} {len(people):11} {end - middle:5.1f} {peak_mb:8}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*torchcodec")  # it decodes files; this hands over arrays
@@ -124,11 +124,12 @@ def make_cases(voices: Sequence[np.ndarray], seconds: float) -> list[tuple[float
     return cases
 
 
-def main() -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.diarization", __doc__)
     parser.add_argument("--audio", type=Path, required=True, help="folder of sounds of one speaker each")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a clip (default: 8)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     warnings.filterwarnings("ignore")
@@ -165,7 +166,6 @@ def main() -> int:
         cells = [f"{found.sum()} of {len(found)}" for found in dropped]
         cells += [f"{np.abs(shares - truth / args.seconds).mean():.3f}", f"{der:.3f}", f"{cpu_s:.2f}"]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ landmark noise. Truth and fit share one basis, so the errors are the solver's an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.known.synthetic_clips import known_clip
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.depth import DepthConfig, DepthRenderer, encode_depth
 from stages.face3d.camera import crop_focal_px, project, synthesize
 from stages.face3d.load import load_face_model
@@ -35,11 +35,12 @@ def cpu_s(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
     return best, result
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.geometry", __doc__)
     parser.add_argument("--frames", type=int, default=250)
     parser.add_argument("--clips", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     threadpool_limits(1)
     model, config, count = load_face_model(), GeometryConfig(), options.frames
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -11,12 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from stages.core.command import make_parser
+from stages.core.command import UserError, command, make_parser
 from stages.core.records import AUDIO_RATE_HZ
 from stages.media import decode_audio
 
@@ -27,18 +28,19 @@ def measure(command: list[str]) -> tuple[float, float]:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        raise UserError(f"{' '.join(command)} ended with {process.returncode}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.infer", __doc__)
     parser.add_argument("--run", required=True)
     parser.add_argument("--a2m")
     parser.add_argument("--video", required=True)
     parser.add_argument("--audio", type=Path, required=True)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600])
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     sound = decode_audio(given.audio)
     print("length_s  cpu_s  cpu_s_per_s  memory_mb", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

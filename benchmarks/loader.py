@@ -15,7 +15,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from benchmarks.loader_layouts import LAYOUTS, Layout
 from benchmarks.steps.counting import count_step
 from model.shards.clips import EDITOR_COLUMNS, ClipTable, LoaderConfig
 from model.training.config import TrainConfig
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 
 T = TypeVar("T")
 H100_BF16 = 989e12  # dense, FLOP/s; NVIDIA's data sheet
@@ -102,7 +102,8 @@ def write_all(data: str, copies: int, root: Path) -> list[tuple[Layout, Path]]:
     return made
 
 
-def main() -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.loader", __doc__)
     parser.add_argument("--data", required=True, help="shards folder of a pipeline run")
     parser.add_argument("--copies", type=int, default=6, help="of each clip, to make a set too large to keep at hand")
@@ -110,7 +111,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     table = _clips(args.data, args.copies)
     frames = sum(clip.num_frames for clip in table.clips)
     print(f"{len(table)} clips, {frames} frames, batch {args.batch}, {args.workers} workers, {os.cpu_count()} cores")
@@ -133,7 +134,6 @@ def main() -> int:
         f"joygen.yaml: {flop / 1e12:.2f} TFLOP a sample; at {REACHED:.0%} of an H100's peak {appetite:.0f} samples/s,"
     )
     print(f"which {appetite * cost_s:.1f} cores like these feed")
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERVAL_S = 1.0
@@ -55,11 +56,12 @@ def _pss(process: psutil.Process) -> int:
         return 0
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.memory", __doc__)
     parser.add_argument("--sources", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     print("| sources | all processes, GB | driver, GB | wall s | driver's CPU s |\n|---|---|---|---|---|")
     for number in args.sources:
         with tempfile.TemporaryDirectory() as folder:
@@ -68,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

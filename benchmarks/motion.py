@@ -13,7 +13,7 @@ The ridge regression's strength is found by leaving out training people in turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from model.training.config import OptimConfig, load_train
 from model.training.lip_loss import A2mLoss, LipModes
 from model.training.motion_start import moments, motion_start, solve
 from stages.audio.pcm16 import from_pcm16
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.face.crop import to_source
 from stages.face.landmarks import LIPS
 from stages.face3d.load import load_face_model
@@ -234,13 +234,14 @@ def methods(clips: list[Clip], face: FaceModel, optim: OptimConfig, config: A2mC
     yield "truth", lambda clip: clip.expression
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.motion", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="shards folder of a pipeline run")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--steps", type=int, help="of training; those of a2m.yaml")
     parser.add_argument("--json", type=Path, help="write every clip's numbers")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     preset = load_train(["a2m"])
     optim = replace(preset.optim, max_steps=given.steps or preset.optim.max_steps)
@@ -268,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,11 +13,12 @@ import heapq
 import json
 import random
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.rules.config import RunConfig
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 
 POOLS = RunConfig().pools
 POOL_OF = {stage: name for name, pool in POOLS.items() for stage in pool.stages}
@@ -114,14 +115,15 @@ def print_costs(measured: list[dict], hours: float) -> None:
     print(f"kept {kept_hours:.3f} h, {num_bytes / 1e9:.1f} GB an hour\n")
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.scale", __doc__)
     parser.add_argument("measured", type=Path)
     parser.add_argument("--cores", type=int, nargs="+", default=[8, 64, 512])
     parser.add_argument("--sources", type=int, default=20_000)
     parser.add_argument("--load-s", type=float, default=20.0)
     parser.add_argument("--losses-per-day", type=float, default=1.0, help="of each actor's machine")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     measured = [json.loads(line) for line in args.measured.read_text().splitlines()]
     works = [work_of(record["events"]) for record in measured]
     hours = sum(record["length_s"] for record in measured) / 3600
@@ -147,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 from stages.media import decode_frames, probe_media
 from stages.scan import ScanConfig, ShotScanner
@@ -25,11 +25,12 @@ def cpu_s(work: Callable[[], Iterable[object]], repeats: int) -> float:
     return best
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.scan", __doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     minutes = probe_media(args.file).duration_s / 60
     scanner = ShotScanner(ScanConfig(), WeightStore.from_environment())
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

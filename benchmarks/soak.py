@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
 from manifests.demo.corpus import make_corpus
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,14 +159,15 @@ def soak(chaos: Chaos, manifest: Path, folder: Path, wanted: Callable[[], bool],
     return outs
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.soak", __doc__)
     parser.add_argument("--out", type=Path, default=Path("out/soak"))
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=600.0, help="no kills after these")
     parser.add_argument("--mean-s", type=float, default=8.0, help="mean time between two kills")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     folder = args.out.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -194,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

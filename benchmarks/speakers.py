@@ -13,7 +13,7 @@ through the crop's middle, as the fit's camera has it: a face beside the frame's
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks.known.drawn_speech import speech
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import CROP_PX, NUM_LANDMARKS
 from stages.core.weights import WeightStore
 from stages.depth import mouth_mask
@@ -220,14 +220,15 @@ def drawn_clips(name: str, options: argparse.Namespace) -> Iterator[tuple[FaceMo
         yield model, clip, still
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.speakers", __doc__)
     parser.add_argument("models", nargs="+", help="cc0, or files of face models in our layout")
     parser.add_argument("--clips", type=int, default=8, help="talking speakers of each model")
     parser.add_argument("--still", type=int, default=3, help="speakers of each model who keep still")
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--keep", type=Path, help="folder in which drawn clips are kept for the next run")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     model, config = load_face_model(), GeometryConfig()
     outside = np.unique(model.triangles[np.isin(model.triangle_part, (Part.SKIN, Part.LIPS))])
     rigid = replace(model, identity=np.zeros_like(model.identity), expression=np.zeros_like(model.expression))
@@ -256,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,16 +21,17 @@ from pipeline.job.manifest import read_manifest
 from pipeline.job.plan import STAGE_NAMES, STAGES
 from pipeline.job.step import Event, Runner
 from pipeline.rules.config import load_config
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.weights import WeightStore
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.stages", __doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     sources = read_manifest(args.manifest)
@@ -60,4 +62,4 @@ def _payload_bytes(row: dict) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

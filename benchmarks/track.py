@@ -6,12 +6,12 @@ python -m benchmarks.track VIDEO [VIDEO ...]
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.mouth_look import MouthConfig
@@ -28,11 +28,12 @@ def cpu_s(work: Callable[[], Iterable[object]]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.track", __doc__)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--max-s", type=float, default=20.0, help="seconds of each video")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     weights = WeightStore.from_environment()
     tracker = FaceTracker(TrackConfig(), MouthConfig(), weights)
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

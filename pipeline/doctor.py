@@ -17,14 +17,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.weights import WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
@@ -344,7 +344,8 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     console.print(table)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("python -m pipeline.doctor", __doc__)
     parser.add_argument("--out", default="out", help="where runs will be written")
     args = parser.parse_args(arguments)

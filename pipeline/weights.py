@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.weight_files import WEIGHTS
 from stages.core.weights import MissingWeights, WeightStore
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("python -m pipeline.weights", __doc__)
     parser.add_argument("--all", action="store_true", help="also the optional ones: what joygen.yaml wants")
     args = parser.parse_args(arguments)

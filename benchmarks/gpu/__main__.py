@@ -20,11 +20,12 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu.lease import Lease, add
-from stages.core.command import make_parser
+from stages.core.command import UserError, command, make_parser
 
 PARTS = {
     "branches": 100,
@@ -81,7 +82,8 @@ def run_part(name: str, seconds: float, limit_s: float, given: argparse.Namespac
     add(given.out, result if ended == 0 else {**result, "failed": f"ended with {ended}: see {name}.log"})
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("python -m benchmarks.gpu", __doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
@@ -100,8 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if lacking:
-        print(f"benchmarks.gpu: not installed: {', '.join(lacking)}; --wheels names what to bring", file=sys.stderr)
-        return 2
+        raise UserError(f"not installed: {', '.join(lacking)}; --wheels names what to bring")
     if given.part:
         part = importlib.import_module(f"benchmarks.gpu.{given.part}")
         part.run(Lease(given.part, given.device, given.out, given.seconds, given.shards))
@@ -110,8 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         import torch
 
         if not torch.cuda.is_available():
-            print("benchmarks.gpu: this torch sees no CUDA device; --device cpu runs it in small", file=sys.stderr)
-            return 2
+            raise UserError("this torch sees no CUDA device; --device cpu runs it in small")
     for old in ("gpu.json", "gpu.md"):
         (given.out / old).unlink(missing_ok=True)
     end = time.monotonic() + 60 * given.minutes

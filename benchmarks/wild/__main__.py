@@ -9,6 +9,7 @@ truth and measurements of each film: a second run resumes where the first one en
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -20,11 +21,12 @@ from benchmarks.wild.measure import make_runner, measure_films, plan_films, read
 from benchmarks.wild.sheet import write_sheet
 from benchmarks.wild.tables import report
 from pipeline.rules.config import Config, load_config
-from stages.core.command import make_parser
+from stages.core.command import UserError, command, make_parser
 from stages.core.weights import WeightStore
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.wild", __doc__)
     parser.add_argument("--clips", type=Path, help="folder of videos of people who speak; none: synthetic speakers")
     parser.add_argument("--out", type=Path, required=True)
@@ -65,7 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(found, config.policy.min_clip_s)
     (args.out / "scores.md").write_text(text, encoding="utf-8")
     print(text)
-    return 0
 
 
 def _names(kinds: list[str] | None) -> list[str]:
@@ -83,7 +84,7 @@ def _names(kinds: list[str] | None) -> list[str]:
         recipes = RECIPES | TECHNICAL
     known = {name for recipe in recipes.values() for name in (recipe.kind, recipe.name)}
     if unknown := set(kinds) - known:
-        raise SystemExit(f"no kind or recipe {', '.join(sorted(unknown))}; kinds: {', '.join(KINDS)}")
+        raise UserError(f"no kind or recipe {', '.join(sorted(unknown))}; kinds: {', '.join(KINDS)}")
     return [name for name, recipe in recipes.items() if recipe.kind in kinds or name in kinds]
 
 
@@ -102,7 +103,7 @@ def _clips(args: argparse.Namespace, config: Config) -> list[Clip]:
         else:
             print(f"not used: {found}", flush=True)
     if not clips:
-        raise SystemExit(f"{folder}: no clean clip")
+        raise UserError(f"{folder}: no clean clip")
     return clips
 
 

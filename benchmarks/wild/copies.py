@@ -25,7 +25,7 @@ from pipeline.dataset.dedup import Overlap, choose_copies, find_overlaps
 from pipeline.rules.config import FinalizeConfig
 from stages.audio.fingerprint import fingerprint
 from stages.audio.pcm16 import from_pcm16
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS, Row
 from stages.core.weights import WeightStore
 from stages.face.motion_print import motion_fingerprint
@@ -227,7 +227,8 @@ def _stretches(take: Take) -> list[tuple[float, float]]:
     return [(float(start_s), float(start_s) + EXTRACT_S) for start_s in starts_s]
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.wild.copies", __doc__)
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos of people who speak")
     parser.add_argument("--out", type=Path, required=True)
@@ -239,7 +240,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(recall_table(takes, config))
     compared = [take for take in takes if take.way in ("itself", "all of it")]
     print("held for copies, whatever the face:", false_alarms(compared, replace(config, identity_sim=-1.0)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ count as false positives; some of them are true on inspection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.wild.films.clips import VIDEO_SUFFIXES
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import CLIP_FPS
 from stages.core.weights import WeightStore
 from stages.face.landmarks import RIGID, LandmarkDetector
@@ -97,13 +97,14 @@ def _frames(path: Path):
     return decode_video(path, fps=Fraction(CLIP_FPS), max_side_px=MAX_SIDE_PX)
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.wild.jumps", __doc__)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--names", nargs="+", default=[""], help="parts of the names of the videos that are used")
     parser.add_argument("--per-clip", type=int, default=60, help="jumps made in each video (default: 60)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     rng, configs = np.random.default_rng(0), [JumpConfig(min_picture_step=least) for least in THRESHOLDS]
     minutes, false = 0.0, np.zeros(len(configs), int)
     found, plain, uneven = ([] for _ in range(3))
@@ -138,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.known.media_files import NUM_BITS, clicks, coded_frame
 from benchmarks.wild.films.variants import VARIANTS, Clip, Truth, Variant, write_variant
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.core.records import AUDIO_RATE_HZ, CLIP_FPS
 from stages.media import VideoFrame, decode_audio, decode_video
 
@@ -137,10 +137,11 @@ def make(folder: Path, variant: Variant, events_s: Sequence[float] = EVENTS_S) -
     return path, flashes, write_variant(path, flashes.clip, variant)
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m benchmarks.wild.timing", __doc__)
     parser.add_argument("variants", nargs="*", help="names, or parts of names; all without any")
-    wanted = parser.parse_args().variants
+    wanted = parser.parse_args(arguments).variants
     chosen = [v for v in VARIANTS if not wanted or any(part in v.name for part in wanted)]
     print(f"{'worst error, ms':32} {'clock':>7} {'beep':>7} {'flash':>7} {'apart':>7} {'outside':>7}")
     for variant in chosen:
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

