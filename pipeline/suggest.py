@@ -200,11 +200,11 @@ def print_costs(costs: list[Cost], console: Console) -> None:
     from rich.table import Table
 
     kept = costs[0].now
-    console.print(f"Kept: {kept.num} clips, {duration_text(kept.hours)}, before copies.", highlight=False)
+    console.print(f"Kept: {kept.num} clips, {duration_text(kept.hours)}, before duplicates.", highlight=False)
     table = Table(title="What each threshold drops", title_justify="left", show_edge=False, pad_edge=False)
     for name in ("threshold", "now", "first", "alone", "about", "at most", "looser: at most", "stricter"):
         left = name in ("threshold", "looser: at most", "stricter")
-        table.add_column(name, justify="left" if left else "right", overflow="fold")
+        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=name == "threshold")
     for cost in sorted(costs, key=lambda cost: (-cost.hours_alone_about, -cost.hours_first)):
         table.add_row(
             cost.key,

@@ -51,7 +51,7 @@ class Finding:
 
 
 def findings(row: Row, policy: PolicyConfig, stages: tuple[str, ...] = STAGE_NAMES) -> list[Finding]:
-    """Every rule of the policy in the plan's order."""
+    """Every rule of the policy in the plan's order; a fact that no setting judges only where it fails a row."""
     last = stages.index(row["last_stage"]) if row.get("last_stage") else -1
     measured = stages[: last if row.get("fault_reason") else last + 1]
     found: list[Finding] = []
@@ -63,9 +63,11 @@ def findings(row: Row, policy: PolicyConfig, stages: tuple[str, ...] = STAGE_NAM
             state = "passes"
         else:
             state, decided = ("fails" if decided else "decides"), True
-        found.append(_finding(check.stage, str(check.reason), check.rule, row, policy, state, False))
-        if check.where is not None:
-            found.append(_finding(check.stage, str(check.reason), check.where, row, policy, state, True))
+        if isinstance(check.rule, Fact) and not check.rule.keys and state in ("passes", "not measured"):
+            continue
+        for rule, is_condition in ((check.rule, False), (check.where, True)):
+            if rule is not None:
+                found.append(_finding(check.stage, str(check.reason), rule, row, policy, state, is_condition))
     return found
 
 
