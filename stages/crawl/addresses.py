@@ -13,7 +13,56 @@ _DOUYIN = re.compile(r"https?://(?:www\.)?(?:ies)?douyin\.com/(?:share/video/|[^
 SHORT_HOSTS = ("v.douyin.com",)
 """Hosts of share links whose target yt-dlp does not support directly."""
 _MAX_CHARS = 4_096
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SPECIAL_IPV4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by a provider's customers; holds Alibaba's metadata service, 100.100.100.200
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's host, in no registry: metadata and the agent's settings
+            "169.254.0.0/16",  # link-local; holds most metadata services, 169.254.169.254
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments; holds Oracle's metadata service, 192.0.0.192
+            "192.0.2.0/24",  # documentation
+            "192.31.196.0/24",  # AS112, the sink of reverse names
+            "192.52.193.0/24",  # multicast tunnels
+            "192.88.99.0/24",  # 6to4 relays, deprecated
+            "192.168.0.0/16",  # private
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+"""Source: IANA's registry of special-purpose IPv4 addresses (RFC 6890), multicast, and one platform's own address."""
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that IANA gives out. Outside lie loopback, unique local, link-local, site-local and multicast addresses, the
+metadata services in them (fd00:ec2::254, fd20:ce::254), `::a.b.c.d`, and translation in a local network (RFC 8215)."""
+_SPECIAL_IPV6 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "2001::/23",  # protocol assignments
+            "2001:db8::/32",  # documentation
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+"""Source: IANA's registry of special-purpose IPv6 addresses, as far as it lies in `_GLOBAL_UNICAST`."""
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
+_TEREDO = ipaddress.IPv6Network("2001::/32")
+_CARRIERS = (_MAPPED, _NAT64, _SIX_TO_FOUR, _TEREDO)
+_ISATAP = 0x00005EFE
+_ISATAP_MASK = 0xFCFFFFFF  # without the bits that say whether the interface is universal, and whether a group
+"""Bits 64 to 96 of an address that carries an IPv4 address within any network (RFC 5214, 6.1)."""
 
 
 def is_search(uri: str) -> bool:
@@ -78,12 +127,28 @@ def _unsmuggled(url: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the open internet, in any notation and through tunnels."""
+    """Whether an IP address belongs to the open internet, and so does every IPv4 address that it carries."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _SPECIAL_IPV4)
+    if not all(is_public(str(ipaddress.IPv4Address(inner))) for inner in _carried(ip)):
+        return False
+    if any(ip in network for network in _CARRIERS):
+        return True
+    return ip in _GLOBAL_UNICAST and not any(ip in network for network in _SPECIAL_IPV6)
+
+
+def _carried(ip: ipaddress.IPv6Address) -> list[int]:
+    """The IPv4 addresses that an IPv6 address leads to: by translation, or at the far end of a tunnel."""
+    number = int(ip)
+    low = number & 0xFFFFFFFF
+    carried = []
+    if ip in _MAPPED or ip in _NAT64:
+        carried.append(low)
+    if ip in _SIX_TO_FOUR:
+        carried.append(number >> 80 & 0xFFFFFFFF)
+    if ip in _TEREDO:
+        carried += [number >> 64 & 0xFFFFFFFF, low ^ 0xFFFFFFFF]  # the server, and the client with its bits inverted
+    if number >> 32 & _ISATAP_MASK == _ISATAP:
+        carried.append(low)
+    return carried
