@@ -27,7 +27,7 @@ class Findings:
     Args:
         judged: bool (checks, N): the check's stage has measured the row without a fault.
         failed: bool (checks, N): the row is judged and fails the check.
-        gaps: bool (checks, N): the row is judged and lacks a number that the check needs.
+        gaps: bool (checks, N): the row is judged, has no fault, and lacks a number that the check needs.
         last: int (N,): index of the last stage that measured the row; -1 if none did.
         faulted: bool (N,): the last stage found a fault.
     """
@@ -56,7 +56,7 @@ def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Fi
         if check.where is not None:
             failed[idx] &= fails(ledger, check.where, policy)
     gaps = np.stack([lacks(ledger, check.limits) for check in CHECKS])
-    return Findings(judged, failed & judged, gaps & judged, last, faulted)
+    return Findings(judged, failed & judged, gaps & judged & ~faulted, last, faulted)
 
 
 def numbers(ledger: pa.Table, limit: Limit) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Measurements to verdict: a pure function, applied by the stream to skip work and by finalize to decide again.
 
 Every check belongs to the stage that measured. A row is judged in the plan's order: the first check that fails, or the
-first fact a stage found, is its reason. A number that its stage left null or not finite is an error of the row. A row
-that passes everything measured so far but has stages missing is pending.
+first fact a stage found, is its reason. A number that its stage left null or not finite is an error of the row,
+unless the row has a fact already: what was forgotten has no numbers. A row that passes everything measured so far but
+has stages missing is pending.
 """
 
 from __future__ import annotations
@@ -275,7 +276,7 @@ def decide(row: Row, policy: PolicyConfig, stages: tuple[str, ...]) -> Row:
     for check in CHECKS:
         if check.stage not in measured:
             continue
-        if (gap := check.gap(row)) is not None:
+        if fault is None and (gap := check.gap(row)) is not None:
             return _drop(check.stage, DropReason.ERROR, gap)
         if (detail := check.test(row, policy)) is not None:
             return _drop(check.stage, check.reason, detail)

@@ -149,6 +149,11 @@ def test_nothing_to_measure_and_columns_of_a_newer_version_decide_nothing():
     assert decide(GOOD | dict.fromkeys(MAY_BE_NULL), PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
 
 
+def test_a_fact_comes_before_numbers_that_were_taken_out():
+    bare = {"last_stage": "track", "fault_reason": "forgotten", "fault_detail": "on request"}
+    assert decide(bare, PolicyConfig(), STAGES)["drop_reason"] == DropReason.FORGOTTEN
+
+
 def test_the_earliest_stage_gives_the_reason():
     verdict = decide(GOOD | {"yaw_deg": 80.0, "language": "en"}, PolicyConfig(), STAGES)
     assert verdict["drop_reason"] == DropReason.POSE
