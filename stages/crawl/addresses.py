@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 _SEARCH = re.compile(r"(bilisearch|ytsearch(?:date)?|nicosearch(?:date)?|gvsearch|yvsearch)(?:[1-9]\d*|all)?:\s*\S")
 _ITEM = re.compile(r"#kouxing-item=([1-9]\d*)$")
@@ -13,6 +14,9 @@ _DOUYIN = re.compile(r"https?://(?:www\.)?(?:ies)?douyin\.com/(?:share/video/|[^
 SHORT_HOSTS = ("v.douyin.com",)
 """Hosts of share links whose target yt-dlp does not support directly."""
 _MAX_CHARS = 4_096
+HIDDEN = "***"
+_LOGIN = re.compile(r"(https?://)([^/?#\s]*)@")
+_PASSWORD = re.compile(r"(\b[A-Za-z][\w+.-]*://[^/?#\s:@]*):[^/?#\s]*@")
 _SPECIAL_IPV4 = tuple(
     map(
         ipaddress.IPv4Network,
@@ -86,6 +90,20 @@ def host_of(uri: str) -> str:
         return ""
 
 
+def without_password(text: str) -> str:
+    """A text whose addresses show `***` in place of a password: `https://user:***@site.example/`."""
+    return _PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+
+
+def split_login(uri: str) -> tuple[str, str | None]:
+    """An address without `user:password@`, and the header `Authorization` that stands for it (RFC 7617)."""
+    login = _LOGIN.match(uri)
+    if login is None:
+        return uri, None
+    user, _, password = map(unquote, login[2].partition(":"))
+    return login[1] + uri[login.end() :], "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 def split_item(uri: str) -> tuple[str, int | None]:
     """The page of an address, and the number of its video, from 1, if the address has one."""
     item = _ITEM.search(uri)
@@ -108,14 +126,14 @@ def entry_addresses(info: dict[str, Any], page: str) -> list[str]:
     """Distinct addresses of a page's entries, in order.
 
     A video without its own page is named by its place: `PAGE#kouxing-item=2`. Entries that are not http(s) are left
-    out, and so is the page itself.
+    out, and so is the page itself. Passwords are hidden: entries are stored.
     """
     found: dict[str, None] = {}
     for number, entry in enumerate(info.get("entries") or (), start=1):
         if entry is None:
             continue
         own = entry.get("url") if entry.get("_type") in ("url", "url_transparent") else f"{page}#kouxing-item={number}"
-        address = _unsmuggled(own) if isinstance(own, str) else ""
+        address = without_password(_unsmuggled(own)) if isinstance(own, str) else ""
         if re.match(r"https?://", address) and address != page and len(address) <= _MAX_CHARS:
             found[address] = None
     return list(found)
