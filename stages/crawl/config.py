@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from stages.core.ranges import ranged
 from stages.core.settings import ConfigError
 from stages.crawl.addresses import HIDDEN
+from stages.crawl.cookies import read_cookies
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class CrawlConfig:
     honour_opt_out: bool = True  # Drop what its site opts out by X-Robots-Tag: noai, noimageai or none
     # Subtitles to fetch, by yt-dlp's names, as regular expressions. ai-zh is Bilibili's own ASR
     subtitles: tuple[str, ...] = ("zh.*", "ai-zh")
-    cookies_file: str | None = None  # Cookies file in Netscape format, for sites that show full quality to members only
+    # Cookies file in Netscape format or JSON, for sites that show full quality to members only
+    cookies_file: str | None = None
     # User agent. None: that of the browser that yt-dlp imitates
     user_agent: str | None = "Mozilla/5.0 (compatible; kouxing/0.1)"
     # Address of a proxy, http(s):// or socks5://. The environment's is not used. Its password is not stored: give the
@@ -86,15 +90,18 @@ def _check_cookies(path: str) -> None:
 
     if not os.path.isfile(path):  # noqa: PTH113 - never raises
         raise ConfigError(f"crawl.cookies_file={path}: no such file")
+    way_out = "export it in Netscape format (first line '# Netscape HTTP Cookie File') or as JSON"
     try:
-        jar = YoutubeDLCookieJar(path)
+        text: Any = io.StringIO(read_cookies(path))
+        jar = YoutubeDLCookieJar(text)
         jar.load()
     except OSError as error:
         if not isinstance(error, LoadError):
             raise ConfigError(f"crawl.cookies_file={path} cannot be read: {error}") from error
-        way_out = "export it in Netscape format (first line '# Netscape HTTP Cookie File')"
         raise ConfigError(f"crawl.cookies_file={path} is no cookies file: {way_out}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"crawl.cookies_file={path} is no text file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"crawl.cookies_file={path} is no cookies file ({error}): {way_out}") from error
     if not len(jar):
         raise ConfigError(f"crawl.cookies_file={path} holds no cookie")

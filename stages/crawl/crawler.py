@@ -29,6 +29,7 @@ from stages.crawl.addresses import (
     without_password,
 )
 from stages.crawl.config import CrawlConfig
+from stages.crawl.cookies import read_cookies
 from stages.crawl.gate import Gate, HostGate
 from stages.crawl.store import MediaStore, fetch_key
 from stages.media import probe_media
@@ -300,7 +301,7 @@ class _Silence:
 
 def _cookies(path: str | None) -> io.StringIO | None:
     """The cookies in memory: yt-dlp would write the site's cookies to the file, which all workers share."""
-    return None if path is None else io.StringIO(Path(path).read_text(encoding="utf-8"))
+    return None if path is None else io.StringIO(read_cookies(path))
 
 
 def _named(info: Info) -> Row:
