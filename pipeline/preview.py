@@ -24,6 +24,7 @@ from pipeline.job.sources import expand, spread_hosts
 from pipeline.job.step import Runner
 from pipeline.job.tombstones import Gatekeeper
 from pipeline.rules.config import Config, load_config
+from pipeline.show.text import printable
 from stages.core.command import command, make_console, make_parser
 from stages.core.reasons import DropReason
 from stages.core.records import Row
@@ -98,7 +99,7 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
         text = f"{length}  {size}  {row.get('format_id') or '-'}  {row.get('title') or ''}"
         if row.get("fault_reason"):
             text = f"{row['fault_reason']}: {row['fault_detail'].splitlines()[-1]}"
-        console.print(f"{row['source_id']}  {text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{row['source_id']}  {printable(text, ' ')}", highlight=False, markup=False, soft_wrap=True)
     print_totals(rows, console)
     if any(row.get("fault_reason") == DropReason.RATE_LIMITED for row in rows):
         console.print("Some sites asked us to slow down: raise crawl.host_interval_s, or try again later.")

@@ -96,7 +96,8 @@ class Ledger:
         self._findings = judge(table, policy, stages)
         self._hours = lengths_s(table.select(TIMES).to_pandas()).to_numpy() / 3600
         copies = np.array([stage == "finalize" for stage in table["drop_stage"].to_pylist()], bool)
-        self._possible = ~self._findings.faulted & ~copies  # no threshold restores a fault or a copy
+        # no threshold restores a fault, a gap or a copy
+        self._possible = ~self._findings.faulted & ~self._findings.gaps.any(axis=0) & ~copies
         self._complete = self._findings.last == len(stages) - 1
         self._survival = _survival(self._findings, self._hours, self._possible, self._complete, stages)
 

@@ -19,6 +19,9 @@ from stages.face.faces import FaceFinder, shorter_sides
 from stages.media import SourceFrame, decode_frames
 from stages.shots.cuts import CutConfig, CutFinder
 
+THUMB_RATIO = 4
+"""Largest width of a thumbnail over its greatest height. JPEG takes 65,535 px, a strip of a picture is wider."""
+
 
 @dataclass(frozen=True)
 class ScanConfig:
@@ -36,7 +39,7 @@ class ScanConfig:
     min_face_conf: float = 0.7  # Least YuNet score of a face. Below 0.7 are hands and patterns
     # Least side of a second face, over the largest face's. Smaller ones are posters and passers-by
     second_face_ratio: float = 0.25
-    thumb_height_px: int = ranged(128, low=1)  # Height of a look's thumbnail
+    thumb_height_px: int = ranged(128, low=1)  # Height of a look's thumbnail. Very wide pictures have a lower one
     coarse_decode: bool = True  # Decode without the deblocking filter, which is a quarter cheaper
     cuts: CutConfig = field(default_factory=CutConfig)
 
@@ -147,7 +150,8 @@ class ShotScanner:
         scale = side_px / max(rgb.shape[:2])
         sides_px = tuple(sorted((shorter_sides(self._faces(rgb)) * scale).tolist(), reverse=True))
         height_px = self._config.thumb_height_px
-        width_px = max(1, round(rgb.shape[1] * height_px / rgb.shape[0]))
-        thumb = cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA)
+        scale = min(height_px / rgb.shape[0], THUMB_RATIO * height_px / rgb.shape[1])
+        size_px = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+        thumb = cv2.resize(rgb, size_px, interpolation=cv2.INTER_AREA)
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(thumb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
         return Look(frame.pts_s, sides_px, jpeg.tobytes())

@@ -143,7 +143,27 @@ def _judge(measured: pa.Table, config: Config) -> pd.DataFrame:
     findings = judge(measured, config.policy, STAGE_NAMES)
     found = verdicts(measured, findings, config.policy, STAGE_NAMES).to_pandas()
     found[DECIDED.names] = None
+    _drop_broken_embeddings(found, measured)
     return found
+
+
+def _drop_broken_embeddings(found: pd.DataFrame, measured: pa.Table) -> None:
+    """Drop clips that cannot be compared: without a face's embedding, or with one that has no direction.
+
+    A voice's embedding may be null, for short speech in parts of an older version.
+    """
+    for stage, name, may_be_null in (("identity", "face_embedding", False), ("speech", "voice_embedding", True)):
+        kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
+        vectors = measured[name].take(pa.array(kept)).to_pylist()
+        known = [np.asarray(vector, np.float32) for vector in vectors if vector]
+        length = np.median([len(vector) for vector in known]) if known else 0
+        broken = [
+            not may_be_null if vector is None else len(vector) != length or not 0 < np.linalg.norm(vector) < np.inf
+            for vector in vectors
+        ]
+        lost = np.flatnonzero(broken)
+        details = [f"{name} {'was not measured' if vectors[idx] is None else 'is no direction'}" for idx in lost]
+        _drop(found, kept[lost], DropReason.ERROR, details, stage)
 
 
 def _drop_same_files(found: pd.DataFrame, measured: pa.Table) -> None:
@@ -214,8 +234,14 @@ def copy_of(detail: str) -> str:
     return detail.partition(" as ")[2]
 
 
-def _drop(found: pd.DataFrame, indices: Sequence[int] | np.ndarray, reason: DropReason, details: list[str]) -> None:
-    for name, value in zip(VERDICT_COLUMNS, (str(Verdict.DROP), "finalize", str(reason), details), strict=True):
+def _drop(
+    found: pd.DataFrame,
+    indices: Sequence[int] | np.ndarray,
+    reason: DropReason,
+    details: list[str],
+    stage: str = "finalize",
+) -> None:
+    for name, value in zip(VERDICT_COLUMNS, (str(Verdict.DROP), stage, str(reason), details), strict=True):
         found.loc[indices, name] = value
 
 

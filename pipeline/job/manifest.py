@@ -35,6 +35,7 @@ from stages.core.storage import (
     walk_files,
 )
 from stages.crawl import is_remote as is_online
+from stages.crawl import without_password
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
 PLATFORMS = {
@@ -245,7 +246,7 @@ def _source(entry: Any, base: Path, where: str) -> Row:
     if not is_url(uri):
         row["uri"] = _address(uri, base, where)
     row.setdefault("platform", platform_of(row["uri"]))
-    row.setdefault("source_id", id_of(uri))
+    row.setdefault("source_id", id_of(without_password(uri)))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     if spans is not None:
         try:
@@ -267,8 +268,8 @@ def _address(uri: str, base: Path, where: str) -> str:
         return str(path if path.is_absolute() else base / str(path))
     if protocol not in BUCKETS:
         raise ManifestError(
-            f"{where}: {protocol}:// is not supported ({uri}); a source is http(s)://, a search, a path, or lies in a "
-            f"bucket ({', '.join(sorted(BUCKETS))})"
+            f"{where}: {protocol}:// is not supported ({without_password(uri)}); a source is http(s)://, a search, "
+            f"a path, or lies in a bucket ({', '.join(sorted(BUCKETS))})"
         )
     try:
         return str(as_path(uri))

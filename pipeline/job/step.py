@@ -19,6 +19,7 @@ from stages.core.records import Row, row_id
 from stages.core.rows import length_s
 from stages.core.storage import StorageError, as_path, protocol_of
 from stages.core.weights import MissingWeights, WeightStore
+from stages.crawl import without_password
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,14 @@ class Runner:
             yield row | {"media_path": str(copy)}, {"media_path": address}
 
     def _judge(self, stage: Stage, row: Row) -> Row:
-        row = row | {"last_stage": stage.name, "row_id": row_id(row)}
+        row = row | {"last_stage": stage.name, "row_id": row_id(row)} | _without_passwords(row)
         verdict = decide(row, self.config.policy, STAGE_NAMES)
         return row | {key: value for key, value in verdict.items() if value is not None}
+
+
+def _without_passwords(row: Row) -> Row:
+    """The columns that may quote an address, without its password: what leaves a stage is stored."""
+    return {name: without_password(row[name]) for name in ("uri", "fault_detail") if row.get(name)}
 
 
 def _is_machine_trouble(error: Exception) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.rules.policy import PolicyConfig
 from stages.core.ranges import one_of, ranged
 from stages.core.settings import ConfigError, flattened, load_as
 from stages.core.storage import is_file, write_text
-from stages.crawl import CHANGES_RESULTS, CrawlConfig
+from stages.crawl import CHANGES_RESULTS, CrawlConfig, without_password
 from stages.depth import DepthConfig
 from stages.face.mouth_look import MouthConfig
 from stages.face3d.load import EMBEDDED
@@ -192,7 +192,9 @@ def store_config(out: Path, config: Config) -> None:
 
 
 def to_yaml(config: Config) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """The configuration as it is stored, without the proxy's password."""
+    proxy = config.crawl.proxy and without_password(config.crawl.proxy)
+    return OmegaConf.to_yaml(OmegaConf.structured(replace(config, crawl=replace(config.crawl, proxy=proxy))))
 
 
 def measuring(config: Config) -> dict[str, Any]:

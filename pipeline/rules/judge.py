@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.rules.policy import CHECKS, Fact, PolicyConfig
 from pipeline.rules.quantities import Limit
-from stages.core.reasons import Verdict
+from stages.core.reasons import DropReason, Verdict
 from stages.core.records import Row
 
 VERDICT_COLUMNS = ("verdict", "drop_stage", "drop_reason", "drop_detail")
@@ -27,19 +27,22 @@ class Findings:
     Args:
         judged: bool (checks, N): the check's stage has measured the row without a fault.
         failed: bool (checks, N): the row is judged and fails the check.
+        gaps: bool (checks, N): the row is judged, has no fault, and lacks a number that the check needs.
         last: int (N,): index of the last stage that measured the row; -1 if none did.
         faulted: bool (N,): the last stage found a fault.
     """
 
     judged: np.ndarray
     failed: np.ndarray
+    gaps: np.ndarray
     last: np.ndarray
     faulted: np.ndarray
 
     @property
     def first(self) -> np.ndarray:
-        """Int (N,): index of the check that decides; the number of checks where none fails."""
-        return np.where(self.failed.any(axis=0), self.failed.argmax(axis=0), len(self.failed))
+        """Int (N,): index of the check that decides; the number of checks where none does."""
+        decides = self.failed | self.gaps
+        return np.where(decides.any(axis=0), decides.argmax(axis=0), len(decides))
 
 
 def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Findings:
@@ -52,11 +55,12 @@ def judge(ledger: pa.Table, policy: PolicyConfig, stages: tuple[str, ...]) -> Fi
     for idx, check in enumerate(CHECKS):
         if check.where is not None:
             failed[idx] &= fails(ledger, check.where, policy)
-    return Findings(judged, failed & judged, last, faulted)
+    gaps = np.stack([lacks(ledger, check.limits) for check in CHECKS])
+    return Findings(judged, failed & judged, gaps & judged & ~faulted, last, faulted)
 
 
 def numbers(ledger: pa.Table, limit: Limit) -> np.ndarray:
-    """The numbers that a limit judges, float64 (N,); NaN where not measured."""
+    """The numbers that a limit judges, float64 (N,); NaN where null."""
     columns = [pc.cast(ledger[name], pa.float64()).to_numpy(zero_copy_only=False) for name in limit.columns]
     return limit.number.of(*columns)
 
@@ -72,8 +76,9 @@ def verdicts(ledger: pa.Table, findings: Findings, policy: PolicyConfig, stages:
     for idx in np.unique(first[by_check]):
         check, chosen = CHECKS[idx], first == idx
         rows = ledger.select(list(dict.fromkeys(check.columns))).filter(pa.array(chosen)).to_pylist()
-        found["drop_stage"][chosen], found["drop_reason"][chosen] = check.stage, str(check.reason)
-        found["drop_detail"][chosen] = [check.test(row, policy) for row in rows]
+        found["drop_stage"][chosen] = check.stage
+        found["drop_reason"][chosen] = np.where(findings.gaps[idx][chosen], DropReason.ERROR, check.reason)
+        found["drop_detail"][chosen] = [check.gap(row) or check.test(row, policy) for row in rows]
     found["drop_stage"][by_fault] = np.array(stages, object)[findings.last[by_fault]]
     for name, fault in (("drop_reason", "fault_reason"), ("drop_detail", "fault_detail")):
         found[name][by_fault] = ledger[fault].to_numpy()[by_fault]
@@ -94,6 +99,17 @@ def fails(ledger: pa.Table, rule: Limit | Fact, policy: PolicyConfig) -> np.ndar
     row_of, group = _distinct(ledger, rule.columns)
     rows: list[Row] = ledger.select(rule.columns).take(pa.array(row_of)).to_pylist()
     return np.array([rule.fault(row, policy) is not None for row in rows], bool)[group]
+
+
+def lacks(ledger: pa.Table, limits: tuple[Limit, ...]) -> np.ndarray:
+    """Which rows have a number that is not finite, or null where it may not be; bool (N,)."""
+    lacking = np.zeros(ledger.num_rows, bool)
+    for limit in limits:
+        unknown = ~np.isfinite(numbers(ledger, limit))
+        if limit.number.may_be_null:
+            unknown &= np.all([ledger[name].is_valid().to_numpy() for name in limit.columns], axis=0)
+        lacking |= unknown
+    return lacking
 
 
 def _distinct(ledger: pa.Table, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Measurements to verdict: a pure function, applied by the stream to skip work and by finalize to decide again.
 
 Every check belongs to the stage that measured. A row is judged in the plan's order: the first check that fails, or the
-first fact a stage found, is its reason. A row that passes everything measured so far but has stages missing is pending.
+first fact a stage found, is its reason. A number that its stage left null or not finite is an error of the row,
+unless the row has a fact already: what was forgotten has no numbers. A row that passes everything measured so far but
+has stages missing is pending.
 """
 
 from __future__ import annotations
@@ -115,6 +117,10 @@ class Check:
     @property
     def limits(self) -> tuple[Limit, ...]:
         return tuple(rule for rule in (self.rule, self.where) if isinstance(rule, Limit))
+
+    def gap(self, row: Row) -> str | None:
+        """A number that its stage should have measured and did not, or None."""
+        return next((gap for limit in self.limits if (gap := limit.gap(row)) is not None), None)
 
     def test(self, row: Row, policy: PolicyConfig) -> str | None:
         """The detail of a failure, or None."""
@@ -268,7 +274,11 @@ def decide(row: Row, policy: PolicyConfig, stages: tuple[str, ...]) -> Row:
     fault = row.get("fault_reason") if last >= 0 else None
     measured = stages[: last + 1 if fault is None else last]
     for check in CHECKS:
-        if check.stage in measured and (detail := check.test(row, policy)) is not None:
+        if check.stage not in measured:
+            continue
+        if fault is None and (gap := check.gap(row)) is not None:
+            return _drop(check.stage, DropReason.ERROR, gap)
+        if (detail := check.test(row, policy)) is not None:
             return _drop(check.stage, check.reason, detail)
     if fault is not None:
         return _drop(stages[last], fault, row["fault_detail"])

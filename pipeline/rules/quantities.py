@@ -5,6 +5,7 @@ The policy's checks, the statistics and the report's cards all read this one tab
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,14 @@ import numpy as np
 
 from stages.core.records import Row
 
+MAY_BE_NULL = frozenset(
+    {
+        *("source_language_prob", "source_dnsmos_bak", "source_dnsmos_sig"),  # a file without speech
+        *("shot_face_ratio", "shot_multi_face_ratio", "shot_face_px"),  # a shot without a look, or without a face
+        *("snr_db", "crest_db", "shot_alone_s", "detail_px", "flat_ratio", "mouth_light", "language_margin"),  # new
+    }
+)
+"""Columns that may be null after their stage: where there is nothing to measure, or in parts of an older version."""
 SIGNS = {operator.lt: "<", operator.gt: ">", operator.ge: ">="}
 
 
@@ -40,10 +49,14 @@ class Number:
         parts = [row.get(column) for column in self.columns]
         return None if any(part is None for part in parts) else float(self.of(*parts))
 
+    @property
+    def may_be_null(self) -> bool:
+        return any(column in MAY_BE_NULL for column in self.columns)
+
 
 @dataclass(frozen=True)
 class Limit:
-    """A number against a threshold. Where it was not measured, it fails nobody.
+    """A number against a threshold. A number that is null or not finite fails nobody here; see `gap`.
 
     Args:
         key: field of PolicyConfig.
@@ -61,6 +74,13 @@ class Limit:
     @property
     def at_least(self) -> bool:
         return self.fails is operator.lt
+
+    def gap(self, row: Row) -> str | None:
+        """What its stage should have measured and did not, or None."""
+        value = self.number.value(row)
+        if value is None:
+            return None if self.number.may_be_null else f"{self.number.name} was not measured"
+        return None if math.isfinite(value) else f"{self.number.name} is {value:g}"
 
     def fault(self, row: Row, policy: Any) -> str | None:
         """What is wrong, or None."""

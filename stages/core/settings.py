@@ -29,14 +29,17 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
     Args:
         kind: the dataclass of the whole tree.
     Raises:
-        ConfigError: a missing or broken file, an unknown key, or a value of the wrong type or out of range, by name.
+        ConfigError: a missing or broken file, an unknown key, or a value of the wrong type or out of range, by name;
+            or a reference `${...}`, which could read the environment.
     """
     tree = OmegaConf.structured(kind)
     for file in files:
         if not is_file(file):
             raise ConfigError(f"no such config file: {file}")
         try:
-            tree = OmegaConf.merge(tree, OmegaConf.load(io.StringIO(read_text(file))))
+            given = OmegaConf.load(io.StringIO(read_text(file)))
+            _refuse_references(OmegaConf.to_container(given, resolve=False), f"{file}: ")
+            tree = OmegaConf.merge(tree, given)
         except ConfigKeyError as error:
             raise ConfigError(
                 f"{file}: {_first_lines(error)}: this version has no such setting. Take it out; if another version "
@@ -48,6 +51,7 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
         key, sign, value = override.partition("=")
         if not sign or not key:
             raise ConfigError(f"{override!r} is not of the form key=value")
+        _refuse_references(value, "", key)
         try:
             tree = OmegaConf.merge(tree, OmegaConf.from_dotlist([f"{key}={value}"]))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -61,13 +65,26 @@ def load_as(kind: type[T], files: Sequence[Path] = (), overrides: Sequence[str] 
     return config
 
 
+def _refuse_references(value: Any, where: str, key: str = "") -> None:
+    if isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{where}{key}={value}: references, ${{...}}, are not read; write the value itself")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        _refuse_references(item, where, f"{key}.{name}".lstrip("."))
+
+
 def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith(("reference_type", "object_type")))
 
 
 def load_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """A configuration from the plain values of `as_dict`; unknown keys of an older version are left out."""
+    """A configuration from the plain values of `as_dict`; unknown keys of an older version are left out.
+
+    Raises:
+        ConfigError: a value of the wrong type, or a reference `${...}`.
+    """
+    _refuse_references(values, "")
     defaults = OmegaConf.structured(kind)
     try:
         return cast(T, OmegaConf.to_object(OmegaConf.merge(defaults, _known(defaults, values))))

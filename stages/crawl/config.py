@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from stages.core.ranges import ranged
 from stages.core.settings import ConfigError
+from stages.crawl.addresses import HIDDEN
+from stages.crawl.cookies import read_cookies
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,13 @@ class CrawlConfig:
     honour_opt_out: bool = True  # Drop what its site opts out by X-Robots-Tag: noai, noimageai or none
     # Subtitles to fetch, by yt-dlp's names, as regular expressions. ai-zh is Bilibili's own ASR
     subtitles: tuple[str, ...] = ("zh.*", "ai-zh")
-    cookies_file: str | None = None  # Cookies file in Netscape format, for sites that show full quality to members only
+    # Cookies file in Netscape format or JSON, for sites that show full quality to members only
+    cookies_file: str | None = None
     # User agent. None: that of the browser that yt-dlp imitates
     user_agent: str | None = "Mozilla/5.0 (compatible; kouxing/0.1)"
-    proxy: str | None = None  # Address of a proxy, http(s):// or socks5://. The environment's is not used
+    # Address of a proxy, http(s):// or socks5://. The environment's is not used. Its password is not stored: give the
+    # address again with each run
+    proxy: str | None = None
     allow_private_addresses: bool = False  # Allow loopback, home and link-local networks, also by redirect
     retries: int = 3  # Retries of a request, a fragment and a whole source, after transient errors
     retry_wait_s: float = 1.0  # Wait before the first retry, doubled each time
@@ -55,7 +62,8 @@ def check_crawl_config(config: CrawlConfig) -> None:
     """Check settings that would fail at every source.
 
     Raises:
-        ConfigError: a number out of range, a bad pattern, or a cookies file that cannot be used.
+        ConfigError: a number out of range, a bad pattern, a proxy without its password, or a cookies file that cannot
+            be used.
     """
     positive = ("max_height_px", "max_duration_s", "max_bytes", "max_entries", "timeout_s", "max_fetch_s")
     for name in (*positive, "max_page_bytes", "host_concurrency", "backoff_s", "lease_s"):
@@ -69,6 +77,8 @@ def check_crawl_config(config: CrawlConfig) -> None:
             re.compile(pattern)
         except re.error as error:
             raise ConfigError(f"crawl.subtitles: {pattern!r} is no regular expression: {error}") from error
+    if config.proxy and f":{HIDDEN}@" in config.proxy:
+        raise ConfigError(f"crawl.proxy={config.proxy}: its password is not stored; give crawl.proxy again, or =null")
     if config.cookies_file is not None:
         _check_cookies(config.cookies_file)
 
@@ -80,15 +90,18 @@ def _check_cookies(path: str) -> None:
 
     if not os.path.isfile(path):  # noqa: PTH113 - never raises
         raise ConfigError(f"crawl.cookies_file={path}: no such file")
+    way_out = "export it in Netscape format (first line '# Netscape HTTP Cookie File') or as JSON"
     try:
-        jar = YoutubeDLCookieJar(path)
+        text: Any = io.StringIO(read_cookies(path))
+        jar = YoutubeDLCookieJar(text)
         jar.load()
     except OSError as error:
         if not isinstance(error, LoadError):
             raise ConfigError(f"crawl.cookies_file={path} cannot be read: {error}") from error
-        way_out = "export it in Netscape format (first line '# Netscape HTTP Cookie File')"
         raise ConfigError(f"crawl.cookies_file={path} is no cookies file: {way_out}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"crawl.cookies_file={path} is no text file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"crawl.cookies_file={path} is no cookies file ({error}): {way_out}") from error
     if not len(jar):
         raise ConfigError(f"crawl.cookies_file={path} holds no cookie")

@@ -24,9 +24,12 @@ from stages.crawl.addresses import (
     is_remote,
     names_one_video,
     split_item,
+    split_login,
     video_page,
+    without_password,
 )
 from stages.crawl.config import CrawlConfig
+from stages.crawl.cookies import read_cookies
 from stages.crawl.gate import Gate, HostGate
 from stages.crawl.store import MediaStore, fetch_key
 from stages.media import probe_media
@@ -145,10 +148,11 @@ class Crawler:
         from stages.crawl.errors import causes_of, disk_trouble, explain, may_pass
         from stages.crawl.http import Downloader, Visit
 
-        host = host_of(uri)
+        host, (address, header) = host_of(uri), split_login(uri)
+        login = (address.split("/")[2].split("?")[0].lower(), header) if header else None
         with self._place(host) as lease:
             for attempt in range(self._config.retries + 1):
-                visit = Visit(self._config, self._gate, lease)
+                visit = Visit(self._config, self._gate, lease, login=login)
                 try:
                     with Downloader(self._options(uri, format_id, partial, visit), visit) as downloader:
                         return use(downloader)
@@ -180,7 +184,7 @@ class Crawler:
 
     def _found(self, downloader: Downloader, uri: str) -> Info:
         """Description of the one video behind an address, with its chosen format; refuses one that is too long."""
-        page, item = split_item(uri)
+        page, item = split_item(split_login(uri)[0])  # yt-dlp quotes addresses in titles and errors
         if host_of(page) in SHORT_HOSTS:
             with downloader.urlopen(page) as answer:
                 page = answer.url
@@ -297,11 +301,12 @@ class _Silence:
 
 def _cookies(path: str | None) -> io.StringIO | None:
     """The cookies in memory: yt-dlp would write the site's cookies to the file, which all workers share."""
-    return None if path is None else io.StringIO(Path(path).read_text(encoding="utf-8"))
+    return None if path is None else io.StringIO(read_cookies(path))
 
 
 def _named(info: Info) -> Row:
-    columns = {column: str(info[name])[:_MAX_CHARS] for name, column in _COLUMNS.items() if info.get(name)}
+    found = {column: str(info[name])[:_MAX_CHARS] for name, column in _COLUMNS.items() if info.get(name)}
+    columns = {column: without_password(text) for column, text in found.items()}
     return columns | {"extractor": str(info.get("extractor") or "generic").lower()}
 
 
@@ -324,4 +329,4 @@ def cleaned(info: Any) -> Any:
         return {key: cleaned(value) for key, value in info.items() if key not in _UNKEPT and not key.startswith("_")}
     if isinstance(info, list | tuple):
         return [cleaned(value) for value in info]
-    return info
+    return without_password(info) if isinstance(info, str) else info

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -52,6 +53,7 @@ class Visit:
     sleep: Callable[[float], None] = time.sleep
     started_s: float = field(default_factory=time.monotonic)
     limit_bytes: int = 0  # of the file that is coming in
+    login: tuple[str, str] | None = None  # host and port that get a header `Authorization`, and the header
     _renewed_s: float = field(default_factory=time.monotonic)
 
     def before(self, host: str) -> None:
@@ -173,6 +175,8 @@ class _Adapter(RequestsHTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         url, visit = request.url or "", self._visit
         host = host_of(url)
+        if visit.login and urlsplit(url).netloc.lower() == visit.login[0]:
+            request.headers["Authorization"] = visit.login[1]
         if visit.config.user_agent:
             request.headers["User-Agent"] = visit.config.user_agent
         if not visit.config.allow_private_addresses and select_proxy(url, kwargs.get("proxies") or {}):

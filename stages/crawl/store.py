@@ -19,6 +19,7 @@ from stages.core.node_cache import NodeCache
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import Row
 from stages.core.storage import as_path, is_file, is_remote, list_files, protocol_of, read_text, upload, write_text
+from stages.crawl.addresses import without_password
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def _lock_of(partial: Path) -> Path:
 
 def fetch_key(uri: str, format_id: str | None) -> str:
     """Key of the fetch of an address; a format that a manifest expects has its own key."""
+    uri = without_password(uri)  # as the ledger has it, by which `forget` looks for the fetch
     return hashlib.sha256(f"{uri}\n{format_id}".encode() if format_id else uri.encode()).hexdigest()[:32]
 
 

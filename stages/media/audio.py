@@ -40,7 +40,7 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
         end_s: None for the end of the audio stream.
     Returns:
         float32 (N,) in [-1, 1] at 16 kHz, sample 0 at `start_s`; N = round((end_s - start_s) * 16000) where `end_s` is
-        given. Where the stream has nothing there is silence.
+        given. Where the stream has nothing there is silence, and where its samples are not finite.
     Raises:
         Dropped: NO_AUDIO, CORRUPT, TRUNCATED, NOT_VIDEO, TOO_LONG (over a day at once).
     """
@@ -67,7 +67,8 @@ def decode_audio(path: Path, start_s: float = 0.0, end_s: float | None = None) -
     for at, piece in pieces:
         first, last = max(at, 0), min(at + len(piece), len(sound))
         if first < last:
-            np.clip(piece[first - at : last - at], -1.0, 1.0, out=sound[first:last])
+            heard = piece[first - at : last - at]
+            np.clip(np.where(np.isfinite(heard), heard, 0.0), -1.0, 1.0, out=sound[first:last])
     return sound
 
 

@@ -20,6 +20,8 @@ PATTERN_SIGMA_PX = 1.5
 """Blur against the edges of coding blocks, which a coarse decode leaves in."""
 MAX_PATTERNS = 300
 """Largest number of patterns kept: 2.5 s at 120 fps, 5 MB."""
+MIXED = (0.1, 0.9)
+"""Shares of the later picture between which a frame counts as mixed."""
 DISSOLVE_FPS = 32.0
 """Largest rate at which frames are searched for dissolves."""
 
@@ -132,7 +134,7 @@ class CutFinder:
             return
         frames = [self._patterns[k] for k in range(-1 - back, 0)]
         share = mixing(np.stack([frame.grey for frame in frames]), self._config.max_dissolve_rest)
-        if share is None or int(((share > 0.1) & (share < 0.9)).sum()) < self._config.min_mixed_frames:
+        if share is None or int(((share > MIXED[0]) & (share < MIXED[1])).sum()) < self._config.min_mixed_frames:
             return
         start_s, end_s = ramp_span(np.array([frame.time_s for frame in frames]), share)
         while self._mixtures and self._mixtures[-1][1] >= start_s:
@@ -189,10 +191,17 @@ def mixing(frames: np.ndarray, max_rest: float) -> np.ndarray | None:
 
 
 def ramp_span(time_s: np.ndarray, share: np.ndarray) -> tuple[float, float]:
-    """First mixed frame and first frame after the mixtures, from the middle of the ramp, where motion matters least."""
+    """First mixed frame and first frame after the mixtures, from the middle of the ramp, where motion matters least.
+
+    Args:
+        time_s: (T,) ascending.
+        share: (T,) from 0 to 1, with a frame in `MIXED`.
+    """
     first_s, last_s = (float(np.interp(level, np.maximum.accumulate(share), time_s)) for level in (0.2, 0.8))
     margin_s = (last_s - first_s) / 3
     inside = (time_s > first_s - margin_s) & (time_s < last_s + margin_s)
     inside[[0, -1]] = False
+    if not inside.any():  # the ramp leaps past its middle between two frames
+        inside = (share > MIXED[0]) & (share < MIXED[1])
     mixed = np.flatnonzero(inside)
     return float(time_s[mixed[0]]), float(time_s[mixed[-1] + 1])

@@ -54,6 +54,24 @@ def test_of_two_clips_with_one_sound_and_one_face_the_larger_stays(tmp_path):
     assert set(shards.source_id) == {"b", "c"} and shards.identity_id.nunique() == 1
 
 
+NO_FACE = {"none": None, "nan": np.full(512, np.nan), "inf": np.full(512, np.inf), "zero": np.zeros(512)}
+NO_FACE |= {"partly nan": np.r_[np.nan, np.ones(511)], "short": np.ones(3), "empty": np.zeros(0)}
+
+
+def test_clips_whose_face_was_not_measured_cost_themselves_alone(tmp_path):
+    broken = [_clip(name, 1, 5 + n, face_embedding=face) for n, (name, face) in enumerate(NO_FACE.items())]
+    ledger = _finalize(tmp_path, [_clip("a", 0, 0), _clip("b", 1, 1), *broken])
+    assert dict(ledger.drop_reason.fillna("")) == {"a": "", "b": ""} | dict.fromkeys(NO_FACE, "error")
+    assert set(ledger.drop_stage[[*NO_FACE]]) == {"identity"}
+    assert ledger.drop_detail["none"] == "face_embedding was not measured"
+
+
+def test_a_voice_without_a_direction_costs_its_clip_and_a_missing_one_does_not(tmp_path):
+    voices = {"none": None, "nan": np.full(192, np.nan), "fine": np.eye(192)[0]}
+    ledger = _finalize(tmp_path, [_clip(name, 0, n, voice_embedding=v) for n, (name, v) in enumerate(voices.items())])
+    assert dict(ledger.drop_reason.fillna("")) == {"none": "", "nan": "error", "fine": ""}
+
+
 def test_added_clips_rename_and_move_nobody(tmp_path):
     before = _finalize(tmp_path, [_clip(f"p{n}", n, n) for n in range(4)])
     added = [_clip(f"a{n}", n, 100 + n) for n in range(12)]  # their ids come first

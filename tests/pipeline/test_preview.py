@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.known.media_files import steady, tone, write_media
-from pipeline.preview import main
+from pipeline.preview import main, show
 from tests.stages.crawl.video_site import open_site
 
 QUICK = ["crawl.allow_private_addresses=true", "crawl.host_interval_s=0", "crawl.retries=0"]
@@ -43,6 +45,19 @@ def test_everything_is_listed_and_nothing_fetched(tmp_path: Path, capsys: pytest
     assert "deleted 1" in told
     assert "listing 1" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "own.mp4", "seen.jsonl", "site"]
+
+
+@pytest.mark.parametrize("column", ["title", "format_id"])
+def test_no_escape_sequence_of_a_site_reaches_the_terminal(column: str) -> None:
+    said = io.StringIO()
+    nasty = "a\x1b[2J\x1b]0;owned\x07b\rc\x9b31m\u202egnp\nd"
+    rows = [
+        {"source_id": "s", column: nasty},
+        {"source_id": "t", "fault_reason": "deleted", "fault_detail": nasty.replace("\n", " ") + "owned"},
+    ]
+    show(iter(rows), Console(file=said, width=200))
+    assert "owned" in said.getvalue()
+    assert all(character.isprintable() for character in said.getvalue().replace("\n", ""))
 
 
 def test_unusable_settings_end_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,17 @@ def test_how_long_a_face_is_alone(faces: str, alone_s: float) -> None:
     assert summarise_looks(looks, 0.25, 0.0, 4.0)["shot_alone_s"] == alone_s
 
 
+@pytest.mark.parametrize("size_px", [(4096, 8), (8, 4096), (2048, 16)])
+def test_a_strip_of_a_picture_has_a_thumbnail(tmp_path: Path, scanner: ShotScanner, size_px: tuple[int, int]) -> None:
+    def grey(number: int, width: int, height: int) -> np.ndarray:
+        return np.full((height, width, 3), 90 + number, np.uint8)
+
+    path = write_media(tmp_path / "a.mkv", steady(5), picture=grey, size_px=size_px, video_codec="ffv1")
+    (shot,) = scanner({"source_id": "a", "media_path": str(path), "duration_s": 0.2})
+    thumb = cv2.imdecode(np.frombuffer(shot["thumb_jpeg"], np.uint8), cv2.IMREAD_COLOR)
+    assert thumb.shape[0] <= 128 and thumb.shape[1] <= 512
+
+
 @pytest.fixture(scope="module")
 def scanner(weights: WeightStore) -> ShotScanner:
     return ShotScanner(ScanConfig(), weights)

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipeline.job.plan import STAGES, Stage
@@ -15,9 +16,12 @@ from pipeline.rules.policy import PolicyConfig
 from stages.core.reasons import Dropped, DropReason
 from stages.core.records import Row
 from stages.core.weights import MissingWeights, WeightStore
+from tests.rows import measured
 
-SHOT = {"shot_start_s": 0.0, "shot_end_s": 8.0, "shot_face_ratio": 1.0, "shot_multi_face_ratio": 0.0}
-SOURCE = SHOT | {"duration_s": 16.0, "width_px": 640, "height_px": 480, "fps_num": 25, "fps_den": 1}
+RNG = np.random.default_rng(0)
+SHOT = measured("scan", RNG) | {"shot_start_s": 0.0, "shot_end_s": 8.0}
+SOURCE = SHOT | measured("probe", RNG) | measured("hear", RNG) | {"duration_s": 16.0}
+CLIP = measured("track", RNG) | {"start_s": 0.0, "end_s": 8.0}
 
 
 def _stage(name: str, function: Callable) -> Stage:
@@ -57,7 +61,7 @@ def test_a_dropped_shot_flows_on_unmeasured(tmp_path):
 
     def track(row: Row):
         seen.append(row["shot_idx"])
-        yield row | {"clip_idx": 0, "num_clips": 1, "start_s": 0.0, "end_s": 8.0}
+        yield row | {"clip_idx": 0, "num_clips": 1} | CLIP
 
     rows = _run(tmp_path, _stage("scan", _scan), _stage("track", track))
     assert seen == [0]
@@ -92,6 +96,16 @@ def test_an_unknown_error_is_quarantined_with_its_traceback(tmp_path):
     assert row["drop_reason"] == "error" and "boom" in row["drop_detail"] and "Traceback" in row["drop_detail"]
 
 
+def test_a_number_that_a_stage_leaves_open_is_an_error_of_that_record_alone(tmp_path):
+    def scan(row: Row):
+        for idx, ratio in enumerate((float("nan"), 1.0)):
+            yield row | SHOT | {"shot_idx": idx, "num_shots": 2, "shot_face_ratio": ratio}
+
+    rows = _run(tmp_path, _stage("scan", scan))
+    assert [row.get("drop_reason") for row in rows] == ["error", None]
+    assert (rows[0]["drop_stage"], rows[0]["drop_detail"]) == ("scan", "shot_face_ratio is nan")
+
+
 def test_strict_raises_it(tmp_path):
     with pytest.raises(ZeroDivisionError):
         _run(tmp_path, _stage("probe", _raise(ZeroDivisionError())), strict=True)
@@ -105,7 +119,7 @@ def test_the_machines_trouble_stops_the_run(tmp_path, error):
 
 def test_a_stage_that_fails_part_way_accounts_for_the_rest(tmp_path):
     def track(row: Row):
-        yield row | {"clip_idx": 0, "num_clips": 3, "start_s": 0.0, "end_s": 8.0}
+        yield row | {"clip_idx": 0, "num_clips": 3} | CLIP
         raise Dropped(DropReason.CORRUPT, "frame 200")
 
     rows = _run(tmp_path, _stage("track", track))
@@ -118,7 +132,7 @@ def test_a_stage_that_fails_part_way_accounts_for_the_rest(tmp_path):
 
 def test_a_stage_that_has_not_told_its_number_yet_leaves_one_row_for_the_rest(tmp_path):
     def track(row: Row):
-        yield row | {"clip_idx": 0, "start_s": 0.0, "end_s": 8.0}
+        yield row | {"clip_idx": 0} | CLIP
         raise Dropped(DropReason.CORRUPT, "frame 200")
 
     rows = _run(tmp_path, _stage("track", track))

@@ -6,10 +6,20 @@ import re
 
 import pytest
 
-from pipeline.rules.config import Config, config_hash, differing_keys, load_config, measuring, to_yaml
+from pipeline.rules.config import (
+    Config,
+    config_hash,
+    differing_keys,
+    load_config,
+    measuring,
+    store_config,
+    stored_config,
+    to_yaml,
+)
 from stages import features
 from stages.core.ranges import rule_of, settings_of
-from stages.core.settings import ConfigError
+from stages.core.settings import ConfigError, load_dict
+from stages.crawl import check_crawl_config
 
 
 def test_later_settings_win(tmp_path):
@@ -34,6 +44,32 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, content, message):
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         load_config([tmp_path / "a.yaml"])
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "a-${policy.min_fps}", "${nowhere}", "\\${oc.env:HOME}"])
+@pytest.mark.parametrize("place", ["geometry: {model: '%s'}", "policy: {languages: [zh, '%s']}"])
+def test_references_are_not_read(tmp_path, value, place):
+    (tmp_path / "a.yaml").write_text(place % value)
+    with pytest.raises(ConfigError, match=r"a.yaml: (geometry.model|policy.languages.1)=.*are not read"):
+        load_config([tmp_path / "a.yaml"])
+    with pytest.raises(ConfigError, match=r"geometry.model=.*are not read"):
+        load_config([], [f"geometry.model={value}"])
+    with pytest.raises(ConfigError, match=r"geometry.model=.*are not read"):
+        load_dict(Config, {"geometry": {"model": value}})
+
+
+@pytest.mark.parametrize("proxy", ["http://me:s3cret@proxy.test:8080", "socks5h://me:s3@cret@[::1]:1080"])
+def test_the_proxys_password_is_not_stored_and_has_to_be_given_again(tmp_path, proxy):
+    config = load_config([], [f"crawl.proxy={proxy}"])
+    assert config.crawl.proxy == proxy
+    check_crawl_config(config.crawl)
+    store_config(tmp_path, config)
+    text = (tmp_path / "config.yaml").read_text()
+    assert "cret" not in text and "me:***@" in text
+    with pytest.raises(ConfigError, match="its password is not stored"):
+        check_crawl_config(stored_config(tmp_path).crawl)
+    check_crawl_config(load_config([tmp_path / "config.yaml"], [f"crawl.proxy={proxy}"]).crawl)
+    check_crawl_config(load_config([tmp_path / "config.yaml"], ["crawl.proxy=null"]).crawl)
 
 
 @pytest.mark.parametrize(

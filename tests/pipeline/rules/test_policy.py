@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from pipeline.rules.policy import CHECKS, CUTTING, PolicyConfig, decide
+from pipeline.rules.quantities import MAY_BE_NULL
 from stages.core.reasons import DropReason, Verdict
 from stages.core.records import ROW, Row
 
@@ -105,6 +107,9 @@ BAD = [
 ]
 
 
+NUMBERS = sorted({column for check in CHECKS for limit in check.limits for column in limit.columns})
+
+
 def test_a_good_clip_is_kept():
     assert decide(GOOD, PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
 
@@ -123,6 +128,30 @@ def test_every_rule_is_tested_here():
 
 def test_every_rule_reads_declared_columns():
     assert set(GOOD) <= set(ROW.names)
+
+
+@pytest.mark.parametrize("column", [name for name in NUMBERS if pa.types.is_floating(ROW.field(name).type)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_is_an_error_of_its_row(column, value):
+    verdict = decide(GOOD | {column: value}, PolicyConfig(), STAGES)
+    assert (verdict["verdict"], verdict["drop_reason"]) == ("drop", "error")
+    assert verdict["drop_detail"].endswith(("is nan", "is inf", "is -inf"))
+
+
+@pytest.mark.parametrize("column", sorted(set(NUMBERS) - MAY_BE_NULL))
+def test_a_number_that_its_stage_left_out_is_an_error_of_its_row(column):
+    verdict = decide(GOOD | {column: None}, PolicyConfig(), STAGES)
+    assert (verdict["verdict"], verdict["drop_reason"]) == ("drop", "error")
+    assert "was not measured" in verdict["drop_detail"]
+
+
+def test_nothing_to_measure_and_columns_of_a_newer_version_decide_nothing():
+    assert decide(GOOD | dict.fromkeys(MAY_BE_NULL), PolicyConfig(), STAGES)["verdict"] == Verdict.KEEP
+
+
+def test_a_fact_comes_before_numbers_that_were_taken_out():
+    bare = {"last_stage": "track", "fault_reason": "forgotten", "fault_detail": "on request"}
+    assert decide(bare, PolicyConfig(), STAGES)["drop_reason"] == DropReason.FORGOTTEN
 
 
 def test_the_earliest_stage_gives_the_reason():

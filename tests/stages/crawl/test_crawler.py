@@ -273,6 +273,9 @@ def test_unusable_settings_are_found_at_the_start(key: str, value: object, word:
         (b'{"cookies": []}', "Netscape"),
         (b"# Netscape HTTP Cookie File\n", "holds no cookie"),
         (b"\xff\xfe\x00\x81", "no text file"),
+        (b'[{"name": "a", "value": "b"}]', "lacks domain.*Netscape"),
+        (b'[{"domain": "a.test", "name": "a", "value": "b\\n.b.test"}]', "control characters"),
+        (b"[1", "no cookies file"),
     ],
 )
 def test_unusable_cookies_are_found_at_the_start(tmp_path: Path, content: bytes, word: str) -> None:

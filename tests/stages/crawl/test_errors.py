@@ -11,7 +11,7 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, Unsu
 
 from stages.core.reasons import TRANSIENT_REASONS, DropReason
 from stages.crawl import host_of, is_remote
-from stages.crawl.addresses import entry_addresses, is_public, names_one_video, split_item, video_page
+from stages.crawl.addresses import entry_addresses, names_one_video, split_item, video_page
 from stages.crawl.crawler import cleaned, size_of
 from stages.crawl.errors import STATUS_REASON, causes_of, explain, may_pass
 from stages.crawl.http import opt_out, retry_after_s
@@ -125,32 +125,6 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert [retry_after_s(value) for value in ("soon", "", "-3", "²", "Sun, 06 Nov 99999 08:50:00 GMT")] == [None] * 5
     assert retry_after_s("9" * 400) == float("inf")
     assert retry_after_s(None) is None
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("2606:4700::1111", True),
-        ("127.0.0.1", False),
-        ("10.1.2.3", False),
-        ("172.20.0.1", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),  # cloud metadata
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),  # noqa: S104
-        ("224.0.0.1", False),
-        ("::1", False),
-        ("fe80::1%eth0", False),
-        ("fd00::1", False),
-        ("::ffff:127.0.0.1", False),
-        ("::ffff:8.8.8.8", True),
-        ("64:ff9b::7f00:1", False),
-        ("2002:7f00:1::", False),
-    ],
-)
-def test_private_addresses_in_all_their_clothes(address: str, public: bool) -> None:
-    assert is_public(address) is public
 
 
 def test_addresses_are_remote_or_paths() -> None:

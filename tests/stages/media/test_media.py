@@ -85,6 +85,21 @@ def test_stereo_is_averaged_not_added(tmp_path: Path) -> None:
     assert np.abs(decode_audio(path)[4_000:12_000]).max() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_samples_that_are_not_finite_are_silent_and_leave_the_others(
+    tmp_path: Path, value: float, rate_hz: int
+) -> None:
+    sound = tone(2.0, rate_hz).astype(np.float32)
+    sound[rate_hz : rate_hz + rate_hz // 10] = value
+    path = write_media(tmp_path / "a.mkv", steady(50), sound=sound, sound_rate_hz=rate_hz, audio_codec="pcm_f32le")
+    heard = decode_audio(path)
+    assert np.isfinite(heard).all()
+    assert not heard[16_100:17_500].any()
+    for part in (heard[2_000:15_500], heard[18_500:30_000]):
+        assert part.std() == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
+
+
 def test_no_sound_is_said(tmp_path: Path) -> None:
     with pytest.raises(Dropped) as dropped:
         decode_audio(write_media(tmp_path / "a.mp4", steady(5)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from benchmarks.known.media_files import steady
-from stages.shots.cuts import CutConfig, CutFinder, mixing
+from stages.shots.cuts import MIXED, CutConfig, CutFinder, mixing, ramp_span
 
 
 def texture(seed: int, height: int = 48, width: int = 80) -> np.ndarray:
@@ -121,6 +123,24 @@ def test_a_slow_wipe_and_a_zoom_are_no_dissolves() -> None:
     assert found_cuts(zoomed, steady(30)) == []
     wiped = [np.concatenate([texture(1)[:, : 2 * k], texture(0)[:, 2 * k :]], axis=1) for k in range(41)]
     assert found_cuts([texture(0)] * 30 + wiped + [texture(1)] * 30, steady(101)) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 20), st.integers(0, 20))
+def test_every_ramp_has_a_span_between_its_ends(middle: list[float], before: int, after: int) -> None:
+    share = np.array([0.0] * (before + 1) + sorted(middle) + [1.0] * (after + 1))
+    assume(((share > MIXED[0]) & (share < MIXED[1])).any())
+    start_s, end_s = ramp_span(np.arange(len(share)) / 25, share)
+    assert 0 < start_s < end_s <= (len(share) - 1) / 25
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 23, 60])
+@pytest.mark.parametrize("every", [1, 2, 5, 12])
+def test_brightness_that_goes_in_steps_is_searched_for_cuts(step: int, every: int) -> None:
+    pictures = [np.full((48, 80, 3), k // every * step % 255, np.uint8) for k in range(150)]
+    cuts = found_cuts(pictures, steady(150))
+    assert cuts == sorted(set(cuts))
+    assert all(0 < cut_s < 150 / 25 for cut_s in cuts)
 
 
 def test_only_what_rises_from_the_first_to_the_last_is_a_mixture() -> None:
