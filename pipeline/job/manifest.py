@@ -40,6 +40,7 @@ from stages.crawl.links import (
 )
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
+_NARROW_SPANS = str.maketrans("；，：－", ";,:-")
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -177,6 +178,7 @@ def _source(entry: Any, base: Path, where: str, is_path: bool) -> _Listed:
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     if spans is not None:
         try:
+            spans = spans.translate(_NARROW_SPANS) if isinstance(spans, str) else spans
             found = read_spans(spans, span_names, row["source_id"])
         except ValueError as error:
             raise ManifestError(f"{where}: spans: {error}") from error
@@ -228,7 +230,9 @@ def _found(cell: str, base: Path) -> str | None:
         Unclear: several, or a path as well.
     """
     addresses = find_addresses(cell)
-    has_scheme = re.search(r"https?://", cell, re.IGNORECASE) is not None
+    has_scheme = re.search(r"https?[:：][/／]{2}", cell, re.IGNORECASE) is not None
+    if not has_scheme and re.match(r"\.{0,2}/(?!/)", cell):
+        return None
     if not addresses:
         if looks_remote(cell) and not is_there(_path(cell, base)):
             raise Unclear(f"{cell[:80]!r} is no address and no file; write https://... or, for a path, ./...")

@@ -32,6 +32,8 @@ MAX_YAML_DEPTH = 20
 _COLUMNS = frozenset(SOURCE.names)
 ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
 _DELIMITERS = ",\t;，；|"
+_ABSENT = frozenset({"", "nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A"})
+"""What tables write for a cell without a value."""
 _NO_HEADING = "(cells without a heading)"
 _SHARED_BEGINNING = re.compile(r"\d{1,2}\.\d{2}\s")
 """How Douyin begins the text of a share, which may have several lines; the address stands in the last."""
@@ -77,7 +79,7 @@ def read_list(path: Path) -> tuple[str, Numbered]:
 def _read_text(path: Path) -> str:
     """A text in UTF-8, UTF-16 or GB18030, as editors and spreadsheets in China save it."""
     with named(path, "read"):
-        content = path.read_bytes()
+        content = path.read_bytes().rstrip(b"\x1a")  # the end of a text under DOS
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
@@ -132,7 +134,7 @@ def _read_table(path: Path, text: str) -> Numbered:
             check_columns([name for name in names if name], f"{path}, line {start}")
             continue
         pairs = zip_longest(names[: len(cells)], cells, fillvalue="")
-        rows.append((start, {name or _NO_HEADING: cell for name, cell in pairs if trimmed(cell)}))
+        rows.append((start, {name or _NO_HEADING: cell for name, cell in pairs if trimmed(cell) not in _ABSENT}))
     return rows
 
 

@@ -182,8 +182,7 @@ def _page(address: str) -> str | None:
             part = f"?p={query['p']}" if "p" in query else ""
             return canonical(_with_scheme(name) + part)
         return f"{parts.scheme}://{host}{path}{'/' if parts.path.endswith('/') else ''}"
-    known = {"bilibili": _bilibili, "douyin": _douyin, "youtube": _youtube, "xiaohongshu": _xiaohongshu}
-    return known[platform](host, path, query) if platform in known else None
+    return _PAGES[platform](host, path, query) if platform in _PAGES else None
 
 
 def same_video(address: str) -> str:
@@ -249,3 +248,31 @@ def _xiaohongshu(_host: str, path: str, query: dict[str, str]) -> str | None:
         return None
     tokens = urlencode({key: value for key, value in query.items() if key.startswith("xsec_")})
     return f"https://www.xiaohongshu.com/explore/{match[1]}{f'?{tokens}' if tokens else ''}"
+
+
+def _kuaishou(_host: str, path: str, _query: dict[str, str]) -> str | None:
+    match = re.fullmatch(r"/(?:short-video|fw/photo)/(\w+)", path)
+    return f"https://www.kuaishou.com/short-video/{match[1]}" if match else None
+
+
+def _weibo(host: str, path: str, query: dict[str, str]) -> str | None:
+    shown = query.get("fid", "") if host == "video.weibo.com" and path == "/show" else path.removeprefix("/tv/show/")
+    if re.fullmatch(r"\d+:\w+", shown):
+        return f"https://weibo.com/tv/show/{shown}"
+    return f"https://{host}{path}" if re.fullmatch(r"/(?:status|detail|\d+)/\w+", path) else None
+
+
+def _tiktok(_host: str, path: str, _query: dict[str, str]) -> str | None:
+    return f"https://www.tiktok.com{path}" if re.fullmatch(r"/@[\w.-]*/video/\d+", path) else None
+
+
+_PAGES = {
+    "bilibili": _bilibili,
+    "douyin": _douyin,
+    "kuaishou": _kuaishou,
+    "tiktok": _tiktok,
+    "weibo": _weibo,
+    "xiaohongshu": _xiaohongshu,
+    "youtube": _youtube,
+}
+"""For each platform, the page of a video by the host, path and query of an address; None for what is no video."""

@@ -191,6 +191,8 @@ def test_rows_of_one_video_with_names_stay_and_without_may_not_differ(tmp_path):
         ("BV1aa411c7mD 讲课.mp4", "BASE/BV1aa411c7mD 讲课.mp4"),
         ("own/【讲课】，上.mp4 ", "BASE/own/【讲课】，上.mp4"),
         ("example.com/here", "BASE/example.com/here"),
+        ("./example.com/there", "BASE/example.com/there"),
+        ("./【讲课】 BV1aa411c7mD", "BASE/【讲课】 BV1aa411c7mD"),
         ("file:///BASE/own%20one.mp4", "BASE/own one.mp4"),
         ("FILE://localhost/BASE/%E5%8F%A3.mp4", "BASE/口.mp4"),
         ("file:///BASE/100%25.mp4", "BASE/100%25.mp4"),

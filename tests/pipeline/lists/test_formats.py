@@ -79,6 +79,12 @@ def test_a_table_without_headings_and_cells_without_one_are_named_by_line(tmp_pa
         _read(tmp_path, "m.csv", f"uri,,\n,,\n{BV},,x\n")
 
 
+def test_what_tables_write_for_no_value_is_absent(tmp_path: Path) -> None:
+    (row,) = _read(tmp_path, "m.csv", f"uri,licence,speaker_id,spans\n{BV},NaN,#N/A,0：05-0:10；1:00-1:10\n\x1a")
+    assert {"licence", "speaker_id"}.isdisjoint(row)
+    assert row["spans"] == [[5.0, 10.0], [60.0, 70.0]]
+
+
 def test_what_is_not_a_number_is_absent(tmp_path: Path) -> None:
     rows = [{"uri": f"https://a.test/{idx}", "licence": float("nan"), "tags": [float("nan"), "x"]} for idx in range(2)]
     lists = {

@@ -29,7 +29,7 @@ SHARED = {
     "58 老王发布了一篇小红书笔记，快来看吧！ 😆 Ab1 😆 http://xhslink.com/a/AbC123，复制本条信息": "http://xhslink.com/a/AbC123",
     "https://v.kuaishou.com/AbC1 复制此消息，打开【快手】直接观看！": "https://v.kuaishou.com/AbC1",
     "讲口型的视频 - http://t.cn/A6abcDE \u200b": "http://t.cn/A6abcDE",
-    "微博视频：https://video.weibo.com/show?fid=1034:4900000000000000（转）": "https://video.weibo.com/show?fid=1034:4900000000000000",
+    "微博视频：https://video.weibo.com/show?fid=1034:4900000000000000（转）": "https://weibo.com/tv/show/1034:4900000000000000",
 }
 
 
@@ -124,6 +124,12 @@ def test_a_part_of_a_video_is_kept() -> None:
         ("https://www.douyin.com/user/MS4?modal_id=7000000000000000001", "https://www.douyin.com/video/7000000000000000001"),
         ("https://v.douyin.com/abc/?from=x", "https://v.douyin.com/abc/"),
         ("https://www.xiaohongshu.com/discovery/item/64ab?xsec_token=T&source=web", "https://www.xiaohongshu.com/explore/64ab?xsec_token=T"),
+        ("https://weibo.com/tv/show/1034:49?from=old", "https://weibo.com/tv/show/1034:49"),
+        ("https://m.weibo.cn/status/49?wm=1", "https://m.weibo.cn/status/49"),
+        ("https://weibo.com/u/12?tabtype=newVideo", "https://weibo.com/u/12?tabtype=newVideo"),
+        ("https://www.kuaishou.com/short-video/3xabc?authorId=1", "https://www.kuaishou.com/short-video/3xabc"),
+        ("https://v.m.chenzhongtech.com/fw/photo/3xabc?cc=share", "https://www.kuaishou.com/short-video/3xabc"),
+        ("https://m.tiktok.com/@a.b/video/7?_t=1", "https://www.tiktok.com/@a.b/video/7"),
         ("https://m.bilibili.com/bangumi/play/ep12?from=x", "https://www.bilibili.com/bangumi/play/ep12"),
         ("HTTPS://Example.COM/Watch?Utm=1#/A", "https://example.com/Watch?Utm=1#/A"),
         ("https://evil-bilibili.com/video/BV1aa411c7mD?t=1", "https://evil-bilibili.com/video/BV1aa411c7mD?t=1"),
