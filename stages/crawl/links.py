@@ -35,7 +35,7 @@ SHARE_HOSTS = frozenset({"b23.tv", "t.cn", "v.douyin.com", "v.kuaishou.com", "xh
 BLANKS = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 INVISIBLE = "\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe0f\ufeff"
 """Zero-width characters, direction marks and byte-order marks, as the inside of a character class."""
-_EDGES = re.compile(f"^[{BLANKS}{INVISIBLE}]+|[{BLANKS}{INVISIBLE}]+$")
+_AROUND = "".join(re.findall(f"[{BLANKS}{INVISIBLE}]", "".join(map(chr, range(0x10000)))))
 _UNSEEN = re.compile(f"[{INVISIBLE}]")
 _WIDE_SCHEME = re.compile(r"[hｈ][tｔ]{2}[pｐ][sｓ]?(?=[:：]\s?[/／]{2})[:：]\s?[/／]{2}", re.IGNORECASE)
 _NARROW = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0) not in "!\"'(),;<>[]`{|}~"}
@@ -61,7 +61,7 @@ class Unclear(ValueError):
 
 def trimmed(text: str) -> str:
     """A text without the blanks, zero-width characters and byte-order marks around it."""
-    return _EDGES.sub("", text)
+    return text.strip(_AROUND)
 
 
 def platform_of_host(host: str) -> str | None:
@@ -83,10 +83,9 @@ def find_addresses(text: str) -> list[str]:
     if any(match.group().lower() not in ("http://", "https://") for match in _WIDE_SCHEME.finditer(text)):
         text = _WIDE_SCHEME.sub(lambda match: match.group().replace(" ", ""), text.translate(_NARROW))
     found: dict[str, None] = {}
-    rest, at = [], 0
+    rest, at, all_of_it = [], 0, trimmed(text)
     while match := _URL.search(text, at):
-        whole = trimmed(text) == match.group()
-        address = _cut(match.group(), whole)
+        address = _cut(match.group(), whole=match.group() == all_of_it)
         found[address] = None
         rest.append(text[at : match.start()])
         at = match.start() + len(address)
