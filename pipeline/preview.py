@@ -46,7 +46,7 @@ def preview(
         out: data set whose forgotten sources are left out.
     Yields:
         Rows with `title`, `duration_s`, `format_id`, `num_bytes` as far as known, or `fault_reason` and `fault_detail`;
-        listings have the reason LISTING.
+        listings have the reason LISTING, and sources that the policy refuses a `drop_reason`.
     """
     here = Path()  # nothing is written
     crawler = Crawler(config.crawl, here, gate or HostGate(config.crawl))
@@ -73,19 +73,28 @@ def print_totals(rows: list[Row], console: Console) -> None:
     for row in rows:
         by_platform[row.get("platform", "web")].append(row)
     for platform, members in [*sorted(by_platform.items()), ("all", rows)]:
-        wanted = [row for row in members if row.get("fault_reason") is None]
+        wanted = [row for row in members if _refusal(row) is None]
         hours = sum(row.get("duration_s") or 0.0 for row in wanted) / 3600
         num_bytes = sum(row.get("num_bytes") or 0 for row in wanted)
         unknown = sum(row.get("num_bytes") is None for row in wanted)
-        reasons = Counter(row["fault_reason"] for row in members if row.get("fault_reason") is not None)
+        reasons = Counter(reason for row in members if (reason := _refusal(row)) is not None)
         not_to_be_had = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
         table.add_row(platform, str(len(wanted)), f"{hours:.2f}", f"{num_bytes / 1e9:.3f}", str(unknown), not_to_be_had)
     console.print(table)
 
 
+def _refusal(row: Row) -> str | None:
+    """Why a source would not be fetched: a fault, or what the policy says of its row in the manifest."""
+    return row.get("fault_reason") or row.get("drop_reason")
+
+
+def _detail(row: Row) -> str:
+    return row.get("fault_detail") or row.get("drop_detail") or ""
+
+
 def as_line(row: Row) -> str:
     facts = {column: row[column] for column in _COLUMNS if row.get(column) is not None}
-    fault = {"reason": row["fault_reason"], "detail": row["fault_detail"]} if row.get("fault_reason") else {}
+    fault = {"reason": reason, "detail": _detail(row)} if (reason := _refusal(row)) else {}
     return json.dumps(facts | fault, ensure_ascii=False)
 
 
@@ -97,8 +106,8 @@ def show(found: Iterator[Row], console: Console, listing: Path | None = None) ->
         length = f"{row['duration_s']:.0f} s" if row.get("duration_s") else "? s"
         size = f"{row['num_bytes'] / 1e6:.1f} MB" if row.get("num_bytes") else "? MB"
         text = f"{length}  {size}  {row.get('format_id') or '-'}  {row.get('title') or ''}"
-        if row.get("fault_reason"):
-            text = f"{row['fault_reason']}: {row['fault_detail'].splitlines()[-1]}"
+        if reason := _refusal(row):
+            text = f"{reason}: {(_detail(row).splitlines() or [''])[-1]}"
         console.print(f"{row['source_id']}  {printable(text, ' ')}", highlight=False, markup=False, soft_wrap=True)
     print_totals(rows, console)
     if any(row.get("fault_reason") == DropReason.RATE_LIMITED for row in rows):

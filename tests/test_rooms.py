@@ -30,7 +30,14 @@ ROOMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "lip_expert": ("shards",),
         "shards": (),
     },
-    "pipeline": {"show": ("dataset",), "dataset": ("job",), "job": ("rules",), "rules": (), "setup": ()},
+    "pipeline": {
+        "show": ("dataset",),
+        "dataset": ("job",),
+        "job": ("rules", "lists"),
+        "lists": (),
+        "rules": (),
+        "setup": (),
+    },
     "manifests": {"demo": ("demo/face",), "demo/face": ("demo/voice",), "demo/voice": ()},
     "stages": {
         "fit": ("face3d",),

@@ -154,16 +154,22 @@ def _drop_broken_embeddings(found: pd.DataFrame, measured: pa.Table) -> None:
     """
     for stage, name, may_be_null in (("identity", "face_embedding", False), ("speech", "voice_embedding", True)):
         kept = np.flatnonzero(found["verdict"] == Verdict.KEEP)
-        vectors = measured[name].take(pa.array(kept)).to_pylist()
-        known = [np.asarray(vector, np.float32) for vector in vectors if vector]
-        length = np.median([len(vector) for vector in known]) if known else 0
-        broken = [
-            not may_be_null if vector is None else len(vector) != length or not 0 < np.linalg.norm(vector) < np.inf
-            for vector in vectors
-        ]
-        lost = np.flatnonzero(broken)
-        details = [f"{name} {'was not measured' if vectors[idx] is None else 'is no direction'}" for idx in lost]
+        vectors = measured[name].take(pa.array(kept)).combine_chunks()
+        is_null = vectors.is_null().to_numpy(zero_copy_only=False)
+        broken = ~is_null & ~_has_direction(vectors)
+        lost = np.flatnonzero(broken if may_be_null else broken | is_null)
+        details = [f"{name} {'was not measured' if is_null[idx] else 'is no direction'}" for idx in lost]
         _drop(found, kept[lost], DropReason.ERROR, details, stage)
+
+
+def _has_direction(vectors: pa.Array) -> np.ndarray:
+    """Which lists of numbers have the usual length and a norm above zero; bool (N,), false for null."""
+    lengths = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy()
+    usual = np.median(lengths[lengths > 0]) if (lengths > 0).any() else 0
+    values = pc.list_flatten(vectors).to_numpy(zero_copy_only=False).astype(np.float64)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    norms = np.sqrt(np.bincount(owner, np.square(values), len(lengths)))
+    return (lengths == usual) & (norms > 0) & (norms < np.inf)
 
 
 def _drop_same_files(found: pd.DataFrame, measured: pa.Table) -> None:

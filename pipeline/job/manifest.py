@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 import re
-import reprlib
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import yaml
 from yt_dlp.utils import MEDIA_EXTENSIONS
 
-from stages.core.command import UserError
-from stages.core.records import SOURCE, Row
+from pipeline.lists.formats import ALIASES, ManifestError, Numbered, check_columns, read_list, short
+from stages.core.records import Row
 from stages.core.spans import read_spans
 from stages.core.storage import (
     BUCKETS,
@@ -28,74 +22,85 @@ from stages.core.storage import (
     is_dir,
     is_file,
     is_remote,
-    open_parquet,
     protocol_of,
-    read_text,
-    size_of,
     walk_files,
 )
+from stages.crawl import host_of, is_search, without_password
 from stages.crawl import is_remote as is_online
-from stages.crawl import without_password
+from stages.crawl.links import (
+    Unclear,
+    canonical,
+    find_addresses,
+    is_bare,
+    looks_remote,
+    path_of_file_address,
+    platform_of_host,
+    same_video,
+    trimmed,
+)
 
 MEDIA_SUFFIXES = frozenset({*MEDIA_EXTENSIONS.video, "m2ts", "mpeg", "mts", "rmvb", "ts", "vob"})
-PLATFORMS = {
-    "acfun.cn": "acfun",
-    "b23.tv": "bilibili",
-    "bilibili.com": "bilibili",
-    "bilibili.tv": "bilibili",
-    "douyin.com": "douyin",
-    "iesdouyin.com": "douyin",
-    "ixigua.com": "ixigua",
-    "tiktok.com": "tiktok",
-    "vimeo.com": "vimeo",
-    "weibo.cn": "weibo",
-    "weibo.com": "weibo",
-    "xiaohongshu.com": "xiaohongshu",
-    "xhslink.com": "xiaohongshu",
-    "youku.com": "youku",
-    "youtu.be": "youtube",
-    "youtube.com": "youtube",
-}
-"""Platform of each domain, with those of short links; any other domain is `web`."""
-_URL = re.compile(r"https?://[^\s<>\"'，。、；！？（）【】《》「」“”]+")
-MAX_BYTES = 2_000_000_000
-"""Largest size of a list; a million sources with all columns take 300 MB."""
-MAX_SOURCES = 10_000_000
-"""Largest number of sources in a list; a million take 1 GB of memory. Longer lists need several runs."""
-MAX_YAML_BYTES = 50_000_000
-"""Largest size of a YAML list: half a million sources, which take 2 GB and a minute; JSONL takes a quarter of both."""
-MAX_YAML_DEPTH = 20
-_COLUMNS = frozenset(SOURCE.names)
-_ALIASES = {"language": "declared_language", "url": "uri", "path": "uri", "id": "source_id"}
-
-
-class ManifestError(UserError):
-    """A manifest that cannot be used; the message names the row and the remedy."""
+_NARROW_SPANS = str.maketrans("；，：－", ";,:-")
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Source rows, with absolute local paths or addresses and a unique `source_id` each.
+    """Source rows, with absolute local paths or addresses and a unique `source_id` each; one row a video.
 
     Raises:
-        ManifestError: no such file, unknown format or column, a row without `uri`, a repeated id, or no source at all.
+        ManifestError: no such file, unknown format or column, a row without `uri`, an address that is not clear, rows
+            that contradict each other, or no source at all.
     """
-    if is_dir(path):
-        rows = _read_folder(path)
+    folder, unit = is_dir(path), "source"
+    if folder:
+        entries = _read_folder(path)
     elif is_file(path):
-        rows = _read_list(path)
+        unit, entries = read_list(path)
     else:
         raise ManifestError(f"no such manifest: {path}")
-    if not rows:
+    if not entries:
         raise ManifestError(f"{path} lists no source")
-    base = (path if is_dir(path) else path.parent).resolve()
-    sources = [_source(row, base, f"{path}, source {number}") for number, row in enumerate(rows, start=1)]
-    seen: dict[str, str] = {}
-    for source in sources:
-        name = source["source_id"]
-        if name in seen:
-            raise ManifestError(f"{path}: source_id {name!r} stands twice ({seen[name]} and {source['uri']})")
-        seen[name] = source["uri"]
-    return sources
+    base = (path if folder else path.parent).resolve()
+    return _one_a_video(path, [_source(entry, base, f"{path}, {unit} {number}", folder) for number, entry in entries])
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A source row, where it stands, and whether it has a name of its own."""
+
+    row: Row
+    where: str
+    named: bool
+
+    def rank(self) -> tuple[bool, bool]:
+        """Which of the rows of one video is kept: the lowest."""
+        return not self.named, self.row["uri"].endswith("?p=1")  # without a part it stands for all parts
+
+
+def _one_a_video(path: Path, listed: list[_Listed]) -> list[Row]:
+    """The rows without those that repeat a video; rows with names of their own are all kept."""
+    kept: dict[str, _Listed] = {}
+    by_video: dict[str, str] = {}
+    for new in listed:
+        uri = new.row["uri"]
+        video = same_video(uri).removesuffix("?p=1") if is_url(uri) else uri
+        old = kept.get(by_video.get(video, ""))
+        name = new.row["source_id"]
+        if old is not None and not (old.named and new.named and old.row["source_id"] != name):
+            told = {*old.row, *new.row} - {"uri", "source_id"}
+            columns = sorted(column for column in told if old.row.get(column) != new.row.get(column))
+            if columns:
+                raise ManifestError(
+                    f"{new.where}: the same video as in {old.where.removeprefix(f'{path}, ')}, with another "
+                    f"{', '.join(columns)}; remove one of the two, or give each a source_id of its own"
+                )
+            if new.rank() >= old.rank():
+                continue
+            del kept[old.row["source_id"]]
+        if name in kept:
+            other = kept[name].row["uri"]
+            raise ManifestError(f"{path}: source_id {name!r} stands twice ({other} and {uri})")
+        kept[name], by_video[video] = new, name
+    return [one.row for one in kept.values()]
 
 
 def is_url(uri: str) -> bool:
@@ -120,7 +125,7 @@ def is_there(uri: str) -> bool:
         return False
 
 
-def _read_folder(folder: Path) -> list[Any]:
+def _read_folder(folder: Path) -> Numbered:
     def stop(error: OSError) -> None:
         raise ManifestError(f"folder {folder} cannot be read: {error}") from error
 
@@ -132,124 +137,48 @@ def _read_folder(folder: Path) -> list[Any]:
     media = [p for p in files if p.suffix.lower().removeprefix(".") in MEDIA_SUFFIXES]
     if not media:
         raise ManifestError(f"folder {folder} holds no media file (of {len(files)} files)")
-    return [{"uri": str(p)} for p in media]
-
-
-def _read_list(path: Path) -> list[Any]:
-    try:
-        if (num_bytes := size_of(path)) > MAX_BYTES:
-            raise ManifestError(f"{path} has {num_bytes} bytes, at most {MAX_BYTES} are read; split it")
-        match path.suffix.lower():
-            case ".yaml" | ".yml":
-                content = _read_yaml(read_text(path, "utf-8-sig"))
-                rows = content["sources"] if isinstance(content, dict) and "sources" in content else content
-                if rows is not None and not isinstance(rows, list):
-                    raise ManifestError(f"{path} must hold a list of sources, or a mapping with the key 'sources'")
-                return rows or []
-            case ".csv":
-                text = io.StringIO(read_text(path, "utf-8-sig"), newline="")
-                return list(csv.DictReader(text, restkey="(cells without a heading)"))
-            case ".jsonl":
-                lines = read_text(path, "utf-8-sig").split("\n")
-                return [json.loads(line) for line in lines if line.strip()]
-            case ".txt":
-                return _read_addresses(path)
-            case ".parquet":
-                return _read_parquet(path)
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, csv.Error, pa.ArrowException) as error:
-        raise ManifestError(f"{path} is not valid {path.suffix[1:].upper()}: {_short(error)}") from error
-    raise ManifestError(f"{path}: a manifest is .yaml, .csv, .jsonl, .parquet, .txt or a folder, not {path.suffix!r}")
-
-
-def _read_addresses(path: Path) -> list[Any]:
-    """The distinct addresses of a text, one a line, alone or within the text that an app shares."""
-    addresses: dict[str, None] = {}
-    for number, line in enumerate(read_text(path, "utf-8-sig").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        found = _URL.search(line)
-        if found is None:
-            raise ManifestError(f"{path}, line {number}: no address in {line.strip()[:80]!r}")
-        addresses[found.group().rstrip(".,;:!?)]")] = None
-    return list(addresses)
+    return [(number, {"uri": str(p)}) for number, p in enumerate(media, start=1)]
 
 
 def platform_of(uri: str) -> str:
     """Platform of a URL, by its domain; `web` for a search, the kind of store for an object in a bucket."""
     if not is_url(uri):
         return protocol_of(uri) or "local"
-    host = re.match(r"https?://(?:[^/?#@]*@)?([^/?#:]*)", uri)
-    if host is None:
-        return "web"
-    name = f".{host.group(1).lower()}"
-    return next((site for domain, site in PLATFORMS.items() if name.endswith(f".{domain}")), "web")
+    return platform_of_host(host_of(uri)) or "web"
 
 
-def _read_yaml(text: str) -> Any:
-    """Parse YAML rows; aliases and deep nesting are refused.
-
-    A few nested aliases stand for billions of entries, and deep nesting overflows the stack of the fast parser.
-    """
-    if len(text) > MAX_YAML_BYTES:
-        raise yaml.YAMLError(f"over {MAX_YAML_BYTES} characters; write so long a list as JSONL or Parquet")
-    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
-    for event in yaml.parse(text, Loader=loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > MAX_YAML_DEPTH:
-            raise yaml.YAMLError(f"aliases (*name), and more than {MAX_YAML_DEPTH} levels, are not read")
-    return yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
+def _is_absent(value: Any) -> bool:
+    """Whether a cell is empty: none, blank, or not a number, as pandas writes what is missing."""
+    return value is None or value != value or (isinstance(value, str) and not trimmed(value))  # noqa: PLR0124 - NaN
 
 
-def _read_parquet(path: Path) -> list[Any]:
-    with open_parquet(path) as file:
-        if file.metadata.num_rows > MAX_SOURCES:
-            raise ManifestError(f"{path} has {file.metadata.num_rows} rows, at most {MAX_SOURCES} are read; split it")
-        _check_columns(file.schema_arrow.names, str(path))
-        return file.read().to_pylist()
-
-
-def _check_columns(names: Sequence[str], where: str) -> None:
-    """Raises ManifestError for columns that no source has, or that stand twice, be it under another name."""
-    named = [_ALIASES.get(name, name) for name in names]
-    unknown = set(named) - _COLUMNS
-    if unknown:
-        raise ManifestError(f"{where}: unknown columns {_short(sorted(unknown))}; known are {', '.join(SOURCE.names)}")
-    if len(set(named)) < len(named):
-        raise ManifestError(f"{where}: a column stands twice among {_short(named)}")
-
-
-def _short(value: Any) -> str:
-    """A value shortened for a message; it may be a million characters long or nested a thousand times."""
-    return str(value)[:500] if isinstance(value, Exception) else reprlib.repr(value)
-
-
-def _source(entry: Any, base: Path, where: str) -> Row:
+def _source(entry: Any, base: Path, where: str, is_path: bool) -> _Listed:
     if isinstance(entry, str):
         entry = {"uri": entry}
     if not isinstance(entry, dict):
-        raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {_short(entry)}")
-    given = [(_ALIASES.get(str(key), str(key)), value) for key, value in entry.items() if value not in (None, "")]
-    _check_columns([name for name, _ in given], where)
+        raise ManifestError(f"{where}: expected a URL, a path or a mapping, got {short(entry)}")
+    given = [(ALIASES.get(str(key), str(key)), value) for key, value in entry.items() if not _is_absent(value)]
+    check_columns([name for name, _ in given], where)
     row = dict(given)
     if "uri" not in row:
         raise ManifestError(f"{where}: no uri")
     spans, span_names = row.pop("spans", None), row.pop("span_names", None)
     tags = row.pop("tags", [])
-    tags = re.split(r"[;,]\s*", tags) if isinstance(tags, str) else tags
+    tags = re.split(r"[;,；，、]\s*", tags) if isinstance(tags, str) else tags
     if not isinstance(tags, list):
-        raise ManifestError(f"{where}: tags must be a list or text, got {_short(tags)}")
+        raise ManifestError(f"{where}: tags must be a list or text, got {short(tags)}")
     row = dict[str, Any]((key, _text(value, f"{where}: {key}")) for key, value in row.items())
-    row["tags"] = [_text(tag, f"{where}: tags") for tag in tags]
-    uri = row["uri"]
-    if not is_url(uri):
-        row["uri"] = _address(uri, base, where)
+    row = {key: value if key in ("uri", "source_id") else trimmed(value) for key, value in row.items()}
+    row["tags"] = [trimmed(_text(tag, f"{where}: tags")) for tag in tags if not _is_absent(tag)]
+    uri, row["uri"] = (row["uri"], _path(row["uri"], base)) if is_path else _place(row["uri"], base, where)
+    _text(row["uri"], f"{where}: uri")  # escapes may stand for any bytes
+    is_named = "source_id" in row
     row.setdefault("platform", platform_of(row["uri"]))
     row.setdefault("source_id", id_of(without_password(uri)))
     row["source_id"] = re.sub(r"[^\w.-]+", "_", row["source_id"])
     if spans is not None:
         try:
+            spans = spans.translate(_NARROW_SPANS) if isinstance(spans, str) else spans
             found = read_spans(spans, span_names, row["source_id"])
         except ValueError as error:
             raise ManifestError(f"{where}: spans: {error}") from error
@@ -257,35 +186,89 @@ def _source(entry: Any, base: Path, where: str) -> Row:
         row["span_names"] = [_text(name, f"{where}: span_names") for _, _, name in found]
     elif span_names is not None:
         raise ManifestError(f"{where}: span_names without spans")
-    return row
+    return _Listed(row, where, is_named)
 
 
-def _address(uri: str, base: Path, where: str) -> str:
-    """An absolute path, or the address of an object in a bucket."""
-    protocol = protocol_of(uri)
-    if protocol is None:
-        path = as_path(uri)
-        return str(path if path.is_absolute() else base / str(path))
-    if protocol not in BUCKETS:
+def _place(text: str, base: Path, where: str) -> tuple[str, str]:
+    """What a cell names: the text that a name is made of, and the address or absolute path.
+
+    Raises:
+        ManifestError: no one address, or one that may as well be a path.
+    """
+    cell = trimmed(text)
+    if is_search(cell):
+        return text, cell
+    protocol = protocol_of(cell)
+    if protocol in BUCKETS:
+        try:
+            return text, str(as_path(cell))
+        except UnknownStorage as error:
+            raise ManifestError(f"{where}: {error}") from error
+    try:
+        if re.match(r"file:/", cell, re.IGNORECASE):
+            literal = _path(cell, base)
+            return text, literal if is_there(literal) else path_of_file_address(cell)
+        found = _found(cell, base)
+    except Unclear as error:
+        raise ManifestError(f"{where}: {error}") from error
+    if found is not None:
+        spelled = found if is_url(found) else canonical(found)
+        return spelled, canonical(found)
+    if protocol is not None:
         raise ManifestError(
-            f"{where}: {protocol}:// is not supported ({without_password(uri)}); a source is http(s)://, a search, "
+            f"{where}: {protocol}:// is not supported ({without_password(cell)}); a source is http(s)://, a search, "
             f"a path, or lies in a bucket ({', '.join(sorted(BUCKETS))})"
         )
-    try:
-        return str(as_path(uri))
-    except UnknownStorage as error:
-        raise ManifestError(f"{where}: {error}") from error
+    exact = cell != text and is_there(_path(text, base))
+    return text, _path(text if exact else cell, base)
+
+
+def _found(cell: str, base: Path) -> str | None:
+    """The address in a cell; None for a path.
+
+    Raises:
+        Unclear: several, or a path as well.
+    """
+    addresses = find_addresses(cell)
+    has_scheme = re.search(r"https?[:：][/／]{2}", cell, re.IGNORECASE) is not None
+    if not has_scheme and re.match(r"\.{0,2}/(?!/)", cell):
+        return None
+    if not addresses:
+        if looks_remote(cell) and not is_there(_path(cell, base)):
+            raise Unclear(f"{cell[:80]!r} is no address and no file; write https://... or, for a path, ./...")
+        return None
+    if not has_scheme and is_there(_path(cell, base)):
+        if is_bare(cell):
+            raise Unclear(f"{cell[:80]!r} is an address and a file; write https://... or, for the file, ./...")
+        return None
+    if not has_scheme and not is_bare(cell) and Path(cell).suffix[1:].lower() in MEDIA_SUFFIXES:
+        return None
+    if len({same_video(address) for address in addresses}) > 1:
+        raise Unclear(f"{len(addresses)} addresses in one cell ({short(addresses)}); give each a row of its own")
+    address = addresses[0]
+    if has_scheme and platform_of(canonical(address)) == "web" and cell.startswith(address) and cell != address:
+        if re.search(r"\s|[，。、；！？（）【】《》]", cell):
+            raise Unclear(
+                f"it is not clear where the address in {cell[:80]!r} ends; write it alone, with %20 for blanks"
+            )
+        return cell
+    return address
+
+
+def _path(text: str, base: Path) -> str:
+    path = as_path(text)
+    return str(path if path.is_absolute() else base / str(path))
 
 
 def _text(value: Any, where: str) -> str:
     """A scalar as text. YAML reads a bare `no` as false, so a truth value is never what was meant."""
     if isinstance(value, bool | list | dict | bytes):
-        raise ManifestError(f"{where} must be text, in quotes if need be; got {_short(value)}")
+        raise ManifestError(f"{where} must be text, in quotes if need be; got {short(value)}")
     text = str(value)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ManifestError(f"{where} {_short(text)} is not valid UTF-8; rename it") from error
+        raise ManifestError(f"{where} {short(text)} is not valid UTF-8; rename it") from error
     return text
 
 

@@ -10,6 +10,7 @@ from pipeline.job.manifest import id_of
 from stages.core.reasons import DropReason
 from stages.core.records import Row
 from stages.crawl import host_of
+from stages.crawl.links import canonical, same_video
 
 MAX_DEPTH = 3
 """Largest depth of nested listings: a user page of playlists of multi-part videos. Deeper ones are crawler traps."""
@@ -20,26 +21,27 @@ def entries_of(listing: Row) -> list[Row]:
     """Source rows of a crawled listing; they inherit the columns that the manifest gives the listing."""
     inherited = {column: listing[column] for column in _INHERITED if listing.get(column) is not None}
     return [
-        inherited | {"source_id": id_of(uri), "uri": uri, "parent_id": listing["source_id"]}
+        inherited | {"source_id": id_of(uri), "uri": canonical(uri), "parent_id": listing["source_id"]}
         for uri in listing.get("entries") or ()
     ]
 
 
 def expand(rows: Iterable[Row], known: Mapping[str, Row]) -> list[Row]:
-    """The sources found in a round, each address once.
+    """The sources found in a round, each video once.
 
     Args:
         rows: crawled rows of any kind; only listings are read.
-        known: all sources so far, by id; their addresses are left out, so lists that name each other end.
+        known: all sources so far, by id; their videos are left out, so lists that name each other end.
     """
-    seen = {row["uri"] for row in known.values()}
+    seen = {same_video(row["uri"]) for row in known.values()}
     found: list[Row] = []
     for row in rows:
         if row.get("fault_reason") != DropReason.LISTING or _depth(row, known) >= MAX_DEPTH:
             continue
         for entry in entries_of(row):
-            if entry["uri"] not in seen and entry["source_id"] not in known:
-                seen.add(entry["uri"])
+            video = same_video(entry["uri"])
+            if video not in seen and entry["source_id"] not in known:
+                seen.add(video)
                 found.append(entry)
     return found
 

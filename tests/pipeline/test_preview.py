@@ -60,6 +60,19 @@ def test_no_escape_sequence_of_a_site_reaches_the_terminal(column: str) -> None:
     assert all(character.isprintable() for character in said.getvalue().replace("\n", ""))
 
 
+def test_what_the_policy_refuses_is_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_media(tmp_path / "own.mp4", steady(50), sound=tone(2.0))
+    (tmp_path / "m.csv").write_text("uri,licence\nown.mp4,CC0\nhttps://a.example/1,\nhttps://a.example/2,\n")
+    out = tmp_path / "seen.jsonl"
+    assert main(["--manifest", str(tmp_path / "m.csv"), "--out", str(out), "policy.require_licence=true", *QUICK]) == 0
+    seen = list(map(json.loads, out.read_text().splitlines()))
+    assert sorted(row.get("reason", "") for row in seen) == ["", "licence", "licence"]
+    lines = capsys.readouterr().out.replace("│", " ").splitlines()
+    web, total = (line.split() for line in lines if line.startswith(("web ", "all ")))
+    assert (web[1], web[-2:]) == ("0", ["licence", "2"])
+    assert total[1] == "1"
+
+
 def test_unusable_settings_end_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.yaml").write_text("- https://a.example/\n")
     assert main(["--manifest", str(tmp_path / "m.yaml"), "crawl.cookies_file=nowhere.txt"]) == 2

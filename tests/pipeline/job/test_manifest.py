@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.job.manifest import ManifestError, missing_files, read_manifest
+from pipeline.job.manifest import ManifestError, id_of, missing_files, read_manifest
 from stages.core.rows import rows_from_table, table_from_rows
 
 
@@ -86,7 +86,7 @@ https://evil-bilibili.com/x
         ("bilibili", "https://www.bilibili.com/video/BV1xx411c7mD?p=2"),
         ("douyin", "https://v.douyin.com/iRNBho6/"),
         ("bilibili", "https://b23.tv/abc123"),
-        ("youtube", "https://youtu.be/dQw4w9WgXcQ"),
+        ("youtube", "https://www.youtube.com/watch?v=dQw4w9WgXcQ"),
         ("web", "https://evil-bilibili.com/x"),
     ]
 
@@ -143,3 +143,103 @@ def test_searches_stay_as_they_are_and_other_schemes_are_named(tmp_path):
     (tmp_path / "m.yaml").write_text("- ftp://example.com/a.mp4\n")
     with pytest.raises(ManifestError, match=r"source 1: ftp:// is not supported"):
         read_manifest(tmp_path / "m.yaml")
+
+
+BV = "https://www.bilibili.com/video/BV1aa411c7mD"
+
+
+def _uris(path) -> list[str]:
+    return [row["uri"] for row in read_manifest(path)]
+
+
+def test_a_video_is_one_source_and_keeps_its_first_name(tmp_path):
+    first = f"{BV}/?spm_id_from=333.999.0.0"
+    (tmp_path / "m.txt").write_text(f"{first}\n{BV}\n{BV}?p=2\nhttps://m.bilibili.com/video/BV1aa411c7mD?t=3\n")
+    video, part = read_manifest(tmp_path / "m.txt")
+    assert (video["uri"], part["uri"]) == (BV, f"{BV}?p=2")
+    assert video["source_id"] == id_of(first) == "BV1aa411c7mD-89c1124f"
+
+
+def test_the_whole_of_a_video_stands_for_its_first_part(tmp_path):
+    for text in (f"{BV}?p=1\n{BV}\n", f"{BV}\n{BV}?p=1\n"):
+        (tmp_path / "m.txt").write_text(text)
+        (row,) = read_manifest(tmp_path / "m.txt")
+        assert (row["uri"], row["source_id"]) == (BV, id_of(BV))
+    (tmp_path / "m.txt").write_text(f"{BV}?p=1\n{BV}?p=2\n")
+    assert _uris(tmp_path / "m.txt") == [f"{BV}?p=1", f"{BV}?p=2"]
+
+
+def test_rows_of_one_video_with_names_stay_and_without_may_not_differ(tmp_path):
+    (tmp_path / "m.csv").write_text(f"id,uri,speaker_id\na,{BV},wang\nb,{BV}/,li\n")
+    assert _ids(tmp_path / "m.csv") == ["a", "b"]
+    (tmp_path / "m.csv").write_text(f"id,uri,speaker_id\n,{BV},wang\nb,{BV}/,wang\n,{BV}?t=1,wang\n")
+    assert _ids(tmp_path / "m.csv") == ["b"]
+    (tmp_path / "m.csv").write_text(f"uri,speaker_id\n{BV},wang\n\n{BV}/,li\n")
+    with pytest.raises(ManifestError, match="line 4: the same video as in line 2, with another speaker_id; remove one"):
+        read_manifest(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("cell", "uri"),
+    [
+        ("2.00 复制打开抖音，看看【王老师】讲课 https://v.douyin.com/iYVcy3HJ/ G@I.ip 01/07", "https://v.douyin.com/iYVcy3HJ/"),
+        ("BV1aa411c7mD", BV),
+        ("www.bilibili.com/video/BV1aa411c7mD", BV),
+        ("\ufeff\u3000HTTPS://www.Bilibili.com/video/BV1aa411c7mD\u200b ", BV),
+        ("https://example.com/x)", "https://example.com/x)"),
+        ("https://example.com/视频/口型", "https://example.com/视频/口型"),
+        ("BV1aa411c7mD 讲课.mp4", "BASE/BV1aa411c7mD 讲课.mp4"),
+        ("own/【讲课】，上.mp4 ", "BASE/own/【讲课】，上.mp4"),
+        ("example.com/here", "BASE/example.com/here"),
+        ("./example.com/there", "BASE/example.com/there"),
+        ("./【讲课】 BV1aa411c7mD", "BASE/【讲课】 BV1aa411c7mD"),
+        ("file:///BASE/own%20one.mp4", "BASE/own one.mp4"),
+        ("FILE://localhost/BASE/%E5%8F%A3.mp4", "BASE/口.mp4"),
+        ("file:///BASE/100%25.mp4", "BASE/100%25.mp4"),
+    ],
+)  # fmt: skip
+def test_an_address_or_a_path_in_a_cell(tmp_path, cell, uri):
+    for name in ("example.com/here", "100%25.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    cell = cell.replace("/BASE", str(tmp_path))
+    for name, text in (("m.jsonl", json.dumps({"uri": cell})), ("m.csv", f'uri\n"{cell}"\n')):
+        (tmp_path / name).write_text(text)
+        assert _uris(tmp_path / name) == [uri.replace("BASE", str(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            "example.com/watch/1",
+            "'example.com/watch/1' is no address and no file; write https://",
+        ),
+        ("http:/a.test/1", "is no address and no file"),
+        ("BV1zz411c7mD", "is an address and a file; write https://... or, for the file, ./..."),
+        (f"{BV} https://a.test/1", "2 addresses in one cell .*; give each a row of its own"),
+        ("https://a.test/my talk", "write it alone, with %20 for blanks"),
+        ("https://a.test/1，复制", "write it alone"),
+        ("file://elsewhere/a.mp4", "is no path on this machine"),
+        ("file:///%E9.mp4", "not valid UTF-8; rename it"),
+    ],
+)
+def test_a_cell_that_is_not_clear_is_an_error(tmp_path, cell, message):
+    (tmp_path / "BV1zz411c7mD").touch()
+    (tmp_path / "m.csv").write_text(f'uri\n"{cell}"\n')
+    with pytest.raises(ManifestError, match=f"line 2: .*{message}"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_files_of_a_folder_are_files_whatever_their_names(tmp_path):
+    names = ["BV1aa411c7mD https：__b23.tv.mp4", " a.mp4", "www.bilibili.com.mp4"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert sorted(_uris(tmp_path)) == sorted(str(tmp_path / name) for name in names)
+
+
+def test_names_made_from_addresses_are_of_the_address_as_it_stands(tmp_path):
+    spelled = ["https://youtu.be/dQw4w9WgXcQ", "https://m.bilibili.com/video/av2?t=1", "http://WWW.example.com/a?b=c#d"]
+    for name, text in (("m.txt", "\n".join(spelled)), ("m.yaml", "".join(f"- '{uri}'\n" for uri in spelled))):
+        (tmp_path / name).write_text(text)
+        assert _ids(tmp_path / name) == [id_of(uri) for uri in spelled]

@@ -38,6 +38,15 @@ def test_each_address_is_found_once() -> None:
     assert [(row["uri"], row["parent_id"]) for row in found] == [(f"{PART}2", "a"), (f"{PART}3", "b")]
 
 
+def test_a_video_of_two_lists_is_found_once_by_whatever_address() -> None:
+    video = "https://www.bilibili.com/video/BV1aa411c7mD"
+    rows = [listing("a", f"{video}/?spm_id_from=1", f"{video}?p=1"), listing("b", f"{video}?t=3", f"{video}?p=2")]
+    found = expand(rows, {row["source_id"]: row for row in rows})
+    assert [row["uri"] for row in found] == [video, f"{video}?p=1", f"{video}?p=2"]
+    known = {"named": {"source_id": "named", "uri": "https://www.bilibili.com/video/BV1aa411c7mD?p=2"}}
+    assert f"{video}?p=2" not in [row["uri"] for row in expand(rows, known)]
+
+
 def test_lists_that_name_each_other_end() -> None:
     known = {"a": listing("a")}
     found = expand([listing("a", "https://a.example/b")], known)
