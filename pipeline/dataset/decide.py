@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -162,11 +162,11 @@ def _drop_broken_embeddings(found: pd.DataFrame, measured: pa.Table) -> None:
         _drop(found, kept[lost], DropReason.ERROR, details, stage)
 
 
-def _has_direction(vectors: pa.Array) -> np.ndarray:
+def _has_direction(vectors: Any) -> np.ndarray:
     """Which lists of numbers have the usual length and a norm above zero; bool (N,), false for null."""
-    lengths = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy()
+    lengths = pc.fill_null(vectors.value_lengths(), 0).to_numpy()
     usual = np.median(lengths[lengths > 0]) if (lengths > 0).any() else 0
-    values = pc.list_flatten(vectors).to_numpy(zero_copy_only=False).astype(np.float64)
+    values = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     owner = np.repeat(np.arange(len(lengths)), lengths)
     norms = np.sqrt(np.bincount(owner, np.square(values), len(lengths)))
     return (lengths == usual) & (norms > 0) & (norms < np.inf)
