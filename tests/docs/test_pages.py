@@ -69,10 +69,10 @@ def test_headings_become_anchors_as_on_github() -> None:
 @pytest.mark.parametrize(
     ("printed", "missing"),
     [
-        ("noise\nkept  4 clips, 30.1 s of /tmp/x/out/mine\nmore\nend\n", None),
-        ("kept 5 clips, 24.5 s of /tmp/x/out/mine\nend\n", "kept 4 clips, 24.5 s of /home/you/out/mine"),
-        ("kept 4 clips, 24.5 s of /tmp/x/out/other\nend\n", "kept 4 clips, 24.5 s of /home/you/out/mine"),
-        ("end\nkept 4 clips, 24.5 s of /tmp/x/out/mine\n", "end"),
+        ("noise\nkept  4 clips, 30.1 s of /srv/x/out/mine\nmore\nend\n", None),
+        ("kept 5 clips, 24.5 s of /srv/x/out/mine\nend\n", "kept 4 clips, 24.5 s of /home/you/out/mine"),
+        ("kept 4 clips, 24.5 s of /srv/x/out/other\nend\n", "kept 4 clips, 24.5 s of /home/you/out/mine"),
+        ("end\nkept 4 clips, 24.5 s of /srv/x/out/mine\n", "end"),
     ],
 )
 def test_shown_output_is_compared_in_counts_names_and_order(printed: str, missing: str | None) -> None:
